@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gRPC server: Monitor, Status, health and reflection on a unix socket (mode 0660).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/api/hub.h"
+#include "agent/base/error.h"
+#include "agent/base/status.h"
+#include "agent/config/config.h"
+
+namespace moat::api {
+
+// What Status/Get shows, filled by app.
+struct StatusSnapshot {
+  struct Asset {
+    uint32_t id = 0;
+    std::string name, asset_class;
+    uint64_t bytes = 0, files = 0;
+    std::vector<std::string> problems;
+  };
+  struct Device {
+    uint32_t rdev = 0;
+    std::string path, class_name;
+  };
+  std::string version;
+  std::string hostname, kernel;
+  std::string scope;
+  uint64_t started_unix_ns = 0;
+  uint64_t attach_ms = 0;  // from the start of the process to all hooks attached
+  std::vector<DomainStatus> domains;
+  Ledger ledger;
+  std::vector<RingStatus> rings;
+  std::vector<Asset> assets;
+  std::vector<Device> devices;
+  uint64_t subscribers = 0, subscriber_losses = 0;
+  uint64_t last_seq = 0;
+  uint64_t cpu_ns = 0, rss_bytes = 0;
+};
+
+class Server {
+ public:
+  // status is called on gRPC's threads. hub must outlive the server.
+  static Result<std::unique_ptr<Server>> Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status);
+  virtual ~Server() = default;  // stops, waits at most a second for streams, removes the socket
+};
+
+}  // namespace moat::api

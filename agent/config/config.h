@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// moatd.yaml as plain data. Every field has its default here and in deploy/config/moatd.yaml, held together by a test.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agent/base/error.h"
+
+namespace moat::config {
+
+struct Asset {  // kind: Asset
+  std::string name;
+  std::string asset_class = "weights";  // weights | dataset | adapter | secret | canary
+  std::vector<std::string> paths;       // files or directories, absolute
+};
+
+struct WatchedCommand {  // an ioctl of which every call is an event
+  std::string device_class;  // "nvidia", ... as GpuClassName(); empty: any
+  uint32_t command = 0;
+  bool whole = false;  // the whole 32-bit word, not the number alone
+};
+
+struct Device {  // an accelerator that /proc/devices does not tell
+  std::string path;          // "/dev/null": its device number is taken
+  std::string device_class = "other";
+};
+
+struct Config {
+  // scope: whose events. "host", or a cgroup path below the cgroup2 mount ("/kubepods.slice").
+  std::string scope = "host";
+  // api
+  std::string socket = "/run/moat/moat.sock";
+  std::string socket_group;  // empty: the group of moatd
+  uint32_t subscriber_queue_events = 65536;
+  uint32_t resume_events = 8192;  // kept for resume cursors
+  uint32_t max_subscribers = 64;
+  // rings (bytes, powers of two, at least a page)
+  uint32_t ring_urgent_bytes = 1 << 20;
+  uint32_t ring_bulk_bytes = 4 << 20;
+  // pipeline
+  uint32_t queue_batches = 64;
+  uint32_t flush_ms = 10;     // to subscribers
+  uint32_t poll_ms = 5;       // between drains while events flow
+  uint32_t sums_ms = 1000;    // FILE_IO and NET_FLOW of what is still open
+  // process
+  bool scan_processes = true;
+  // domains
+  bool process = true, file = true, gpu = true, net = true;
+  // assets: files or directories of YAML documents, and assets given in place
+  std::vector<std::string> asset_files;
+  std::vector<Asset> assets;
+  // gpu
+  std::vector<Device> devices;
+  std::vector<WatchedCommand> watch;
+  // log
+  std::string log_level = "info";
+};
+
+// A mistake in a file, for "file:line:column: message".
+struct Problem {
+  std::string file;
+  int line = 0, column = 0;
+  std::string message;
+};
+std::string ToString(const Problem& problem);
+
+struct Loaded {
+  Config config;
+  std::vector<Problem> problems;  // all of them, in file order; empty: good
+};
+
+// Reads moatd.yaml and the asset files that it names. Never throws; unknown keys are problems with a suggestion.
+Loaded Load(const std::string& path);
+// Reads asset documents (kind: Asset) only; SIGHUP.
+Loaded LoadAssets(const Config& config);
+
+}  // namespace moat::config

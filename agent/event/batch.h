@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events travel in batches: one queue operation, one reference count and one gRPC message for hundreds of them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/event/event.h"
+
+namespace moat::event {
+
+// Names for the numbers in events, as they were when the batch was made. Immutable.
+struct Names {
+  struct Asset {
+    std::string name;
+    std::string asset_class;  // weights, dataset, ...
+    uint64_t bytes = 0;       // size of its files when last scanned
+  };
+  std::vector<Asset> assets;                      // index: asset id = label bit
+  std::unordered_map<uint32_t, std::string> devices;  // rdev -> "/dev/nvidia0"
+  // (dev << 40 ^ inode) would collide: keyed exactly.
+  std::map<std::pair<uint32_t, uint64_t>, std::string> paths;  // (dev, inode) -> path of an asset file
+};
+
+// Filled by the ring thread, completed by the pipeline thread, then shared read-only by every consumer.
+struct Batch {
+  std::vector<Event> events;
+  std::shared_ptr<const Names> names;
+};
+using BatchPtr = std::shared_ptr<const Batch>;
+
+// Takes finished batches. Called on the pipeline thread only; must not block.
+class Consumer {
+ public:
+  virtual ~Consumer() = default;
+  virtual void OnBatch(const BatchPtr& batch) = 0;
+};
+
+}  // namespace moat::event

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happened, as plain values. Produced by decode, completed by the pipeline, read by everyone else. No allocation but in
+// exec: an Event is copied and recycled by the hundred thousand per second.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace moat::event {
+
+// Numbered as enum moat_kind (bpf/abi/event.h); decode holds the two together by static_assert.
+enum class Kind : uint8_t {
+  kNone = 0,
+  kFork = 1,
+  kExec = 2,
+  kExit = 3,
+  kScan = 4,
+  kFileOpen = 8,
+  kFileMap = 9,
+  kFileTamper = 10,
+  kFileIo = 11,
+  kGpuOpen = 16,
+  kGpuIoctl = 17,
+  kNetConnect = 24,
+  kNetSend = 25,
+  kNetListen = 26,
+  kNetAccept = 27,
+  kNetClose = 28,
+  kNetFlow = 29,
+  kGap = 30,
+  kCount = 32,
+};
+const char* KindName(Kind kind);  // "exec", "file_open", ...; "unknown"
+Kind KindFromName(std::string_view name);  // kNone when there is no such kind
+
+// A process is (pid, start time), never a pid alone. start_ns: CLOCK_BOOTTIME of the thread group leader.
+struct ProcessKey {
+  uint32_t pid = 0;
+  uint64_t start_ns = 0;
+  auto operator<=>(const ProcessKey&) const = default;
+};
+
+// A string of at most N-1 bytes, stored in place. Not necessarily UTF-8.
+template <size_t N>
+struct FixedString {
+  std::array<char, N> bytes{};
+  uint16_t length = 0;
+  std::string_view view() const { return {bytes.data(), length}; }
+};
+
+// What is known of a process. Immutable once published; a new exec makes a new one.
+struct Process {
+  ProcessKey key;
+  ProcessKey parent;
+  uint32_t uid = 0, euid = 0, gid = 0;
+  uint64_t cap_permitted = 0, cap_effective = 0;
+  uint64_t cgroup_id = 0;
+  std::string cgroup;    // path below the cgroup2 mount, "/..."; empty: not resolved
+  std::string exe;       // absolute path walked in the kernel, or /proc's; empty: unknown
+  std::string filename;  // as passed to execve
+  std::vector<std::string> args;
+  uint64_t exe_inode = 0;
+  uint32_t exe_dev = 0;
+  uint32_t exec_flags = 0;  // MOAT_EXEC_*
+  bool from_scan = false;   // ran before the agent
+};
+
+struct Header {
+  Kind kind = Kind::kNone;
+  uint32_t flags = 0;    // MOAT_F_*
+  uint64_t seq = 0;      // cursor; given by the pipeline, 1 up, no holes but told gaps
+  uint64_t time_ns = 0;  // CLOCK_MONOTONIC
+  ProcessKey process;
+  uint32_t tid = 0;
+  uint32_t uid = 0;
+  uint64_t cgroup_id = 0;
+  uint64_t labels = 0;  // bit n: asset n
+  FixedString<16> comm;
+  std::shared_ptr<const Process> info;  // from the process tree; null: not known
+};
+
+struct Fork {
+  ProcessKey child;
+};
+struct Exec {
+  std::shared_ptr<const Process> image;  // decode fills what the record has
+};
+struct Exit {
+  uint32_t code = 0, signal = 0;
+  bool core = false;
+};
+
+struct FileOpen {
+  uint64_t inode = 0, size = 0;
+  uint32_t dev = 0, asset = 0, open_flags = 0, fd = 0;
+  FixedString<128> name;
+};
+struct FileMap {
+  uint64_t inode = 0, length = 0, offset = 0;
+  uint32_t dev = 0, asset = 0, prot = 0, map_flags = 0;
+  FixedString<128> name;
+};
+enum class TamperOp : uint8_t { kNone, kWrite, kTruncate, kRename, kUnlink, kLink, kMapWrite, kReplace };
+const char* TamperOpName(TamperOp op);
+struct FileTamper {
+  uint64_t inode = 0, bytes = 0;
+  uint32_t dev = 0, asset = 0, fd = 0;
+  TamperOp op = TamperOp::kNone;
+  FixedString<128> name;
+};
+struct FileIo {  // sums since the process first touched the asset
+  uint32_t asset = 0;
+  bool last = false;
+  uint64_t bytes_read = 0, reads = 0, bytes_written = 0, writes = 0;
+};
+
+enum class GpuClass : uint8_t {
+  kNone, kNvidia, kNvidiaUvm, kNvidiaCaps, kNvidiaSwitch, kNvidiaFs, kGdrdrv, kDrm, kAccel, kKfd, kNeuron, kHabanalabs, kOther
+};
+const char* GpuClassName(GpuClass c);
+struct GpuOpen {
+  uint32_t rdev = 0, open_flags = 0, fd = 0;  // rdev: major << 20 | minor
+  GpuClass device_class = GpuClass::kNone;
+};
+struct GpuIoctl {
+  uint32_t rdev = 0, cmd = 0, size = 0;
+  GpuClass device_class = GpuClass::kNone;
+  bool first = false, watched = false;
+  uint8_t params_len = 0;
+  int64_t result = 0;
+  uint64_t arg = 0, count = 0;
+  std::array<uint8_t, 128> params{};
+};
+
+struct Address {
+  std::array<uint8_t, 16> bytes{};  // IPv4 in the first four; network byte order
+  uint16_t port = 0;                // host byte order
+};
+std::string AddressToString(const Address& address, bool ipv6);  // "10.0.0.1:443", "[::1]:443"
+struct Endpoints {
+  Address local, remote;
+  bool ipv6 = false;
+  bool mapped = false;  // given as ::ffff:a.b.c.d
+  uint8_t protocol = 0;  // IPPROTO_*
+};
+// connect, unconnected send, listen, accept: the kind says which.
+struct Net {
+  uint64_t cookie = 0;
+  Endpoints ep;
+};
+// close, and running totals of an open socket.
+struct NetTotals {
+  uint64_t cookie = 0;
+  Endpoints ep;
+  uint64_t bytes_out = 0, bytes_in = 0, sends = 0, receives = 0;
+  uint64_t opened_ns = 0;  // CLOCK_MONOTONIC
+  bool established = false, passive = false, shared = false;
+};
+
+struct Gap {  // events that are missing from the stream
+  Kind lost_kind = Kind::kNone;  // kNone: of any kind
+  uint8_t reason = 0;            // LostReason of base/status.h
+  uint64_t count = 0;
+};
+
+using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuIoctl, Net,
+                          NetTotals, Gap>;
+
+struct Event {
+  Header header;
+  Body body;
+};
+
+}  // namespace moat::event

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Labels (taint) and the shared control block. */
+#ifndef MOAT_ABI_LABEL_H
+#define MOAT_ABI_LABEL_H
+
+#include "event.h"
+
+struct moat_proc_key {
+	__u64 start_ns;
+	__u32 pid;
+	__u32 pad;
+};
+
+struct moat_proc_val {
+	__u64 labels;
+};
+
+#define MOAT_FILTER_BITS 32768
+
+/*
+ * One page-mapped element, written by user space, read by every program. The bit filter says "no asset inode hashes here" in
+ * one load, so that a file which is no asset costs no map look-up.
+ */
+struct moat_control {
+	__u32 reader_asleep; /* set by the reader before it sleeps, cleared by the program that wakes it */
+	__u32 scope_all;     /* 1: the whole host; 0: only the cgroup in the scope map and below */
+	__u32 have_assets;
+	__u32 have_dirs;     /* at least one asset directory: walk up the parents */
+	__u32 watch_epoch;   /* raised when the watched commands change */
+	__u32 agent_pid;     /* the agent's own thread group is not reported; 0: report all */
+	__u64 dir_devs[8];   /* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
+	__u32 dir_devs_full;
+	__u32 pad;
+	__u64 filter[MOAT_FILTER_BITS / 64];
+};
+
+/* Bit of an inode in moat_control.filter. Same code on both sides. */
+static inline __u32 moat_filter_bit(__u64 inode, __u32 dev)
+{
+	__u64 h = (inode ^ ((__u64)dev << 40)) * 0x9e3779b97f4a7c15ull;
+	return (__u32)(h >> 49); /* the top 15 bits: MOAT_FILTER_BITS == 1 << 15 */
+}
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The ledger's kernel half. Per CPU, per kind: attempted = submitted + lost_ring_full. User space adds the program runs that
+ * the kernel itself skipped (bpf_prog_info.recursion_misses), decoding failures and full queues.
+ */
+#ifndef MOAT_ABI_STATS_H
+#define MOAT_ABI_STATS_H
+
+#include "event.h"
+
+/* Per-CPU array, index: moat_kind. */
+struct moat_stat {
+	__u64 attempted;
+	__u64 submitted;
+	__u64 lost_ring_full;
+	__u64 unreadable; /* delivered, but with MOAT_F_UNREADABLE */
+};
+
+/* Per-CPU array, index: moat_table. Entries that a full table refused: no event is lost, but a sum or a label is. */
+enum moat_table {
+	MOAT_TABLE_INODES = 0,
+	MOAT_TABLE_PROCS = 1, /* labels */
+	MOAT_TABLE_IO = 2,
+	MOAT_TABLE_GPU = 3,
+	MOAT_TABLE_FLOWS = 4,
+	MOAT_TABLE_NET_TOTALS = 5,
+	MOAT_TABLE_COUNT = 8,
+};
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a hook to a ring. moat_reserve() counts the attempt and fills the header; moat_submit() counts and sends. The reader is
+ * woken only when it has said that it sleeps: a wake-up per record costs the traced program 1,500 to 4,000 ns.
+ */
+#ifndef MOAT_LIB_EMIT_BPF_H
+#define MOAT_LIB_EMIT_BPF_H
+
+#include "../kernel/read.bpf.h"
+#include "label.bpf.h"
+#include "maps.bpf.h"
+#include "stats.bpf.h"
+
+static __always_inline void moat_fill(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task)
+{
+	const struct task_struct *leader = task->group_leader;
+
+	hdr->size = size;
+	hdr->version = MOAT_ABI_VERSION;
+	hdr->kind = kind;
+	hdr->flags = 0;
+	hdr->uid = task->cred->uid.val;
+	hdr->time_ns = bpf_ktime_get_ns();
+	hdr->pid = task->tgid;
+	hdr->tid = task->pid;
+	hdr->start_ns = leader->start_boottime;
+	hdr->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	hdr->labels = 0;
+	__builtin_memcpy(hdr->comm, task->comm, MOAT_COMM_LEN);
+}
+
+/* Room for one record of a kind, counted; NULL: the ring is full, counted as lost. */
+static __always_inline void *moat_reserve(void *ring, __u32 kind, __u32 size)
+{
+	struct moat_stat *stat = moat_stat(kind);
+	void *record;
+
+	if (!stat)
+		return NULL;
+	stat->attempted++;
+	record = bpf_ringbuf_reserve(ring, size, 0);
+	if (!record)
+		stat->lost_ring_full++;
+	return record;
+}
+
+static __always_inline void moat_submit(struct moat_control *control, void *record, __u32 kind)
+{
+	struct moat_stat *stat = moat_stat(kind);
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (stat)
+		stat->submitted++;
+	if (control->reader_asleep) {
+		control->reader_asleep = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(record, flags);
+}
+
+#define MOAT_RESERVE(ring, kind, type) ((type *)moat_reserve(&(ring), (kind), sizeof(type)))
+
+#endif
