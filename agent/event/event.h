@@ -39,6 +39,21 @@ enum class Kind : uint8_t {
 const char* KindName(Kind kind);  // "exec", "file_open", ...; "unknown"
 Kind KindFromName(std::string_view name);  // kNone when there is no such kind
 
+// Header::flags, Process::exec_flags and asset numbers, as bpf/abi has them (MOAT_F_*, MOAT_EXEC_*, MOAT_NO_ASSET), for those who
+// may not include it; decode holds them together by static_assert.
+inline constexpr uint32_t kFlagTruncated = 0x1;   // a string or array was cut at its stated limit
+inline constexpr uint32_t kFlagUnreadable = 0x2;  // some memory could not be read
+inline constexpr uint32_t kFlagNoOwner = 0x4;     // seen outside the context of a process: no pid
+inline constexpr uint32_t kFlagLabelLost = 0x8;   // labels may be incomplete
+inline constexpr uint32_t kExecMemfd = 0x1;
+inline constexpr uint32_t kExecDeleted = 0x2;
+inline constexpr uint32_t kExecArgvTruncated = 0x4;
+inline constexpr uint32_t kExecPathTruncated = 0x8;
+inline constexpr uint32_t kExecArgvUnreadable = 0x10;
+inline constexpr uint32_t kExecSetuid = 0x20;
+inline constexpr uint32_t kNoAsset = 0xffffffff;
+inline constexpr uint32_t kMaxAssets = 64;  // any other asset number in an event is below this
+
 // A process is (pid, start time), never a pid alone. start_ns: CLOCK_BOOTTIME of the thread group leader.
 struct ProcessKey {
   uint32_t pid = 0;
@@ -62,7 +77,7 @@ struct Process {
   uint64_t cap_permitted = 0, cap_effective = 0;
   uint64_t cgroup_id = 0;
   std::string cgroup;    // path below the cgroup2 mount, "/..."; empty: not resolved
-  std::string exe;       // absolute path walked in the kernel, or /proc's; empty: unknown
+  std::string exe;       // absolute path walked in the kernel, or /proc's; no leading '/': its outer part was cut; empty: unknown
   std::string filename;  // as passed to execve
   std::vector<std::string> args;
   uint64_t exe_inode = 0;
@@ -107,7 +122,7 @@ struct FileMap {
   FixedString<128> name;
 };
 enum class TamperOp : uint8_t { kNone, kWrite, kTruncate, kRename, kUnlink, kLink, kMapWrite, kReplace };
-const char* TamperOpName(TamperOp op);
+const char* TamperOpName(TamperOp op);  // "write", "map_write", ...; "unknown"
 struct FileTamper {
   uint64_t inode = 0, bytes = 0;
   uint32_t dev = 0, asset = 0, fd = 0;
@@ -123,7 +138,8 @@ struct FileIo {  // sums since the process first touched the asset
 enum class GpuClass : uint8_t {
   kNone, kNvidia, kNvidiaUvm, kNvidiaCaps, kNvidiaSwitch, kNvidiaFs, kGdrdrv, kDrm, kAccel, kKfd, kNeuron, kHabanalabs, kOther
 };
-const char* GpuClassName(GpuClass c);
+const char* GpuClassName(GpuClass c);             // "nvidia", "nvidia-uvm", "drm", ...; "none"
+GpuClass GpuClassFromName(std::string_view name);  // kNone when there is no such class
 struct GpuOpen {
   uint32_t rdev = 0, open_flags = 0, fd = 0;  // rdev: major << 20 | minor
   GpuClass device_class = GpuClass::kNone;
@@ -147,7 +163,7 @@ struct Endpoints {
   Address local, remote;
   bool ipv6 = false;
   bool mapped = false;  // given as ::ffff:a.b.c.d
-  uint8_t protocol = 0;  // IPPROTO_*
+  uint16_t protocol = 0;  // IPPROTO_*; IPPROTO_MPTCP is 262
 };
 // connect, unconnected send, listen, accept: the kind says which.
 struct Net {

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Process life: fork, exec, exit, scan.
+#include <memory>
+
+#include "agent/decode/domain.h"
+#include "bpf/abi/process.h"
+
+namespace moat::decode {
+
+static_assert(event::kExecMemfd == MOAT_EXEC_MEMFD && event::kExecDeleted == MOAT_EXEC_DELETED);
+static_assert(event::kExecArgvTruncated == MOAT_EXEC_ARGV_TRUNCATED && event::kExecPathTruncated == MOAT_EXEC_PATH_TRUNCATED);
+static_assert(event::kExecArgvUnreadable == MOAT_EXEC_ARGV_UNREADABLE && event::kExecSetuid == MOAT_EXEC_SETUID);
+
+namespace {
+
+// Names, NUL-separated, innermost first -> a path. The root of a mount is a name "/", an empty one says nothing: both are passed
+// over. A path whose outer part was cut has no leading '/', so that it never passes for an absolute one.
+std::string JoinPath(std::string_view names, uint32_t exec_flags) {
+  std::string path;
+  path.reserve(names.size() + 16);
+  size_t end = names.size();
+  while (end > 0) {
+    size_t nul = names.rfind('\0', end - 1);
+    size_t begin = nul == std::string_view::npos ? 0 : nul + 1;
+    std::string_view name = names.substr(begin, end - begin);
+    if (!name.empty() && name != "/") {
+      if (!path.empty() || !(exec_flags & MOAT_EXEC_PATH_TRUNCATED)) {
+        path += '/';
+      }
+      path += name;
+    }
+    if (begin == 0) {
+      break;
+    }
+    end = begin - 1;
+  }
+  if (exec_flags & MOAT_EXEC_MEMFD) {
+    path += " (deleted)";  // as /proc/PID/exe has it: "/memfd:name (deleted)"; a memfd never had a link
+  }
+  return path;
+}
+
+// Arguments as they lie in the new stack: each ends with a NUL, an empty one is an argument too. The last has no NUL when cut.
+std::vector<std::string> SplitArgs(std::string_view bytes) {
+  std::vector<std::string> args;
+  while (!bytes.empty()) {
+    size_t nul = bytes.find('\0');
+    args.emplace_back(bytes.substr(0, nul));
+    if (nul == std::string_view::npos) {
+      break;
+    }
+    bytes.remove_prefix(nul + 1);
+  }
+  return args;
+}
+
+std::string_view Chars(const std::byte* from, size_t size) { return {reinterpret_cast<const char*>(from), size}; }
+
+}  // namespace
+
+Outcome DecodeFork(const std::byte* record, event::Event& out) {
+  Body<event::Fork>(out).child = {MOAT_FIELD(record, moat_fork, child_pid), MOAT_FIELD(record, moat_fork, child_start_ns)};
+  return Outcome::kOk;
+}
+
+Outcome DecodeExec(const std::byte* record, event::Event& out) {
+  auto argv_len = MOAT_FIELD(record, moat_exec, argv_len);
+  auto path_len = MOAT_FIELD(record, moat_exec, path_len);
+  if (argv_len > MOAT_ARGV_LEN || path_len > MOAT_PATH_LEN) {
+    return Outcome::kLength;
+  }
+  auto image = std::make_shared<event::Process>();
+  event::Header& header = out.header;
+  image->key = header.process;
+  image->parent = {MOAT_FIELD(record, moat_exec, ppid), MOAT_FIELD(record, moat_exec, parent_start_ns)};
+  image->uid = header.uid;
+  image->euid = MOAT_FIELD(record, moat_exec, euid);
+  image->gid = MOAT_FIELD(record, moat_exec, gid);
+  image->cap_permitted = MOAT_FIELD(record, moat_exec, cap_permitted);
+  image->cap_effective = MOAT_FIELD(record, moat_exec, cap_effective);
+  image->cgroup_id = header.cgroup_id;
+  image->exe_inode = MOAT_FIELD(record, moat_exec, inode);
+  image->exe_dev = MOAT_FIELD(record, moat_exec, dev);
+  image->exec_flags = MOAT_FIELD(record, moat_exec, exec_flags);
+  image->from_scan = header.kind == event::Kind::kScan;
+  image->exe = JoinPath(Chars(record + offsetof(moat_exec, path), path_len), image->exec_flags);
+  std::string_view filename = Chars(record + offsetof(moat_exec, filename), MOAT_FILENAME_LEN);
+  if (filename.find('\0') == std::string_view::npos) {
+    header.flags |= event::kFlagTruncated;
+  }
+  image->filename = filename.substr(0, filename.find('\0'));
+  image->args = SplitArgs(Chars(record + offsetof(moat_exec, argv), argv_len));
+  Body<event::Exec>(out).image = std::move(image);
+  return Outcome::kOk;
+}
+
+Outcome DecodeExit(const std::byte* record, event::Event& out) {
+  auto code = MOAT_FIELD(record, moat_exit, code);
+  auto signal = MOAT_FIELD(record, moat_exit, signal);
+  auto core = MOAT_FIELD(record, moat_exit, core);
+  if (code > 255 || signal > 127 || core > 1) {
+    return Outcome::kValue;
+  }
+  auto& body = Body<event::Exit>(out);
+  body.code = code;
+  body.signal = signal;
+  body.core = core != 0;
+  return Outcome::kOk;
+}
+
+}  // namespace moat::decode

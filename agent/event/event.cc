@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/event/event.h"
+
+#include <arpa/inet.h>
+
+namespace moat::event {
+
+namespace {
+
+constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames = [] {
+  std::array<const char*, static_cast<size_t>(Kind::kCount)> names{};
+  auto set = [&](Kind kind, const char* name) { names[static_cast<size_t>(kind)] = name; };
+  set(Kind::kFork, "fork");
+  set(Kind::kExec, "exec");
+  set(Kind::kExit, "exit");
+  set(Kind::kScan, "scan");
+  set(Kind::kFileOpen, "file_open");
+  set(Kind::kFileMap, "file_map");
+  set(Kind::kFileTamper, "file_tamper");
+  set(Kind::kFileIo, "file_io");
+  set(Kind::kGpuOpen, "gpu_open");
+  set(Kind::kGpuIoctl, "gpu_ioctl");
+  set(Kind::kNetConnect, "net_connect");
+  set(Kind::kNetSend, "net_send");
+  set(Kind::kNetListen, "net_listen");
+  set(Kind::kNetAccept, "net_accept");
+  set(Kind::kNetClose, "net_close");
+  set(Kind::kNetFlow, "net_flow");
+  set(Kind::kGap, "gap");
+  return names;
+}();
+
+constexpr const char* kTamperNames[] = {"unknown", "write", "truncate", "rename", "unlink", "link", "map_write", "replace"};
+
+constexpr const char* kGpuClassNames[] = {"none",   "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
+                                          "drm",    "accel",  "kfd",        "neuron",      "habanalabs",    "other"};
+
+}  // namespace
+
+const char* KindName(Kind kind) {
+  auto index = static_cast<size_t>(kind);
+  const char* name = index < kKindNames.size() ? kKindNames[index] : nullptr;
+  return name ? name : "unknown";
+}
+
+Kind KindFromName(std::string_view name) {
+  for (size_t i = 0; i < kKindNames.size(); ++i) {
+    if (kKindNames[i] && name == kKindNames[i]) {
+      return static_cast<Kind>(i);
+    }
+  }
+  return Kind::kNone;
+}
+
+const char* TamperOpName(TamperOp op) {
+  auto index = static_cast<size_t>(op);
+  return index < std::size(kTamperNames) ? kTamperNames[index] : "unknown";
+}
+
+const char* GpuClassName(GpuClass c) {
+  auto index = static_cast<size_t>(c);
+  return index < std::size(kGpuClassNames) ? kGpuClassNames[index] : "unknown";
+}
+
+GpuClass GpuClassFromName(std::string_view name) {
+  for (size_t i = 0; i < std::size(kGpuClassNames); ++i) {
+    if (name == kGpuClassNames[i]) {
+      return static_cast<GpuClass>(i);
+    }
+  }
+  return GpuClass::kNone;
+}
+
+std::string AddressToString(const Address& address, bool ipv6) {
+  char text[INET6_ADDRSTRLEN] = "";
+  inet_ntop(ipv6 ? AF_INET6 : AF_INET, address.bytes.data(), text, sizeof(text));
+  std::string port = ":" + std::to_string(address.port);
+  return ipv6 ? "[" + std::string(text) + "]" + port : text + port;
+}
+
+}  // namespace moat::event
