@@ -12,7 +12,8 @@ struct moat_proc_key {
 };
 
 struct moat_proc_val {
-	__u64 labels;
+	__u64 labels;  /* bit n: has read or mapped asset n, or inherited that; children inherit it */
+	__u64 touched; /* bit n: has a row of its own in moat_io for asset n, also when it only wrote; not inherited */
 };
 
 #define MOAT_FILTER_BITS 32768
@@ -31,6 +32,7 @@ struct moat_control {
 	__u64 dir_devs[8];   /* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
 	__u32 dir_devs_full;
 	__u32 pad;
+	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
 	__u64 filter[MOAT_FILTER_BITS / 64];
 };
 

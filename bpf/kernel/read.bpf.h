@@ -46,10 +46,76 @@ static __always_inline struct file *moat_fd_file(struct task_struct *task, __u32
 	return file ? moat_cast(struct file, file) : NULL;
 }
 
-/* Arguments of the system call that is returning, from the saved registers. */
-static __always_inline struct pt_regs_x86 *moat_syscall_regs(struct task_struct *task)
+/* Context of a program on tracepoint/syscalls/sys_exit_*: struct syscall_tp_t (kernel/trace/trace_syscalls.c). */
+struct moat_syscall_exit {
+	__u64 regs;
+	__s32 nr;
+	__u32 pad;
+	__s64 ret;
+};
+
+/*
+ * Argument 0..5 of the system call that is returning, from the saved registers. n must be a constant. One helper call of 3 ns
+ * each: they end up merged when several arguments are read.
+ */
+static __always_inline __u64 moat_syscall_arg(struct task_struct *task, int n)
 {
-	return (struct pt_regs_x86 *)bpf_task_pt_regs(task);
+#if defined(__TARGET_ARCH_x86)
+	struct pt_regs___x86 *regs = (void *)bpf_task_pt_regs(task);
+
+	switch (n) {
+	case 0:
+		return regs->di;
+	case 1:
+		return regs->si;
+	case 2:
+		return regs->dx;
+	case 3:
+		return regs->r10;
+	case 4:
+		return regs->r8;
+	default:
+		return regs->r9;
+	}
+#elif defined(__TARGET_ARCH_arm64)
+	struct pt_regs___arm64 *regs = (void *)bpf_task_pt_regs(task);
+
+	return n ? regs->regs[n] : regs->orig_x0;
+#else
+#error "moat_syscall_arg: no system call registers known for this architecture"
+#endif
+}
+
+/*
+ * The flags an open variant was called with: file->f_flags has O_CREAT, O_EXCL and O_TRUNC removed (fs/open.c do_dentry_open).
+ * Those of openat2 lie in user memory, which another thread may have changed since; 0 when it cannot be read.
+ */
+#define MOAT_O_CREAT 00000100
+#define MOAT_O_EXCL 00000200
+#define MOAT_O_TRUNC 00001000
+#define MOAT_O_PATH 010000000
+
+static __always_inline __u32 moat_open_flags(struct task_struct *task, int nr)
+{
+	__u64 how = 0;
+
+	if (nr == 437) { /* openat2, the same number everywhere */
+		bpf_probe_read_user(&how, sizeof(how), (void *)moat_syscall_arg(task, 2));
+		return how;
+	}
+#if defined(__TARGET_ARCH_x86)
+	if (nr == 2) /* open */
+		return moat_syscall_arg(task, 1);
+	if (nr == 85) /* creat */
+		return MOAT_O_CREAT | MOAT_O_TRUNC;
+#endif
+	return moat_syscall_arg(task, 2); /* openat, open_by_handle_at */
+}
+
+/* The mount that holds a vfsmount. */
+static __always_inline struct mount *moat_mount_of(const struct vfsmount *mnt)
+{
+	return moat_cast(struct mount, (const char *)mnt - bpf_core_field_offset(struct mount, mnt));
 }
 
 static __always_inline __u64 moat_cap_permitted(const struct cred *cred)

@@ -30,6 +30,10 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct seq_file {
+	__u64 count;
+};
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
@@ -167,9 +171,24 @@ struct socket {
 	struct sock *sk;
 };
 
-/* x86-64: the registers of a system call as saved at entry; on exit only ax has changed. */
-struct pt_regs_x86 {
+/* The registers of a system call as saved at entry; on exit only ax (x86-64), regs[0] (arm64) has changed. */
+struct pt_regs___x86 {
 	unsigned long r10, r9, r8, ax, dx, si, di, orig_ax;
+};
+
+struct pt_regs___arm64 {
+	__u64 regs[31];
+	__u64 orig_x0;
+};
+
+/* What a task iterator hands its program; task is NULL once, at the end. */
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 #pragma clang attribute pop

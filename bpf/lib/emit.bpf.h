@@ -37,25 +37,37 @@ static __always_inline void *moat_reserve(void *ring, __u32 kind, __u32 size)
 
 	if (!stat)
 		return NULL;
-	stat->attempted++;
+	/* Atomic although per CPU: a program in soft-irq may count the same kind between our load and our store. */
+	__sync_fetch_and_add(&stat->attempted, 1);
 	record = bpf_ringbuf_reserve(ring, size, 0);
 	if (!record)
-		stat->lost_ring_full++;
+		__sync_fetch_and_add(&stat->lost_ring_full, 1);
 	return record;
 }
 
+/*
+ * The flag is asked again after the record is visible: a reader that set it in between found the record still busy and went to
+ * sleep. An empty discarded record then wakes it (either ring will do, the reader drains both).
+ */
 static __always_inline void moat_submit(struct moat_control *control, void *record, __u32 kind)
 {
 	struct moat_stat *stat = moat_stat(kind);
-	__u64 flags = BPF_RB_NO_WAKEUP;
 
 	if (stat)
-		stat->submitted++;
-	if (control->reader_asleep) {
+		__sync_fetch_and_add(&stat->submitted, 1);
+	if (*(volatile __u32 *)&control->reader_asleep) {
 		control->reader_asleep = 0;
-		flags = BPF_RB_FORCE_WAKEUP;
+		bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+		return;
 	}
-	bpf_ringbuf_submit(record, flags);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (*(volatile __u32 *)&control->reader_asleep) {
+		record = bpf_ringbuf_reserve(&moat_ring_urgent, 8, 0);
+		if (record) {
+			control->reader_asleep = 0;
+			bpf_ringbuf_discard(record, BPF_RB_FORCE_WAKEUP);
+		}
+	}
 }
 
 #define MOAT_RESERVE(ring, kind, type) ((type *)moat_reserve(&(ring), (kind), sizeof(type)))

@@ -29,12 +29,15 @@ static __always_inline __u64 moat_labels(__u32 pid, __u64 start_ns)
 	return val ? val->labels : 0;
 }
 
-/* Adds labels to a process. Returns 0, or -1 when the table is full: then the caller's record carries MOAT_F_LABEL_LOST. */
-static __always_inline int moat_add_labels(__u32 pid, __u64 start_ns, __u64 labels)
+/*
+ * Adds labels, and marks the assets that the process has a row in moat_io for. Returns 0, or -1 when the table is full: then
+ * the caller's record carries MOAT_F_LABEL_LOST.
+ */
+static __always_inline int moat_mark_proc(__u32 pid, __u64 start_ns, __u64 labels, __u64 touched)
 {
 	struct moat_proc_key key = {.start_ns = start_ns, .pid = pid};
 	struct moat_proc_val *val = bpf_map_lookup_elem(&moat_procs, &key);
-	struct moat_proc_val fresh = {.labels = labels};
+	struct moat_proc_val fresh = {.labels = labels, .touched = touched};
 
 	if (!val) {
 		if (bpf_map_update_elem(&moat_procs, &key, &fresh, BPF_NOEXIST) == 0)
@@ -47,7 +50,14 @@ static __always_inline int moat_add_labels(__u32 pid, __u64 start_ns, __u64 labe
 	}
 	if ((val->labels & labels) != labels)
 		__sync_fetch_and_or(&val->labels, labels);
+	if ((val->touched & touched) != touched)
+		__sync_fetch_and_or(&val->touched, touched);
 	return 0;
+}
+
+static __always_inline int moat_add_labels(__u32 pid, __u64 start_ns, __u64 labels)
+{
+	return moat_mark_proc(pid, start_ns, labels, 0);
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The end of a process: code or signal, and the end of its labels. */
+/* The end of a process: code or signal. Its labels end in free.bpf.c. */
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
 #include "../abi/process.h"
@@ -12,7 +12,6 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(moat_process_exit, struct task_struct *task, bool group_dead)
 {
 	struct moat_control *control = moat_get_control();
-	struct moat_proc_key key;
 	struct moat_exit *e;
 	__u32 code;
 
@@ -20,18 +19,16 @@ int BPF_PROG(moat_process_exit, struct task_struct *task, bool group_dead)
 		return 0;
 	if (!moat_in_scope(control, task))
 		return 0;
-	moat_proc_key_of(&key, task);
 	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_EXIT, struct moat_exit);
-	if (e) {
-		moat_fill(&e->hdr, MOAT_KIND_EXIT, sizeof(*e), task);
-		e->hdr.labels = moat_labels(key.pid, key.start_ns);
-		code = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code : task->exit_code;
-		e->code = code >> 8 & 0xff;
-		e->signal = code & 0x7f;
-		e->core = code >> 7 & 1;
-		e->pad = 0;
-		moat_submit(control, e, MOAT_KIND_EXIT);
-	}
-	bpf_map_delete_elem(&moat_procs, &key);
+	if (!e)
+		return 0;
+	moat_fill(&e->hdr, MOAT_KIND_EXIT, sizeof(*e), task);
+	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
+	code = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code : task->exit_code;
+	e->code = code >> 8 & 0xff;
+	e->signal = code & 0x7f;
+	e->core = code >> 7 & 1;
+	e->pad = 0;
+	moat_submit(control, e, MOAT_KIND_EXIT);
 	return 0;
 }

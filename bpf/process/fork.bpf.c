@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A new process, and the labels it inherits. Threads are not reported. */
+#include "../lib/emit.bpf.h"
+#include "../lib/scope.bpf.h"
+#include "../abi/process.h"
+#include <bpf/bpf_tracing.h>
+
+/* Runs in the parent, before the child may run: the child has its labels before its first instruction. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct moat_control *control = moat_get_control();
+	__u64 labels, child_start;
+	struct moat_fork *e;
+	__u32 flags = 0;
+	int child_pid;
+
+	child_pid = child->tgid;
+	if (child_pid == parent->tgid || !control)
+		return 0;
+	child_start = child->start_boottime;
+	labels = moat_labels(parent->tgid, parent->group_leader->start_boottime);
+	/* Whether or not the parent is in scope and the record finds room. */
+	if (labels && moat_add_labels(child_pid, child_start, labels))
+		flags = MOAT_F_LABEL_LOST;
+	if (!moat_in_scope(control, parent))
+		return 0;
+	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FORK, struct moat_fork);
+	if (!e)
+		return 0;
+	moat_fill(&e->hdr, MOAT_KIND_FORK, sizeof(*e), parent);
+	e->hdr.flags = flags;
+	e->hdr.labels = labels;
+	e->child_start_ns = child_start;
+	e->child_pid = child_pid;
+	e->pad = 0;
+	moat_submit(control, e, MOAT_KIND_FORK);
+	return 0;
+}

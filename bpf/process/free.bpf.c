@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The end of a process's labels: the one place where they are removed. */
+#include "../lib/label.bpf.h"
+#include <bpf/bpf_tracing.h>
+
+/*
+ * Not at sched_process_exit: that comes before the exiting task closes its sockets, whose close records still show the labels,
+ * and the file domain's last sums are read there by another program, in no guaranteed order. The task_struct is freed after both,
+ * when nobody can act in this process's name any more. The leader is freed last; a thread, or the old leader after an exec by
+ * another thread (which then bears that thread's pid), is not the process. In soft-irq: nothing here may ask for current.
+ */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(moat_process_free, struct task_struct *task)
+{
+	struct moat_proc_key key = {};
+
+	if (task->pid != task->tgid)
+		return 0;
+	key.start_ns = task->start_boottime;
+	key.pid = task->tgid;
+	bpf_map_delete_elem(&moat_procs, &key);
+	return 0;
+}
