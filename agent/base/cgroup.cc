@@ -122,7 +122,8 @@ Result<std::string> CgroupPath(const Cgroup2Mount& mount, uint64_t id) {
     return FailErrno(errno, "path of cgroup " + std::to_string(id));
   }
   std::string_view path(target, static_cast<size_t>(length));
-  if (!path.starts_with(mount.path) || path.ends_with(" (deleted)")) {
+  bool below = path.starts_with(mount.path) && (path.size() == mount.path.size() || path[mount.path.size()] == '/');
+  if (!below || path.ends_with(" (deleted)")) {
     return Fail(Code::kNotFound, "cgroup " + std::to_string(id) + " is not below " + mount.path);
   }
   path.remove_prefix(mount.path.size());
