@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Bytes per (process, asset), summed in the kernel: a read or write is never one event, only the first write is. */
+#ifndef MOAT_FILE_IO_BPF_H
+#define MOAT_FILE_IO_BPF_H
+
+#include "../lib/emit.bpf.h"
+#include "../lib/path.bpf.h"
+#include "../lib/scope.bpf.h"
+#include "match.bpf.h"
+
+/* The row of a process and an asset, made at first touch; NULL: the table is full (counted). */
+static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task, __u32 asset)
+{
+	struct moat_io_key key = {.start_ns = task->group_leader->start_boottime, .pid = task->tgid, .asset = asset};
+	struct moat_io_val fresh = {}, *row;
+
+	row = bpf_map_lookup_elem(&moat_io, &key);
+	if (row)
+		return row;
+	fresh.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	bpf_map_update_elem(&moat_io, &key, &fresh, BPF_NOEXIST); /* another thread may have been first */
+	row = bpf_map_lookup_elem(&moat_io, &key);
+	if (!row)
+		moat_count_table_full(MOAT_TABLE_IO);
+	return row;
+}
+
+static __always_inline void moat_emit_tamper(struct moat_control *control, struct task_struct *task, const struct file *file,
+					     __u32 asset, __u32 op, __u32 fd, __u64 bytes)
+{
+	const struct inode *inode = file->f_inode;
+	struct moat_file_tamper *e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FILE_TAMPER, struct moat_file_tamper);
+
+	if (!e)
+		return;
+	moat_fill(&e->hdr, MOAT_KIND_FILE_TAMPER, sizeof(*e), task);
+	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
+	e->inode = inode->i_ino;
+	e->bytes = bytes;
+	e->dev = inode->i_sb->s_dev;
+	e->asset = asset;
+	e->op = op;
+	e->fd = fd;
+	if (moat_last_name(e->name, sizeof(e->name), file) < 0)
+		e->hdr.flags |= MOAT_F_UNREADABLE;
+	moat_submit(control, e, MOAT_KIND_FILE_TAMPER);
+}
+
+/* A read of an asset: sums, and the label with the first. Without a row nothing says first, and the label is set again: no harm. */
+static __always_inline void moat_count_read(struct task_struct *task, __u32 asset, __u64 bytes)
+{
+	struct moat_io_val *row = moat_io_row(task, asset);
+	__u64 bit = 1ull << (asset & 63), before = 0;
+
+	if (row) {
+		before = __sync_fetch_and_add(&row->reads, 1);
+		__sync_fetch_and_add(&row->bytes_read, bytes);
+		row->last_ns = bpf_ktime_get_ns();
+	}
+	if (!before)
+		moat_mark_proc(task->tgid, task->group_leader->start_boottime, bit, bit);
+}
+
+/* A write: sums, and the event with the first. No label: what was written is not what was learnt. */
+static __always_inline void moat_count_write(struct moat_control *control, struct task_struct *task, const struct file *file,
+					     __u32 asset, __u32 fd, __u64 bytes)
+{
+	struct moat_io_val *row = moat_io_row(task, asset);
+	__u64 bit = 1ull << (asset & 63), before = 0;
+
+	if (row) {
+		before = __sync_fetch_and_add(&row->writes, 1);
+		__sync_fetch_and_add(&row->bytes_written, bytes);
+		row->last_ns = bpf_ktime_get_ns();
+	}
+	if (before)
+		return;
+	moat_mark_proc(task->tgid, task->group_leader->start_boottime, 0, bit);
+	moat_emit_tamper(control, task, file, asset, MOAT_TAMPER_WRITE, fd, bytes);
+}
+
+/* One side of a copy, read or write: the file behind fd, if it is an asset and its user in scope. */
+static __always_inline void moat_file_read_fd(struct moat_control *control, struct task_struct *task, __u32 fd, __s64 bytes)
+{
+	struct file *file = moat_fd_file(task, fd);
+	__u32 asset;
+
+	if (!file)
+		return;
+	asset = moat_asset_of(control, file, 0);
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+		return;
+	moat_count_read(task, asset, bytes);
+}
+
+static __always_inline void moat_file_write_fd(struct moat_control *control, struct task_struct *task, __u32 fd, __s64 bytes)
+{
+	struct file *file = moat_fd_file(task, fd);
+	__u32 asset;
+
+	if (!file)
+		return;
+	asset = moat_asset_of(control, file, 0);
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+		return;
+	moat_count_write(control, task, file, asset, fd, bytes);
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which asset a file belongs to: by (device, inode), never by name, so that symlinks, hard links, bind mounts, other mount
+ * namespaces and renames all lead to the same answer. All by plain loads; a file that is no asset costs one bit test.
+ */
+#ifndef MOAT_FILE_MATCH_BPF_H
+#define MOAT_FILE_MATCH_BPF_H
+
+#include "../kernel/read.bpf.h"
+#include "../lib/stats.bpf.h"
+#include "maps.bpf.h"
+
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define MOAT_WALK_DEPTH 32 /* directories between a file and the asset directory it lies below */
+
+/* The entry of an inode, or NULL. An inode number that is in use again for another file has another generation. */
+static __always_inline struct moat_inode_val *moat_known_inode(const struct moat_control *control, const struct inode *inode, __u32 dev)
+{
+	struct moat_inode_key key = {.inode = inode->i_ino, .dev = dev};
+	__u32 bit = moat_filter_bit(key.inode, dev);
+	struct moat_inode_val *val;
+	__u32 generation;
+
+	if (!(control->filter[bit / 64] >> (bit % 64) & 1))
+		return NULL;
+	val = bpf_map_lookup_elem(&moat_inodes, &key);
+	if (!val)
+		return NULL;
+	generation = inode->i_generation;
+	if (!val->generation_known) { /* first sight: one store, so that no other CPU sees half of it */
+		*(volatile __u64 *)&val->generation = 1ull << 32 | generation;
+		return val;
+	}
+	return val->generation == generation ? val : NULL;
+}
+
+/* Do asset directories lie on this file system? Else no walk. */
+static __always_inline int moat_walk_pays(const struct moat_control *control, __u32 dev)
+{
+	if (!control->have_dirs)
+		return 0;
+	for (int i = 0; i < 8; i++) {
+		if (control->dir_devs[i] == dev + 1ull)
+			return 1;
+		if (!control->dir_devs[i])
+			return 0;
+	}
+	return control->dir_devs_full != 0;
+}
+
+/*
+ * A file that is not known but lies below an asset directory belongs to the asset: it is entered, so that reads and writes, which
+ * do not walk, find it. The walk ends at the root of the file system: what is mounted inside an asset directory is entered as a
+ * directory of its own by user space.
+ */
+static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode, __u32 dev)
+{
+	const struct dentry *dentry = file->f_path.dentry, *parent;
+	struct moat_inode_key key = {.inode = inode->i_ino, .dev = dev};
+	struct moat_inode_val fresh, *dir;
+	__u32 bit;
+
+	for (int i = 0; i < MOAT_WALK_DEPTH; i++) {
+		parent = dentry->d_parent;
+		if (parent == dentry)
+			return MOAT_NO_ASSET;
+		dir = moat_known_inode(control, parent->d_inode, dev);
+		if (dir && dir->flags & MOAT_INODE_DIR)
+			goto found;
+		dentry = parent;
+	}
+	return MOAT_NO_ASSET;
+found:
+	fresh.asset = dir->asset;
+	fresh.flags = MOAT_INODE_LEARNT;
+	fresh.generation = inode->i_generation;
+	fresh.generation_known = 1;
+	/* The entry first: a bit without an entry is only a wasted look-up, an entry without its bit is a file not seen. */
+	if (bpf_map_update_elem(&moat_inodes, &key, &fresh, BPF_ANY))
+		moat_count_table_full(MOAT_TABLE_INODES);
+	bit = moat_filter_bit(key.inode, dev);
+	if (!(control->filter[bit / 64] >> (bit % 64) & 1))
+		__sync_fetch_and_or(&control->filter[bit / 64], 1ull << (bit % 64));
+	return fresh.asset;
+}
+
+/* The asset of a file, MOAT_NO_ASSET if none. walk: also look for an asset directory above it (open and mmap). */
+static __always_inline __u32 moat_asset_of(struct moat_control *control, const struct file *file, int walk)
+{
+	const struct inode *inode = file->f_inode;
+	struct moat_inode_val *val;
+	__u32 dev;
+
+	if ((inode->i_mode & S_IFMT) != S_IFREG)
+		return MOAT_NO_ASSET;
+	dev = inode->i_sb->s_dev;
+	val = moat_known_inode(control, inode, dev);
+	if (val)
+		return val->asset;
+	if (!walk || !moat_walk_pays(control, dev))
+		return MOAT_NO_ASSET;
+	return moat_learn(control, file, inode, dev);
+}
+
+#endif
