@@ -2,6 +2,7 @@
 // moatd.yaml as plain data. Every field has its default here and in deploy/config/moatd.yaml, held together by a test.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,21 +11,27 @@
 
 namespace moat::config {
 
+constexpr size_t kMaxAssets = 64;          // one label bit each
+constexpr size_t kMaxFileBytes = 1 << 20;  // of one YAML file
+
 struct Asset {  // kind: Asset
   std::string name;
   std::string asset_class = "weights";  // weights | dataset | adapter | secret | canary
   std::vector<std::string> paths;       // files or directories, absolute
+  bool operator==(const Asset&) const = default;
 };
 
 struct WatchedCommand {  // an ioctl of which every call is an event
   std::string device_class;  // "nvidia", ... as GpuClassName(); empty: any
   uint32_t command = 0;
   bool whole = false;  // the whole 32-bit word, not the number alone
+  bool operator==(const WatchedCommand&) const = default;
 };
 
 struct Device {  // an accelerator that /proc/devices does not tell
   std::string path;          // "/dev/null": its device number is taken
   std::string device_class = "other";
+  bool operator==(const Device&) const = default;
 };
 
 struct Config {
@@ -50,15 +57,17 @@ struct Config {
   bool process = true, file = true, gpu = true, net = true;
   // assets: files or directories of YAML documents, and assets given in place
   std::vector<std::string> asset_files;
-  std::vector<Asset> assets;
+  std::vector<Asset> assets;  // in place first, then those of asset_files; the index is the label bit
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;
   // log
   std::string log_level = "info";
+
+  bool operator==(const Config&) const = default;
 };
 
-// A mistake in a file, for "file:line:column: message".
+// A mistake in a file, for "file:line:column: message". Line 0: the file as a whole.
 struct Problem {
   std::string file;
   int line = 0, column = 0;
@@ -71,9 +80,11 @@ struct Loaded {
   std::vector<Problem> problems;  // all of them, in file order; empty: good
 };
 
-// Reads moatd.yaml and the asset files that it names. Never throws; unknown keys are problems with a suggestion.
+// Reads moatd.yaml and the asset files that it names. Never throws; unknown keys are problems with a suggestion. Any thread.
+// SIGHUP calls it again and takes the assets.
 Loaded Load(const std::string& path);
-// Reads asset documents (kind: Asset) only; SIGHUP.
-Loaded LoadAssets(const Config& config);
+
+// Every setting that the parser knows, "api.socket"; for the test that holds deploy/config/moatd.yaml to them.
+std::vector<std::string> Settings();
 
 }  // namespace moat::config

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/config/config.h"
+
+#include <algorithm>
+#include <exception>
+#include <string_view>
+#include <tuple>
+
+#include "agent/config/assets.h"
+#include "agent/config/section.h"
+
+namespace moat::config {
+namespace {
+
+// As event::GpuClassName(), which this folder may not see; a unit test holds the two together.
+const std::vector<std::string_view> kDeviceClasses = {"nvidia",    "nvidia-uvm", "nvidia-caps", "nvidia-switch",
+                                                      "nvidia-fs", "gdrdrv",     "drm",         "accel",
+                                                      "kfd",       "neuron",     "habanalabs",  "other"};
+
+constexpr uint32_t kPage = 4096;
+constexpr uint32_t kMaxRing = 1u << 30;
+constexpr size_t kMaxSocketPath = 107;  // sun_path, less its end
+
+void ReadScope(const Reading& reading, Section& top, Config& config) {
+  const Node* node = top.Child("scope");
+  if (!node) {
+    return;
+  }
+  if (node->type == Node::Type::kScalar && (node->value == "host" || CheckPath(reading, *node, "scope"))) {
+    config.scope = node->value;
+  } else if (node->type != Node::Type::kScalar) {
+    reading.Complain(*node, "scope must be \"host\" or a cgroup below the cgroup2 mount, as \"/kubepods.slice\"");
+  }
+}
+
+void ReadApi(const Reading& reading, Section& top, Config& config) {
+  Section api(reading, top.Child("api"), "api");
+  api.AbsolutePath("socket", config.socket);
+  if (config.socket.size() > kMaxSocketPath) {
+    reading.Complain(*api.Child("socket"), "api.socket is longer than a unix socket's path may be (107 bytes)");
+  }
+  api.Text("socket_group", config.socket_group);
+  api.Number("max_subscribers", config.max_subscribers, 1, 1024);
+  api.Number("subscriber_queue_events", config.subscriber_queue_events, 512, 16u << 20);
+  api.Number("resume_events", config.resume_events, 0, 16u << 20);
+}
+
+void ReadGpu(const Reading& reading, Section& top, Config& config) {
+  Section gpu(reading, top.Child("gpu"), "gpu");
+  gpu.Each("devices", [&](const Node& node) {
+    Section item(reading, &node, "gpu.devices[]");
+    Device device;
+    if (const Node* path = item.Required("path"); path && CheckPath(reading, *path, "gpu.devices[].path")) {
+      device.path = path->value;
+    }
+    item.OneOf("class", device.device_class, kDeviceClasses);
+    config.devices.push_back(std::move(device));
+  });
+  gpu.Each("watch", [&](const Node& node) {
+    Section item(reading, &node, "gpu.watch[]");
+    WatchedCommand watched;
+    item.OneOf("class", watched.device_class, kDeviceClasses);
+    item.Flag("whole", watched.whole);
+    item.Required("command");
+    // A driver looks at the number in the low eight bits and ignores the rest, and so does a command that is not whole.
+    item.Number("command", watched.command, 0, watched.whole ? UINT32_MAX : 0xff);
+    config.watch.push_back(std::move(watched));
+  });
+}
+
+void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {
+  Section top(reading, document, "");
+  AssetReader assets(config.assets);
+  ReadScope(reading, top, config);
+  {
+    Section domains(reading, top.Child("domains"), "domains");
+    domains.Flag("process", config.process);
+    domains.Flag("file", config.file);
+    domains.Flag("gpu", config.gpu);
+    domains.Flag("net", config.net);
+  }
+  {
+    Section section(reading, top.Child("assets"), "assets");
+    section.Each("inline", [&](const Node& node) { assets.ReadInPlace(reading, node); });
+    section.Each("files", [&](const Node& node) {
+      if (CheckPath(reading, node, "assets.files[]")) {
+        config.asset_files.push_back(node.value);
+        asset_files.push_back(node);
+      }
+    });
+  }
+  ReadGpu(reading, top, config);
+  ReadApi(reading, top, config);
+  {
+    Section process(reading, top.Child("process"), "process");
+    process.Flag("scan", config.scan_processes);
+  }
+  {
+    Section rings(reading, top.Child("rings"), "rings");
+    rings.Size("urgent", config.ring_urgent_bytes, kPage, kMaxRing);
+    rings.Size("bulk", config.ring_bulk_bytes, kPage, kMaxRing);
+  }
+  {
+    Section pipeline(reading, top.Child("pipeline"), "pipeline");
+    pipeline.Number("queue_batches", config.queue_batches, 2, 4096);
+    pipeline.Number("poll_ms", config.poll_ms, 1, 1000);
+    pipeline.Number("flush_ms", config.flush_ms, 1, 1000);
+    pipeline.Number("sums_ms", config.sums_ms, 100, 3600 * 1000);
+  }
+  {
+    Section log(reading, top.Child("log"), "log");
+    log.OneOf("level", config.log_level, {"trace", "debug", "info", "warn", "error", "off"});
+  }
+  for (const Node& node : asset_files) {
+    assets.ReadFiles(reading, node);
+  }
+}
+
+Loaded LoadUnguarded(const std::string& path) {
+  Loaded loaded;
+  const Reading reading{path, &loaded.problems, nullptr};
+  const std::string text = ReadFile(path, loaded.problems);
+  if (!loaded.problems.empty()) {
+    return loaded;
+  }
+  const std::vector<Node> documents = ParseYaml(text, path, loaded.problems);
+  if (documents.size() > 1) {
+    reading.Complain(documents[1],
+                     "moatd.yaml is one document; assets in documents of their own go into a file under assets.files");
+  }
+  std::vector<Node> asset_files;
+  ReadTop(reading, documents.empty() ? nullptr : &documents[0], loaded.config, asset_files);
+  // Sections tell unknown keys when they end: back to the order of the file. Files stay in the order in which they were read.
+  std::vector<std::string> files;
+  for (const Problem& problem : loaded.problems) {
+    if (std::find(files.begin(), files.end(), problem.file) == files.end()) {
+      files.push_back(problem.file);
+    }
+  }
+  const auto rank = [&](const Problem& p) { return std::find(files.begin(), files.end(), p.file) - files.begin(); };
+  std::stable_sort(loaded.problems.begin(), loaded.problems.end(), [&](const Problem& a, const Problem& b) {
+    return std::tuple(rank(a), a.line, a.column) < std::tuple(rank(b), b.line, b.column);
+  });
+  return loaded;
+}
+
+}  // namespace
+
+std::string ToString(const Problem& problem) {
+  if (problem.line == 0) {
+    return problem.file + ": " + problem.message;
+  }
+  return problem.file + ":" + std::to_string(problem.line) + ":" + std::to_string(problem.column) + ": " + problem.message;
+}
+
+Loaded Load(const std::string& path) {
+  try {
+    return LoadUnguarded(path);
+  } catch (const std::exception& e) {
+    Loaded loaded;
+    loaded.problems.push_back({path, 0, 0, std::string("cannot be read: ") + e.what()});
+    return loaded;
+  }
+}
+
+std::vector<std::string> Settings() {
+  std::vector<std::string> settings;
+  std::vector<Problem> problems;
+  Config config;
+  std::vector<Node> asset_files;
+  ReadTop({"", &problems, &settings}, nullptr, config, asset_files);
+  return settings;
+}
+
+}  // namespace moat::config
