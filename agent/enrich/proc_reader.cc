@@ -2,6 +2,8 @@
 #include "agent/enrich/proc_reader.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -99,17 +101,24 @@ std::optional<event::Process> ReadProcess(const std::string& root, const event::
     process.exec_flags |= event::kExecSetuid;
   }
 
+  // The link says "name (deleted)" of a file without a name, and also of a file that bears that name: the link count decides. Both
+  // fail for kernel threads, whose exe stays unknown.
+  struct stat st{};
   char target[PATH_MAX];
-  ssize_t length = ::readlinkat(dir.get(), "exe", target, sizeof(target));  // fails for kernel threads: exe stays unknown
-  if (length > 0) {
-    std::string_view exe(target, static_cast<size_t>(length));
-    if (exe.starts_with("/memfd:")) {
-      process.exec_flags |= event::kExecMemfd | event::kExecDeleted;
-    } else if (constexpr std::string_view kDeleted = " (deleted)"; exe.ends_with(kDeleted)) {
-      exe.remove_suffix(kDeleted.size());
+  ssize_t length = ::readlinkat(dir.get(), "exe", target, sizeof(target));
+  if (length > 0 && ::fstatat(dir.get(), "exe", &st, 0) == 0) {
+    process.exe.assign(target, static_cast<size_t>(length));
+    process.exe_inode = st.st_ino;
+    process.exe_dev = gnu_dev_major(st.st_dev) << 20 | gnu_dev_minor(st.st_dev);
+    constexpr std::string_view kDeleted = " (deleted)";
+    if (st.st_nlink == 0) {
       process.exec_flags |= event::kExecDeleted;
+      if (process.exe.starts_with("/memfd:")) {
+        process.exec_flags |= event::kExecMemfd;
+      } else if (process.exe.ends_with(kDeleted)) {
+        process.exe.resize(process.exe.size() - kDeleted.size());
+      }
     }
-    process.exe = exe;
   }
 
   std::string cmdline = ReadAt(dir.get(), "cmdline", kMaxArgs + 1);

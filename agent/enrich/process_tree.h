@@ -21,9 +21,10 @@ using ProcessReader = std::function<std::optional<event::Process>(const event::P
 using CgroupResolver = std::function<std::string(uint64_t cgroup_id, uint64_t now_ns)>;
 
 struct ProcessTreeLimits {
-  // The tree never holds more than either. 128 MiB of hostile arguments on a host with many processes, a few MiB on most.
+  // The tree never holds more than either: a few hundred KiB on most hosts, the bound where someone runs as many processes with
+  // as many arguments as they can.
   size_t max_processes = 131072;
-  size_t max_bytes = size_t{128} << 20;
+  size_t max_bytes = size_t{64} << 20;
   // A TCP close comes up to a FIN timeout (60 s) after its process, a fanotify notice within the second.
   uint64_t exited_grace_ns = 65'000'000'000;
   size_t max_exited = 16384;
