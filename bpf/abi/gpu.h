@@ -75,7 +75,7 @@ struct moat_gpu_ioctl {
 	struct moat_hdr hdr;
 	__u64 arg;
 	__s64 result; /* of the system call: a driver may refuse and still return 0 */
-	__u64 count;  /* calls so far, this one included */
+	__u64 count;  /* calls so far, this one included; 0: the table was full, not known */
 	__u32 rdev;
 	__u32 class_id;
 	__u32 cmd;

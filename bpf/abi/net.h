@@ -5,7 +5,7 @@
 
 #include "event.h"
 
-#define MOAT_NET_MAPPED 0x1u      /* an IPv4 address given as ::ffff:a.b.c.d; stored as IPv4, family AF_INET */
+#define MOAT_NET_MAPPED 0x1u      /* IPv4 on an AF_INET6 socket (::ffff:a.b.c.d); stored as IPv4, family AF_INET */
 #define MOAT_NET_ESTABLISHED 0x2u /* the TCP handshake was completed */
 #define MOAT_NET_PASSIVE 0x4u     /* accepted, not connected */
 #define MOAT_NET_SHARED 0x8u      /* more than one process has sent on it */
@@ -42,7 +42,7 @@ struct moat_flow {
 	__u32 pid;
 	__u32 uid;
 	__u32 net_flags;
-	__u32 pad;
+	__u32 life; /* the kernel side's own (MOAT_FLOW_*); 0 in records */
 	struct moat_endpoints ep;
 	char comm[MOAT_COMM_LEN];
 };

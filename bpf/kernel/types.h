@@ -161,13 +161,21 @@ struct sock_common {
 	atomic64_t skc_cookie;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
 	__u16 sk_type;
+	struct socket *sk_socket; /* NULL: not accepted yet, or the last descriptor is gone */
 };
 
 struct socket {
+	struct sock *sk;
+};
+
+/* What bpf_cast_to_kern_ctx() makes of struct bpf_sock_addr. */
+struct bpf_sock_addr_kern {
 	struct sock *sk;
 };
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Which device numbers are accelerators. Filled by the loader from /proc/devices, the fixed majors and configuration. */
+#ifndef MOAT_GPU_DEVICE_BPF_H
+#define MOAT_GPU_DEVICE_BPF_H
+
+#include "../kernel/read.bpf.h"
+#include "../abi/gpu.h"
+
+#define S_IFMT 0170000
+#define S_IFCHR 0020000
+
+/* Index: major. An array, because this is what an ioctl on a device that is no accelerator pays (inlined: 1 ns; a hash: 24). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MOAT_MAX_MAJOR);
+	__type(key, __u32);
+	__type(value, struct moat_major_val);
+} moat_majors SEC(".maps") __weak;
+
+/* Key: rdev as the kernel keeps it. Asked only for majors that are shared with other devices. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} moat_devices SEC(".maps") __weak;
+
+/* The class of a device number, or MOAT_GPU_NONE. An exact entry wins over its major. */
+static __always_inline __u32 moat_device_class(__u32 rdev)
+{
+	__u32 major = rdev >> 20, *exact;
+	struct moat_major_val *val = bpf_map_lookup_elem(&moat_majors, &major);
+
+	if (!val || !val->flags)
+		return MOAT_GPU_NONE;
+	if (val->flags & MOAT_MAJOR_SOME) {
+		exact = bpf_map_lookup_elem(&moat_devices, &rdev);
+		if (exact)
+			return *exact;
+	}
+	return val->flags & MOAT_MAJOR_ALL ? val->class_id : MOAT_GPU_NONE;
+}
+
+/*
+ * The device number of the inode behind a file if it is an accelerator's, else 0; the class in *class_id. Regular files, pipes
+ * and sockets have i_rdev 0 and are done after one load. A block device may bear the number of a character device.
+ */
+static __always_inline __u32 moat_accelerator(const struct file *file, __u32 *class_id)
+{
+	const struct inode *inode = file->f_inode;
+	__u32 rdev = inode->i_rdev;
+
+	if (!rdev)
+		return 0;
+	*class_id = moat_device_class(rdev);
+	if (*class_id == MOAT_GPU_NONE || (inode->i_mode & S_IFMT) != S_IFCHR)
+		return 0;
+	return rdev;
+}
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ioctls of accelerator devices: counted per (process, device, command) in the kernel; a first sight and every call of a
+ * configured command is an event. An inference server makes 10^4 to 10^6 of them a second, so a counted call is one look-up.
+ *
+ * Recognised by the device number behind the descriptor, so it does not matter where the descriptor came from (dup, fork,
+ * SCM_RIGHTS). Not seen: 32-bit programs (the tracepoint skips compat calls) and io_uring commands.
+ */
+#include <linux/errno.h>
+#include "../lib/emit.bpf.h"
+#include "../lib/scope.bpf.h"
+#include "device.bpf.h"
+
+#define MOAT_IOC_SIZE(cmd) ((cmd) >> 16 & 0x3fff)
+#define MOAT_IOC_NR(cmd) ((cmd) & 0xff)
+#define MOAT_FMODE_PATH 0x4000u /* include/linux/fs.h: opened with O_PATH, an ioctl on it never reaches the driver */
+#define MOAT_PAGE 4096u         /* the smallest page of any kernel: a larger one only makes the second try shorter */
+
+/* Commands of which every call is an event. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct moat_watch_key);
+	__type(value, __u32);
+} moat_watch SEC(".maps");
+
+/* Entries of processes that are gone are removed by user space, which reads the map each second anyway. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct moat_gpu_key);
+	__type(value, struct moat_gpu_val);
+} moat_gpu_calls SEC(".maps");
+
+static __always_inline int watch_has(__u32 class_id, __u32 cmd, __u32 whole)
+{
+	struct moat_watch_key key = {.class_id = class_id, .cmd = cmd, .whole = whole};
+
+	return bpf_map_lookup_elem(&moat_watch, &key) != NULL;
+}
+
+/* NVIDIA's driver looks at the number alone and ignores magic and direction: a match on the number must be possible. */
+static __always_inline __u32 is_watched(__u32 class_id, __u32 cmd)
+{
+	return watch_has(class_id, cmd, 1) || watch_has(0, cmd, 1) || watch_has(class_id, MOAT_IOC_NR(cmd), 0) ||
+	       watch_has(0, MOAT_IOC_NR(cmd), 0);
+}
+
+/*
+ * Up to want bytes from the caller's memory, 0 to 128; returns how many. A program cannot wait for a page to come in: when the
+ * read fails, the part up to the end of the first page is tried once, the rest of that page cannot be absent.
+ */
+static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want)
+{
+	__u32 page = MOAT_PAGE - (arg & (MOAT_PAGE - 1));
+
+	if (bpf_probe_read_user(to, want, (void *)arg) == 0)
+		return want;
+	if (page >= MOAT_GPU_PARAMS_LEN || page >= want)
+		return 0;
+	return bpf_probe_read_user(to, page, (void *)arg) == 0 ? page : 0;
+}
+
+static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, const struct moat_gpu_key *key,
+				       __u32 class_id, __u64 count, __u32 why, __s64 result)
+{
+	__u32 kind = MOAT_KIND_GPU_IOCTL, want = MOAT_IOC_SIZE(key->cmd);
+	struct moat_gpu_ioctl *e;
+	struct moat_stat *stat;
+
+	e = MOAT_RESERVE(moat_ring_bulk, kind, struct moat_gpu_ioctl);
+	if (!e)
+		return;
+	moat_fill(&e->hdr, kind, sizeof(*e), task);
+	e->hdr.labels = moat_labels(key->pid, key->start_ns);
+	e->arg = moat_syscall_arg(task, 2);
+	e->result = result;
+	e->count = count;
+	e->rdev = key->rdev;
+	e->class_id = class_id;
+	e->cmd = key->cmd;
+	e->size = want;
+	e->why = why;
+	__builtin_memset(e->params, 0, sizeof(e->params));
+	if (want > MOAT_GPU_PARAMS_LEN)
+		e->hdr.flags |= MOAT_F_TRUNCATED;
+	/* Commands without a size (older drivers') may pass a pointer all the same, or a number, or nothing. */
+	if (want == 0 || want > MOAT_GPU_PARAMS_LEN)
+		want = MOAT_GPU_PARAMS_LEN;
+	if (e->size == 0 && e->arg == 0)
+		want = 0;
+	e->params_len = want ? read_params(e->params, e->arg, want) : 0;
+	if (e->params_len != want) {
+		e->hdr.flags |= MOAT_F_UNREADABLE;
+		stat = moat_stat(kind);
+		if (stat)
+			__sync_fetch_and_add(&stat->unreadable, 1);
+	}
+	moat_submit(control, e, kind);
+}
+
+SEC("tracepoint/syscalls/sys_exit_ioctl")
+int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
+{
+	struct task_struct *task = moat_current();
+	struct moat_gpu_val *val, fresh = {};
+	struct moat_gpu_key key = {};
+	struct moat_control *control;
+	__u32 class_id, why = 0;
+	struct file *file;
+	__u64 count;
+
+	file = moat_fd_file(task, moat_syscall_arg(task, 0));
+	if (!file)
+		return 0;
+	key.rdev = moat_accelerator(file, &class_id);
+	if (!key.rdev || file->f_mode & MOAT_FMODE_PATH)
+		return 0;
+	control = moat_get_control();
+	if (!control || !moat_in_scope(control, task))
+		return 0;
+	key.start_ns = task->group_leader->start_boottime;
+	key.pid = task->tgid;
+	key.cmd = moat_syscall_arg(task, 1);
+
+	val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
+	if (!val) {
+		why = MOAT_IOCTL_FIRST;
+		fresh.watch_epoch = control->watch_epoch;
+		fresh.watched = is_watched(class_id, key.cmd);
+		/* Another thread may have been first: then this call is not. */
+		if (bpf_map_update_elem(&moat_gpu_calls, &key, &fresh, BPF_NOEXIST) == -EEXIST)
+			why = 0;
+		val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
+		if (!val) { /* no room: rather too many events than silence; 0: how many calls there were is not known */
+			moat_count_table_full(MOAT_TABLE_GPU);
+			emit_ioctl(control, task, &key, class_id, 0, MOAT_IOCTL_FIRST, ctx->ret);
+			return 0;
+		}
+	} else if (val->watch_epoch != control->watch_epoch) {
+		val->watch_epoch = control->watch_epoch;
+		val->watched = is_watched(class_id, key.cmd);
+	}
+	if (ctx->ret < 0)
+		__sync_fetch_and_add(&val->errors, 1);
+	count = __sync_fetch_and_add(&val->count, 1) + 1;
+	if (val->watched)
+		why |= MOAT_IOCTL_WATCHED;
+	if (why)
+		emit_ioctl(control, task, &key, class_id, count, why, ctx->ret);
+	return 0;
+}

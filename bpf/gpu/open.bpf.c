@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Opens of accelerator devices, seen when the call returns: only then is the descriptor there, and through it the device. */
+#include "../lib/emit.bpf.h"
+#include "../lib/scope.bpf.h"
+#include "device.bpf.h"
+
+/*
+ * Attached to the exit of open, openat, openat2, creat and open_by_handle_at. Not seen: opens by io_uring, by 32-bit programs
+ * (the tracepoints skip compat calls), and descriptors received from others (their ioctls are seen).
+ */
+SEC("tracepoint/syscalls/sys_exit_openat")
+int moat_gpu_open(struct moat_syscall_exit *ctx)
+{
+	struct moat_control *control;
+	struct moat_gpu_open *e;
+	struct task_struct *task;
+	struct file *file;
+	__u32 rdev, class_id;
+
+	if (ctx->ret < 0)
+		return 0;
+	task = moat_current();
+	file = moat_fd_file(task, ctx->ret);
+	if (!file)
+		return 0;
+	rdev = moat_accelerator(file, &class_id);
+	if (!rdev)
+		return 0;
+	control = moat_get_control();
+	if (!control || !moat_in_scope(control, task))
+		return 0;
+	e = MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_GPU_OPEN, struct moat_gpu_open);
+	if (!e)
+		return 0;
+	moat_fill(&e->hdr, MOAT_KIND_GPU_OPEN, sizeof(*e), task);
+	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
+	e->rdev = rdev;
+	e->class_id = class_id;
+	e->open_flags = file->f_flags;
+	e->fd = ctx->ret;
+	moat_submit(control, e, MOAT_KIND_GPU_OPEN);
+	return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * UDP sockets bound to a port: the datagram counterpart of listening. TCP's listening is told by state.bpf.c; a bound TCP socket
+ * alone says nothing. A port that the kernel chooses at the first send is no bind and does not come here.
+ */
+#include "flows.bpf.h"
+
+#define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
+
+static __always_inline void bound(struct bpf_sock *ctx)
+{
+	const struct sock *sk = moat_ctx_sock(ctx);
+	struct moat_control *control;
+	struct task_struct *task;
+	struct moat_endpoints ep;
+	__u32 net_flags;
+	__u64 cookie;
+
+	if ((sk->sk_protocol != IPPROTO_UDP && sk->sk_protocol != IPPROTO_UDPLITE) || sk->__sk_common.skc_num == 0)
+		return;
+	control = moat_get_control();
+	task = moat_current();
+	if (!control || control->agent_pid == (__u32)task->tgid)
+		return;
+	net_flags = moat_endpoints_of(&ep, sk);
+	cookie = bpf_get_socket_cookie(ctx);
+	moat_flow_start(cookie, task, &ep, net_flags, BPF_NOEXIST);
+	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags);
+}
+
+SEC("cgroup/post_bind4")
+int moat_net_bind4(struct bpf_sock *ctx)
+{
+	bound(ctx);
+	return 1; /* observed, never refused */
+}
+
+SEC("cgroup/post_bind6")
+int moat_net_bind6(struct bpf_sock *ctx)
+{
+	bound(ctx);
+	return 1;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * TCP's states. The hook is the whole host's and mostly in soft-irq, where the current task is whoever was interrupted: only
+ * listening, which is a system call, asks who it is. Each connection passes here about ten times, so most returns are early.
+ */
+#include "flows.bpf.h"
+#include "../lib/scope.bpf.h"
+#include <bpf/bpf_tracing.h>
+
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_RECV 3
+#define TCP_LISTEN 10
+
+static __always_inline void established(const struct sock *sk)
+{
+	__u64 cookie = moat_cookie(sk);
+	struct moat_flow *flow;
+
+	if (!cookie || !sk->sk_socket) /* without a struct socket: the accepting side, before accept() */
+		return;
+	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
+	if (!flow)
+		return;
+	__sync_fetch_and_or(&flow->net_flags, MOAT_NET_ESTABLISHED);
+	moat_endpoints_of(&flow->ep, sk); /* the local end is known now, and the remote one if another program redirected it */
+}
+
+static __always_inline void closed(const struct sock *sk)
+{
+	__u64 cookie = moat_cookie(sk);
+	struct moat_control *control;
+	struct moat_flow *flow;
+	__u32 life;
+
+	if (!cookie)
+		return;
+	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
+	control = moat_get_control();
+	if (!flow || !control)
+		return;
+	life = __sync_fetch_and_or(&flow->life, MOAT_FLOW_ENDED);
+	/* Without a struct socket it is an orphan: released, though perhaps not under our eyes (made outside the scope). */
+	if (life & MOAT_FLOW_RELEASED || !sk->sk_socket)
+		moat_flow_close(control, cookie, flow, NULL);
+}
+
+static __always_inline void listening(struct sock *sk)
+{
+	struct moat_control *control = moat_get_control();
+	struct task_struct *task = moat_current();
+	struct moat_endpoints ep;
+	__u32 net_flags;
+
+	if (!control || !moat_in_scope(control, task))
+		return;
+	net_flags = moat_endpoints_of(&ep, sk);
+	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, bpf_get_socket_cookie(sk), &ep, net_flags);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(moat_net_state, struct sock *sk, int oldstate, int newstate)
+{
+	switch (newstate) {
+	case TCP_SYN_RECV:
+		/* accept.bpf.c must know the socket by its cookie and cannot make one: the tracepoint has no such helper. */
+		bpf_get_socket_cookie(sk);
+		break;
+	case TCP_ESTABLISHED:
+		established(sk);
+		break;
+	case TCP_CLOSE:
+		closed(sk);
+		break;
+	case TCP_LISTEN:
+		listening(sk);
+		break;
+	}
+	return 0;
+}
