@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probe/domain.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <spdlog/spdlog.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "agent/probe/log.h"
+
+namespace moat::probe {
+namespace {
+
+// Whether the kernel can run a candidate at all; the reason why not.
+Answer Offered(const Candidate& candidate, const Features* features, const Tracefs* tracefs) {
+  if (features == nullptr) {
+    return {false, "the kernel's features could not be asked (no BTF)"};
+  }
+  switch (candidate.backend) {
+    case Backend::kTpBtf: return features->tp_btf;
+    case Backend::kSyscallExit: return tracefs != nullptr ? features->syscall_exit : Answer{false, "tracefs cannot be opened"};
+    case Backend::kIter: return features->task_iter;
+    case Backend::kCgroupAddr: return features->cgroup_addr;
+    case Backend::kCgroupSock: return features->cgroup_sock;
+  }
+  return {};
+}
+
+std::string Join(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) {
+    out += out.empty() ? "" : ", ";
+    out += word;
+  }
+  return out;
+}
+
+}  // namespace
+
+Domain::~Domain() {
+  Refuse("stopped");
+}
+
+void Domain::Refuse(std::string why) {
+  for (Hook& hook : hooks_) {
+    for (bpf_link* link : hook.links) {
+      bpf_link__destroy(link);
+    }
+    hook.links.clear();
+    hook.attached = false;
+    hook.program = nullptr;
+  }
+  bpf_object__close(object_);
+  object_ = nullptr;
+  loaded_ = false;
+  error_ = std::move(why);
+}
+
+void Domain::Open() {
+  LIBBPF_OPTS(bpf_object_open_opts, options);
+  options.object_name = name_.c_str();
+  LogCapture log;
+  object_ = bpf_object__open_mem(image_.bytes.data(), image_.bytes.size(), &options);
+  if (object_ == nullptr) {
+    const int err = errno;
+    error_ = "the BPF object cannot be opened: " + std::string(std::strerror(err)) + ": " + log.Tail();
+  }
+}
+
+void Domain::ChooseFor(Hook& hook, const Features* features, const Tracefs* tracefs) {
+  for (const Candidate& candidate : hook.row->candidates) {
+    const std::string as = std::string(BackendName(candidate.backend)) + " " + candidate.program;
+    bpf_program* program = bpf_object__find_program_by_name(object_, candidate.program);
+    if (program == nullptr) {
+      hook.why += as + ": not part of this build; ";
+      continue;
+    }
+    if (const Answer answer = Offered(candidate, features, tracefs); !answer.yes) {
+      hook.why += as + ": the kernel refuses: " + answer.why + "; ";
+      continue;
+    }
+    std::vector<std::string> present, absent;
+    for (const std::string_view point : candidate.attach) {
+      const bool is_call = candidate.backend == Backend::kSyscallExit;
+      const std::string name = is_call ? "syscalls/sys_exit_" + std::string(point) : std::string(point);
+      (is_call ? tracefs->EventId(name).has_value() : features->HasTracepoint(point)) ? present.push_back(name)
+                                                                                      : absent.push_back(name);
+    }
+    if (present.empty() && !absent.empty()) {
+      hook.why += as + ": the kernel lacks " + Join(absent) + "; ";
+      continue;
+    }
+    hook.candidate = &candidate;
+    hook.program = program;
+    hook.points = std::move(present);
+    hook.why += "the best that this kernel offers" + (absent.empty() ? "" : ", without " + Join(absent));
+    return;
+  }
+}
+
+void Domain::Choose(const Features* features, const Tracefs* tracefs) {
+  if (object_ == nullptr) {
+    return;
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_) {
+    bpf_program__set_autoload(program, false);
+  }
+  for (const Row& row : Table()) {
+    if (name_ != row.domain) {
+      continue;
+    }
+    Hook hook;
+    hook.row = &row;
+    ChooseFor(hook, features, tracefs);
+    if (hook.program != nullptr) {
+      bpf_program__set_autoload(hook.program, true);
+      bpf_program__set_autoattach(hook.program, false);
+    }
+    hooks_.push_back(std::move(hook));
+  }
+}
+
+void Domain::Load(const SharedMaps& maps) {
+  if (object_ == nullptr) {
+    return;
+  }
+  if (Status shared = maps.GiveTo(object_); !shared) {
+    Refuse(shared.error().message);
+    return;
+  }
+  LogCapture log;
+  if (const int err = bpf_object__load(object_); err != 0) {
+    Refuse("the kernel refuses to load it: " + std::string(std::strerror(-err)) + ": " + log.Tail());
+    spdlog::error("domain {}: {}", name_, error_);
+    return;
+  }
+  loaded_ = true;
+}
+
+Status Domain::AttachHook(Hook& hook, const Tracefs* tracefs, int cgroup_fd) {
+  const auto keep = [&hook](bpf_link* link, const std::string& where) -> Status {
+    if (link == nullptr) {
+      return FailErrno(errno, "attach " + where);
+    }
+    hook.links.push_back(link);
+    return {};
+  };
+  switch (hook.candidate->backend) {
+    case Backend::kIter: return {};  // attached per reading, by scan.cc
+    case Backend::kTpBtf: return keep(bpf_program__attach_trace(hook.program), hook.points.front());
+    case Backend::kCgroupAddr:
+    case Backend::kCgroupSock:
+      if (cgroup_fd < 0) {
+        return Fail(Code::kFailedPrecondition, "no cgroup2 tree to attach to");
+      }
+      return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
+    case Backend::kSyscallExit: break;
+  }
+  for (const std::string& point : hook.points) {
+    MOAT_ASSIGN(Fd event, tracefs->OpenEvent(point));
+    MOAT_TRY(keep(bpf_program__attach_perf_event(hook.program, event.get()), point));
+    (void)event.Release();  // the link owns it now
+  }
+  return {};
+}
+
+void Domain::Attach(const Tracefs* tracefs, int cgroup_fd) {
+  if (!loaded_) {
+    return;
+  }
+  for (Hook& hook : hooks_) {
+    if (hook.candidate == nullptr) {
+      continue;
+    }
+    LogCapture log;
+    if (Status status = AttachHook(hook, tracefs, cgroup_fd); !status) {
+      hook.why = status.error().message;
+      spdlog::error("hook {}: {}", hook.row->event, hook.why);
+    } else {
+      hook.attached = true;
+    }
+  }
+}
+
+int Domain::MapFd(const char* name) const {
+  return loaded_ ? bpf_object__find_map_fd_by_name(object_, name) : -1;
+}
+
+bpf_program* Domain::Program(const char* name) const {
+  bpf_program* program = loaded_ ? bpf_object__find_program_by_name(object_, name) : nullptr;
+  return program != nullptr && bpf_program__fd(program) >= 0 ? program : nullptr;
+}
+
+uint64_t Domain::Missed(const Hook& hook) {
+  if (!hook.attached || hook.program == nullptr) {
+    return 0;
+  }
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  return bpf_obj_get_info_by_fd(bpf_program__fd(hook.program), &info, &length) == 0 ? info.recursion_misses : 0;
+}
+
+void Domain::MissedRuns(std::span<uint64_t, MOAT_KIND_COUNT> by_kind) const {
+  for (const Hook& hook : hooks_) {
+    if (hook.candidate != nullptr) {
+      by_kind[hook.candidate->missed] += Missed(hook);
+    }
+  }
+}
+
+DomainStatus Domain::Describe() const {
+  DomainStatus status{.name = name_, .loaded = loaded_, .error = error_, .hooks = {}};
+  for (const Hook& hook : hooks_) {
+    HookStatus out;
+    out.event = hook.row->event;
+    out.why = hook.why;
+    out.attached = hook.attached;
+    if (hook.candidate != nullptr) {
+      out.backend = BackendName(hook.candidate->backend);
+      out.program = hook.candidate->program;
+      out.unseen.assign(hook.candidate->unseen.begin(), hook.candidate->unseen.end());
+      out.runs_missed = Missed(hook);
+    }
+    if (!hook.attached) {
+      out.unseen = {"all of it"};
+    }
+    status.hooks.push_back(std::move(out));
+  }
+  return status;
+}
+
+}  // namespace moat::probe

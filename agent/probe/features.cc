@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probe/features.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "agent/base/fd.h"
+
+namespace moat::probe {
+namespace {
+
+constexpr bpf_insn Insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm) {
+  return {code, static_cast<uint8_t>(dst & 0xf), static_cast<uint8_t>(src & 0xf), off, imm};
+}
+constexpr bpf_insn MovImm(uint8_t reg, int32_t value) {
+  return Insn(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value);
+}
+constexpr bpf_insn Call(int32_t helper) {
+  return Insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper);
+}
+constexpr bpf_insn kReturn = Insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+
+struct Try {
+  const char* what;
+  bpf_prog_type type;
+  bpf_attach_type attach = static_cast<bpf_attach_type>(0);
+  int btf_id = 0;  // negative: the kernel's BTF lacks the attach point
+};
+
+Answer Load(const Try& attempt, const std::vector<bpf_insn>& code) {
+  if (attempt.btf_id < 0) {
+    return {false, std::string(attempt.what) + ": not in the kernel's BTF"};
+  }
+  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  options.expected_attach_type = attempt.attach;
+  options.attach_btf_id = static_cast<uint32_t>(attempt.btf_id);
+  Fd program(bpf_prog_load(attempt.type, "moat_ask", "GPL", code.data(), code.size(), &options));
+  if (program) {
+    return {true, ""};
+  }
+  return {false, std::string(attempt.what) + ": " + std::strerror(errno)};
+}
+
+}  // namespace
+
+Features::~Features() {
+  btf__free(btf_);
+}
+
+int Features::Find(const std::string& name, uint32_t kind) const {
+  return btf__find_by_name_kind(btf_, name.c_str(), kind);
+}
+
+bool Features::HasTracepoint(std::string_view name) const {
+  return Find("btf_trace_" + std::string(name), BTF_KIND_TYPEDEF) > 0;
+}
+
+Result<std::unique_ptr<Features>> Features::Ask() {
+  std::unique_ptr<Features> f(new Features);
+  f->btf_ = btf__load_vmlinux_btf();
+  if (f->btf_ == nullptr) {
+    return FailErrno(errno, "the kernel's BTF (/sys/kernel/btf/vmlinux; needs CONFIG_DEBUG_INFO_BTF)");
+  }
+  const std::vector<bpf_insn> zero = {MovImm(0, 0), kReturn};
+  const std::vector<bpf_insn> allow = {MovImm(0, 1), kReturn};
+
+  f->tp_btf = Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP,
+                    f->Find("btf_trace_sched_process_exit", BTF_KIND_TYPEDEF)},
+                   zero);
+  f->task_iter =
+      Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, f->Find("bpf_iter_task", BTF_KIND_FUNC)}, zero);
+  f->cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
+  f->cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
+
+  // Exactly what the per-syscall programs need: bpf_task_pt_regs (5.15) and the kfunc bpf_rdonly_cast (6.2).
+  const int cast = f->Find("bpf_rdonly_cast", BTF_KIND_FUNC);
+  const int list = f->Find("list_head", BTF_KIND_STRUCT);
+  f->syscall_exit = Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
+                          static_cast<bpf_attach_type>(0), cast < 0 ? cast : 0},
+                         {Call(BPF_FUNC_get_current_task_btf), Insn(BPF_ALU64 | BPF_MOV | BPF_X, 1, 0, 0, 0),
+                          Call(BPF_FUNC_task_pt_regs), MovImm(1, 0), MovImm(2, list),
+                          Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0), kReturn});
+  return f;
+}
+
+}  // namespace moat::probe

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probe/ledger.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+#include <vector>
+
+namespace moat::probe {
+namespace {
+
+// One value per possible CPU, in one call per key: a record counted on one CPU while we read another is in the next reading.
+template <typename Value, typename Add>
+Status EachCpu(int map_fd, uint32_t keys, Add add) {
+  static const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) {
+    return Fail(Code::kInternal, "the number of possible CPUs is not known");
+  }
+  std::vector<Value> values(static_cast<size_t>(cpus));
+  for (uint32_t key = 0; key < keys; ++key) {
+    if (bpf_map_lookup_elem(map_fd, &key, values.data()) != 0) {
+      return FailErrno(errno, "read the counters");
+    }
+    for (const Value& value : values) {
+      add(key, value);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::array<moat_stat, MOAT_KIND_COUNT>> ReadStats(int map_fd) {
+  std::array<moat_stat, MOAT_KIND_COUNT> sums{};
+  MOAT_TRY(EachCpu<moat_stat>(map_fd, MOAT_KIND_COUNT, [&](uint32_t kind, const moat_stat& stat) {
+    sums[kind].attempted += stat.attempted;
+    sums[kind].submitted += stat.submitted;
+    sums[kind].lost_ring_full += stat.lost_ring_full;
+    sums[kind].unreadable += stat.unreadable;
+  }));
+  return sums;
+}
+
+Result<std::array<uint64_t, MOAT_TABLE_COUNT>> ReadTableFull(int map_fd) {
+  std::array<uint64_t, MOAT_TABLE_COUNT> sums{};
+  MOAT_TRY(EachCpu<uint64_t>(map_fd, MOAT_TABLE_COUNT, [&](uint32_t table, uint64_t n) { sums[table] += n; }));
+  return sums;
+}
+
+}  // namespace moat::probe

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probe/probe.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <optional>
+#include <thread>
+
+#include "agent/base/cgroup.h"
+#include "agent/base/fd.h"
+#include "agent/probe/domain.h"
+#include "agent/probe/ledger.h"
+#include "agent/probe/log.h"
+#include "agent/probe/ring.h"
+#include "agent/probe/scan.h"
+#include "agent/probe/shared_maps.h"
+
+namespace moat::probe {
+namespace {
+
+template <typename Record>
+std::span<const std::byte> BytesOf(const Record& record) {
+  return std::as_bytes(std::span(&record, 1));
+}
+
+class ProbeImpl final : public Probe {
+ public:
+  Status Begin(const config::Config& config);
+
+  Status Scan(RecordSink& sink) override;
+  size_t Drain(RecordSink& sink, size_t max) override;
+  void Sleep(int timeout_ms) override;
+  void Wake() override;
+  void Sums(RecordSink& sink) override;
+  Status ReloadAssets(const config::Config& config) override;
+  std::vector<ResolvedAsset> Assets() const override { return {}; }
+  std::vector<ResolvedDevice> Devices() const override { return {}; }
+  std::vector<DomainStatus> Domains() const override;
+  Ledger KernelLedger() const override;
+  std::vector<RingStatus> Rings() const override;
+
+ private:
+  void OpenDomains(const config::Config& config);
+  Status LoadDomains(const Features* features);
+  Status SetScope(const std::string& scope);
+  Status OpenRings();
+  Domain* Find(std::string_view name) const;
+
+  std::optional<Tracefs> tracefs_;
+  Fd cgroup_;  // where cgroup programs attach
+  std::unique_ptr<SharedMaps> maps_;
+  std::vector<std::unique_ptr<Domain>> domains_;
+  Ring urgent_, bulk_;
+  Fd epoll_, wake_;
+  // Records made here, not in the kernel, by kind.
+  std::array<std::atomic<uint64_t>, MOAT_KIND_COUNT> made_{};
+};
+
+Domain* ProbeImpl::Find(std::string_view name) const {
+  for (const auto& domain : domains_) {
+    if (domain->name() == name) {
+      return domain.get();
+    }
+  }
+  return nullptr;
+}
+
+void ProbeImpl::OpenDomains(const config::Config& config) {
+  const auto wanted = [&config](std::string_view name) {
+    return name == "process" ? config.process : name == "file" ? config.file : name == "gpu" ? config.gpu : config.net;
+  };
+  for (const Image& image : Images()) {
+    auto domain = std::make_unique<Domain>(image);
+    if (wanted(image.name)) {
+      domain->Open();
+    } else {
+      domain->Refuse("switched off by configuration");
+    }
+    domains_.push_back(std::move(domain));
+  }
+}
+
+// libbpf parses the kernel's BTF once per object, and the verifier holds no lock that they would share: one thread each.
+Status ProbeImpl::LoadDomains(const Features* features) {
+  {
+    std::vector<std::jthread> threads;
+    for (const auto& domain : domains_) {
+      domain->Choose(features, tracefs_ ? &*tracefs_ : nullptr);
+      threads.emplace_back([&domain, this] { domain->Load(*maps_); });
+    }
+  }
+  std::string why;
+  for (const auto& domain : domains_) {
+    if (domain->loaded()) {
+      return {};
+    }
+    why += "; " + domain->name() + ": " + domain->error();
+  }
+  return Fail(Code::kFailedPrecondition, "no domain could be loaded" + why);
+}
+
+Status ProbeImpl::SetScope(const std::string& scope) {
+  MOAT_ASSIGN(const Cgroup2Mount mount, FindCgroup2Mount());
+  const bool host = scope == "host";
+  if (!host && !scope.starts_with('/')) {
+    return Fail(Code::kInvalidArgument, "scope \"" + scope + "\": neither \"host\" nor a path below the cgroup2 mount (\"/...\")");
+  }
+  const std::string directory = host ? mount.path : mount.path + scope;
+  cgroup_ = Fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!cgroup_) {
+    return FailErrno(errno, "scope: no cgroup " + directory + " (create it before the agent starts, or use scope: host)");
+  }
+  if (host) {
+    maps_->control()->scope_all = 1;
+    maps_->control()->agent_pid = static_cast<uint32_t>(getpid());
+    return {};
+  }
+  const uint32_t zero = 0, fd = static_cast<uint32_t>(cgroup_.get());
+  if (bpf_map_update_elem(maps_->scope(), &zero, &fd, BPF_ANY) != 0) {
+    return FailErrno(errno, "scope: " + directory);
+  }
+  MOAT_ASSIGN(maps_->control()->scope_cgroup, CgroupId(mount, scope));
+  return {};
+}
+
+Status ProbeImpl::OpenRings() {
+  const auto size = [](int fd) {
+    bpf_map_info info{};
+    uint32_t length = sizeof(info);
+    return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.max_entries : 0;
+  };
+  MOAT_ASSIGN(urgent_, Ring::Map(maps_->ring_urgent(), size(maps_->ring_urgent())));
+  MOAT_ASSIGN(bulk_, Ring::Map(maps_->ring_bulk(), size(maps_->ring_bulk())));
+  epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
+  wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  for (const int fd : {urgent_.fd(), bulk_.fd(), wake_.get()}) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+      return FailErrno(errno, "watch the rings");
+    }
+  }
+  return {};
+}
+
+Status ProbeImpl::Begin(const config::Config& config) {
+  CatchLibbpfLog();
+  if (auto tracefs = Tracefs::Open(); tracefs) {
+    tracefs_ = std::move(*tracefs);
+  } else {
+    spdlog::error("{}", tracefs.error().message);
+  }
+  OpenDomains(config);
+  auto features = Features::Ask();
+  if (!features) {
+    spdlog::error("{}", features.error().message);
+  }
+  std::vector<bpf_object*> objects;
+  for (const auto& domain : domains_) {
+    if (domain->object() != nullptr) {
+      objects.push_back(domain->object());
+    }
+  }
+  MOAT_ASSIGN(maps_, SharedMaps::Create(objects, config));
+  MOAT_TRY(SetScope(config.scope));
+  MOAT_TRY(OpenRings());
+  MOAT_TRY(LoadDomains(features ? features->get() : nullptr));
+  for (const auto& domain : domains_) {
+    domain->Attach(tracefs_ ? &*tracefs_ : nullptr, cgroup_.get());
+  }
+  return {};
+}
+
+Status ProbeImpl::Scan(RecordSink& sink) {
+  Domain* process = Find("process");
+  bpf_program* program = process->Program("moat_process_scan");
+  if (program == nullptr) {
+    return Fail(Code::kUnavailable, "processes that already run cannot be listed: the scan program is not loaded");
+  }
+  MOAT_ASSIGN(const std::vector<moat_exec> records, ScanProcesses(program));
+  for (const moat_exec& record : records) {
+    made_[MOAT_KIND_SCAN].fetch_add(1, std::memory_order_relaxed);
+    sink.OnRecord(BytesOf(record));
+  }
+  return {};
+}
+
+size_t ProbeImpl::Drain(RecordSink& sink, size_t max) {
+  const auto take = [&sink](std::span<const std::byte> record) { sink.OnRecord(record); };
+  const size_t bulk = bulk_.Drain(max, take);
+  return bulk + urgent_.Drain(max, take);
+}
+
+// The kernel side asks the flag after its record is visible, we look at the rings after the flag is: one of the two sees the
+// other, so no record waits for the time-out.
+void ProbeImpl::Sleep(int timeout_ms) {
+  moat_control* control = maps_->control();
+  __atomic_store_n(&control->reader_asleep, 1, __ATOMIC_SEQ_CST);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (urgent_.Empty() && bulk_.Empty()) {
+    epoll_event event{};
+    if (epoll_wait(epoll_.get(), &event, 1, timeout_ms) == 1 && event.data.fd == wake_.get()) {
+      uint64_t count = 0;
+      (void)!read(wake_.get(), &count, sizeof(count));
+    }
+  }
+  __atomic_store_n(&control->reader_asleep, 0, __ATOMIC_RELAXED);
+}
+
+void ProbeImpl::Wake() {
+  const uint64_t one = 1;
+  (void)!write(wake_.get(), &one, sizeof(one));
+}
+
+void ProbeImpl::Sums(RecordSink&) {}
+
+Status ProbeImpl::ReloadAssets(const config::Config&) {
+  return {};
+}
+
+std::vector<DomainStatus> ProbeImpl::Domains() const {
+  std::vector<DomainStatus> out;
+  for (const auto& domain : domains_) {
+    out.push_back(domain->Describe());
+  }
+  return out;
+}
+
+Ledger ProbeImpl::KernelLedger() const {
+  Ledger ledger;
+  if (auto stats = ReadStats(maps_->stats()); stats) {
+    for (size_t kind = 0; kind < stats->size(); ++kind) {
+      ledger.kinds[kind].attempted = (*stats)[kind].attempted;
+      ledger.kinds[kind].lost[static_cast<size_t>(LostReason::kRingFull)] = (*stats)[kind].lost_ring_full;
+      ledger.kinds[kind].unreadable = (*stats)[kind].unreadable;
+    }
+  } else {
+    spdlog::error("ledger: {}", stats.error().message);
+  }
+  if (auto full = ReadTableFull(maps_->table_full()); full) {
+    ledger.table_full = *full;
+  }
+  std::array<uint64_t, MOAT_KIND_COUNT> missed{};
+  for (const auto& domain : domains_) {
+    domain->MissedRuns(missed);
+  }
+  for (size_t kind = 0; kind < kKinds; ++kind) {
+    ledger.kinds[kind].attempted += missed[kind] + made_[kind].load(std::memory_order_relaxed);
+    ledger.kinds[kind].lost[static_cast<size_t>(LostReason::kProgramMissed)] = missed[kind];
+  }
+  return ledger;
+}
+
+std::vector<RingStatus> ProbeImpl::Rings() const {
+  return {{"urgent", urgent_.size(), urgent_.used()}, {"bulk", bulk_.size(), bulk_.used()}};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Probe>> Probe::Start(const config::Config& config) {
+  auto probe = std::make_unique<ProbeImpl>();
+  MOAT_TRY(probe->Begin(config));
+  return probe;
+}
+
+}  // namespace moat::probe

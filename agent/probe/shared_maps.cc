@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probe/shared_maps.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <string>
+
+namespace moat::probe {
+
+Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_object*>& objects, const config::Config& config) {
+  std::unique_ptr<SharedMaps> shared(new SharedMaps);
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    const std::string name = kNames[i];
+    bpf_map* map = nullptr;
+    for (size_t k = 0; k < objects.size() && map == nullptr; ++k) {
+      map = bpf_object__find_map_by_name(objects[k], kNames[i]);
+    }
+    if (map == nullptr) {
+      return Fail(Code::kFailedPrecondition, "map " + name + ": no domain that is switched on declares it");
+    }
+    uint32_t entries = bpf_map__max_entries(map);
+    if (name == "moat_ring_urgent") {
+      entries = config.ring_urgent_bytes;
+    } else if (name == "moat_ring_bulk") {
+      entries = config.ring_bulk_bytes;
+    }
+    LIBBPF_OPTS(bpf_map_create_opts, options);
+    options.map_flags = bpf_map__map_flags(map);
+    Fd fd(bpf_map_create(bpf_map__type(map), kNames[i], bpf_map__key_size(map), bpf_map__value_size(map), entries, &options));
+    if (!fd) {
+      return FailErrno(errno, "create map " + name + " (" + std::to_string(entries) + " entries or bytes; needs CAP_BPF)");
+    }
+    if (name == "moat_control") {
+      void* page = mmap(nullptr, sizeof(moat_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+      if (page == MAP_FAILED) {
+        return FailErrno(errno, "map " + name);
+      }
+      shared->control_ = static_cast<moat_control*>(page);
+    }
+    shared->fds_[i] = std::move(fd);
+  }
+  return shared;
+}
+
+SharedMaps::~SharedMaps() {
+  if (control_ != nullptr) {
+    munmap(control_, sizeof(*control_));
+  }
+}
+
+Status SharedMaps::GiveTo(bpf_object* object) const {
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    bpf_map* map = bpf_object__find_map_by_name(object, kNames[i]);
+    if (map == nullptr) {
+      continue;
+    }
+    if (const int err = bpf_map__reuse_fd(map, fds_[i].get()); err != 0) {
+      return FailErrno(-err, std::string("share map ") + kNames[i]);
+    }
+  }
+  return {};
+}
+
+}  // namespace moat::probe

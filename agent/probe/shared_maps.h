@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The maps that every domain uses (bpf/lib/maps.bpf.h): made once, here, so that one domain's failure leaves them to the others.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/base/fd.h"
+#include "agent/config/config.h"
+#include "bpf/abi/label.h"
+
+struct bpf_object;
+
+namespace moat::probe {
+
+class SharedMaps {
+ public:
+  // Takes each map's shape from the first object that declares it; the rings' sizes from configuration.
+  static Result<std::unique_ptr<SharedMaps>> Create(const std::vector<bpf_object*>& objects, const config::Config& config);
+  ~SharedMaps();
+
+  // Makes an object, not yet loaded, use these maps in place of its own.
+  Status GiveTo(bpf_object* object) const;
+
+  int ring_urgent() const { return fds_[0].get(); }
+  int ring_bulk() const { return fds_[1].get(); }
+  int scope() const { return fds_[3].get(); }
+  int stats() const { return fds_[4].get(); }
+  int table_full() const { return fds_[5].get(); }
+  int procs() const { return fds_[6].get(); }
+  moat_control* control() const { return control_; }  // mapped: a store here is what every program reads next
+
+ private:
+  SharedMaps() = default;
+  static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk",  "moat_control", "moat_scope",
+                                           "moat_stats",       "moat_table_full", "moat_procs"};
+  Fd fds_[std::size(kNames)];
+  moat_control* control_ = nullptr;
+};
+
+}  // namespace moat::probe
