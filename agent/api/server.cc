@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/api/server.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/service_type.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "agent/api/services.h"
+#include "agent/base/fd.h"
+
+namespace moat::api {
+
+namespace {
+
+constexpr mode_t kSocketMode = 0660;
+constexpr int kMaxRequestBytes = 64 * 1024;
+constexpr int kMaxStreamsPerConnection = 128;
+constexpr int kMaxThreads = 8;  // of the synchronous part (reflection)
+
+// A request of one second at the end, then calls are cut.
+constexpr auto kStopWait = std::chrono::seconds(1);
+
+Result<sockaddr_un> Address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path[0] != '/') {
+    return Fail(Code::kInvalidArgument, "socket \"" + path + "\" is not an absolute path");
+  }
+  if (path.size() >= sizeof(address.sun_path)) {
+    return Fail(Code::kInvalidArgument, "socket \"" + path + "\" is longer than " + std::to_string(sizeof(address.sun_path) - 1) +
+                                            " bytes, the kernel's limit for a unix socket");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+Result<std::optional<gid_t>> Group(const std::string& name) {
+  if (name.empty()) {
+    return std::nullopt;
+  }
+  if (const group* found = getgrnam(name.c_str())) {
+    return found->gr_gid;
+  }
+  return Fail(Code::kInvalidArgument, "socket group \"" + name + "\" does not exist on this host");
+}
+
+// Held while the socket is looked at and bound, so that two agents that start together do not both think the old one dead. A lock
+// on the directory leaves no file behind.
+Result<Fd> LockDirectory(const std::string& directory) {
+  Fd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) {
+    return FailErrno(errno, "cannot open the socket's directory " + directory);
+  }
+  for (int tries = 0; flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++tries) {
+    if (tries == 200) {
+      return Fail(Code::kUnavailable, "another process has held a lock on " + directory + " for two seconds");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return fd;
+}
+
+// A socket file of a dead agent goes; of a live one, or anything else at that path, is an error.
+Status ClearPath(const std::string& path, const sockaddr_un& address) {
+  struct stat info{};
+  if (lstat(path.c_str(), &info) != 0) {
+    return errno == ENOENT ? Status() : FailErrno(errno, "cannot look at " + path);
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return Fail(Code::kAlreadyExists, path + " exists and is not a socket: move it away, or set another socket in moatd.yaml");
+  }
+  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) {
+    return FailErrno(errno, "cannot make a socket");
+  }
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno != ECONNREFUSED) {
+    return Fail(Code::kAlreadyExists,
+                "another moatd serves " + path + ": stop it, or set another socket in this one's moatd.yaml");
+  }
+  return unlink(path.c_str()) == 0 ? Status() : FailErrno(errno, "cannot remove the socket of an agent that is gone, " + path);
+}
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(Hub& hub, StatusSource status)
+      : hub_(hub), monitor_(MakeMonitorService(hub, status)), status_(MakeStatusService(std::move(status))) {}
+
+  ~ServerImpl() override {
+    if (!server_) {
+      return;
+    }
+    server_->GetHealthCheckService()->Shutdown();
+    hub_.Close();
+    server_->Shutdown(std::chrono::system_clock::now() + kStopWait);
+    server_->Wait();
+    struct stat info{};
+    if (lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) {
+      unlink(path_.c_str());
+    }
+  }
+
+  Status Listen(const std::string& path, const std::string& group_name) {
+    MOAT_ASSIGN(sockaddr_un address, Address(path));
+    MOAT_ASSIGN(std::optional<gid_t> gid, Group(group_name));
+    std::string directory = std::filesystem::path(path).parent_path().string();
+    if (mkdir(directory.c_str(), 0750) == 0) {
+      if (gid && chown(directory.c_str(), static_cast<uid_t>(-1), *gid) != 0) {
+        return FailErrno(errno, "cannot give " + directory + " to group " + group_name);
+      }
+    } else if (errno != EEXIST) {
+      return FailErrno(errno, "cannot make the socket's directory " + directory);
+    }
+    MOAT_ASSIGN(Fd lock, LockDirectory(directory));
+    MOAT_TRY(ClearPath(path, address));
+    path_ = path;
+    Build();
+    if (!server_) {
+      return Fail(Code::kInternal, "gRPC cannot listen on " + path + "; its log line above says why");
+    }
+    struct stat info{};
+    if ((gid && chown(path.c_str(), static_cast<uid_t>(-1), *gid) != 0) || chmod(path.c_str(), kSocketMode) != 0 ||
+        lstat(path.c_str(), &info) != 0) {
+      return FailErrno(errno, "cannot set owner and mode of " + path);
+    }
+    inode_ = info.st_ino;
+    auto* health = server_->GetHealthCheckService();
+    for (const char* service : {"moat.v1.Monitor", "moat.v1.Status"}) {
+      health->SetServingStatus(service, true);
+    }
+    return {};
+  }
+
+ private:
+  void Build() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("unix:" + path_, grpc::InsecureServerCredentials());
+    builder.RegisterService(monitor_.get());
+    builder.RegisterService(status_.get());
+    builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+    // A client may ask every ten seconds whether we live. We ask nobody: a dead peer of a unix socket is told by the kernel.
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.SetResourceQuota(grpc::ResourceQuota("api").SetMaxThreads(kMaxThreads));
+    builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+    builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+    mode_t before = umask(0777 & ~kSocketMode);  // so the socket is never open wider, not even before chmod
+    server_ = builder.BuildAndStart();
+    umask(before);
+  }
+
+  Hub& hub_;
+  std::unique_ptr<grpc::Service> monitor_, status_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string path_;
+  ino_t inode_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status) {
+  auto server = std::make_unique<ServerImpl>(hub, std::move(status));
+  MOAT_TRY(server->Listen(config.socket, config.socket_group));
+  return server;
+}
+
+}  // namespace moat::api

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's services, without gRPC's headers (they cost seconds of compile time each).
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "agent/api/hub.h"
+#include "agent/api/server.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace moat::api {
+
+using StatusSource = std::function<StatusSnapshot()>;
+
+std::unique_ptr<grpc::Service> MakeMonitorService(Hub& hub, StatusSource status);  // watch.cc
+std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status);             // status_service.cc
+
+}  // namespace moat::api
