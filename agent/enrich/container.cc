@@ -165,9 +165,7 @@ Container ParseContainer(std::string_view path) {
     bool unit = name.ends_with(".service") || name.ends_with(".scope");
     if (i >= 1 && names[0] == "user.slice" && name.starts_with("user@") && name.ends_with(".service")) {
       container.user = true;
-    } else if (unit && container.unit.empty() && parent.ends_with(".slice") == (i > 0)) {
-      container.unit = name;
-    } else if (unit && container.unit.empty() && container.user) {
+    } else if (unit && container.unit.empty() && (i == 0 || parent.ends_with(".slice") || container.user)) {
       container.unit = name;
     }
   }

@@ -13,10 +13,10 @@ const char* RuntimeName(Runtime runtime);  // "docker", "containerd", "cri-o", "
 
 struct Container {
   Runtime runtime = Runtime::kNone;
-  std::string pod_uid;       // "0f3b...-...": of a Kubernetes pod
-  std::string container_id;  // 64 hexadecimal digits; may be empty in a pod (its own cgroup, or a runtime with short names)
-  std::string slurm_job, slurm_step;  // "1234", "0" | "batch" | "extern" | "interactive"
-  std::string unit;          // "vllm.service", "session-3.scope": the outermost systemd unit
+  std::string pod_uid{};       // "0f3b...-...": of a Kubernetes pod
+  std::string container_id{};  // 64 hexadecimal digits; may be empty in a pod (its own cgroup, or a runtime with short names)
+  std::string slurm_job{}, slurm_step{};  // "1234", "0" | "batch" | "extern" | "interactive"
+  std::string unit{};         // "vllm.service", "session-3.scope": the outermost systemd unit
   bool user = false;         // below user@UID.service: the names were chosen by that user (rootless podman and docker), not by root
 };
 
