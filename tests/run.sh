@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what the tests need, builds, and runs every tier that this machine can run. tests/README.md says what each tier is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly all_tiers=(lint unit abi replay bpf e2e fuzz bench)
+readonly extra=(asan tsan tidy)
+readonly sanitized='^(unit|abi|replay|fuzz)$' # tiers that also run under asan and tsan
+
+usage() {
+  cat <<USAGE
+usage: tests/run.sh [--no-install] [TIER...]
+
+  Tiers: ${all_tiers[*]} (default: all of these)
+  Extra: asan, tsan   unit, abi, replay and fuzz built with sanitizers, in build/asan and build/tsan
+         tidy         clang-tidy over agent/, in build/tidy
+
+  --no-install   do not look for missing Debian packages
+
+A tier that this machine cannot run is skipped, with the reason. The last line counts tests: N passed, N failed, N skipped.
+Exit status: 0 all passed or skipped, 1 something failed, 2 wrong usage. Logs: build/test-logs/TIER.log
+One tier again without a build: ctest --test-dir build -L TIER
+USAGE
+}
+
+install=true
+tiers=()
+for arg in "$@"; do
+  case $arg in
+    -h | --help) usage; exit 0 ;;
+    --no-install) install=false ;;
+    *)
+      if [[ " ${all_tiers[*]} ${extra[*]} " != *" $arg "* ]]; then
+        echo "run.sh: no tier '$arg'; there are: ${all_tiers[*]} ${extra[*]}" >&2
+        exit 2
+      fi
+      tiers+=("$arg")
+      ;;
+  esac
+done
+((${#tiers[@]})) || tiers=("${all_tiers[@]}")
+
+# g++ takes up to 1.5 GB for a file that includes gRPC: more jobs than memory holds would swap or be killed.
+memory_kb=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
+jobs=$((memory_kb / 1500000))
+((jobs <= $(nproc))) || jobs=$(nproc)
+((jobs >= 1)) || jobs=1
+
+if $install; then
+  deploy/packages.sh build test
+  if [[ " ${tiers[*]} " == *" e2e "* ]]; then
+    deploy/packages.sh llama || echo "run.sh: no node and npm: the llama.cpp test will be skipped"
+  fi
+fi
+
+logs=build/test-logs
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+report=() # one line per tier
+
+# say TIER VERDICT TEXT: now, and again at the end.
+say() {
+  report+=("$(printf '%-7s %-5s %s' "$1" "$2" "$3")")
+  echo "${report[-1]}"
+}
+fail_tier() { say "$1" FAIL "$2"; failed=$((failed + 1)); }
+skip_tier() { say "$1" skip "$2"; skipped=$((skipped + 1)); }
+
+# has_capability BIT: in the effective set.
+has_capability() {
+  local effective
+  effective=$(awk '/^CapEff:/ {print $2}' /proc/self/status)
+  (((16#$effective >> $1) & 1))
+}
+
+# Why this machine cannot run a tier; nothing: it can.
+why_not() {
+  case $1 in
+    bpf | e2e | bench)
+      # CAP_BPF 39 and CAP_PERFMON 38 load and attach tracing programs, CAP_SYS_ADMIN 21 does on every kernel.
+      if ! has_capability 21 && ! { has_capability 39 && has_capability 38; }; then
+        echo "needs CAP_BPF and CAP_PERFMON (run as root)"
+      elif ((EUID != 0)); then
+        echo "needs root: it makes cgroups"
+      elif ! grep -q ' - cgroup2 ' /proc/self/mountinfo; then
+        echo "no cgroup2 file system is mounted here"
+      elif [[ ! -r /sys/kernel/btf/vmlinux ]]; then
+        echo "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
+      fi
+      ;;
+  esac
+}
+
+# build DIR PRESET TARGET...: configures and builds; the log's end on failure.
+build() {
+  local dir=$1 preset=$2 log="$logs/build-$2.log"
+  shift 2
+  if ! "${wrap[@]}" cmake --preset "$preset" -DMOAT_TESTS=ON >"$log" 2>&1 ||
+    ! "${wrap[@]}" cmake --build "$dir" -j "$jobs" ${1:+--target "$@"} >>"$log" 2>&1; then
+    grep -E -A 12 'FAILED|rror:|error ' "$log" | head -n 60 >&2 || true
+    echo "run.sh: the build failed; all of it is in $log" >&2
+    return 1
+  fi
+}
+
+# run_ctest NAME DIR LABEL-REGEX JOBS: counts into passed, failed, skipped.
+run_ctest() {
+  local name=$1 dir=$2 label=$3 parallel=$4 rc=0 verdict counts
+  local junit="$PWD/$logs/$name.xml"
+  rm -f "$junit"
+  "${wrap[@]}" ctest --test-dir "$dir" -L "$label" -j "$parallel" --timeout 600 --no-tests=error --output-on-failure \
+    --output-junit "$junit" </dev/null >"$logs/$name.log" 2>&1 || rc=$?
+  if grep -q '^No tests were found' "$logs/$name.log"; then
+    if [[ $built == no ]]; then
+      fail_tier "$name" "the project does not configure; see $logs/build-release.log"
+    else
+      skip_tier "$name" "no test of this tier in this build"
+    fi
+    return
+  fi
+  counts=$(tests/junit.py "$junit") || { fail_tier "$name" "ctest itself failed ($rc); see $logs/$name.log"; return; }
+  local p f s
+  read -r p f s <<<"$(head -n 1 <<<"$counts")"
+  tail -n +2 <<<"$counts" # one line per failed or skipped test, with the reason
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  verdict=pass
+  ((f == 0)) || verdict=FAIL
+  if ((rc != 0 && f == 0)); then # a crash of ctest, or a test that was not run
+    failed=$((failed + 1)) verdict=FAIL
+  fi
+  ((p + f > 0)) || verdict=skip
+  say "$name" "$verdict" "$p passed, $f failed, $s skipped in $((SECONDS - began)) s; $logs/$name.log"
+}
+
+sanitizer() {
+  local name=$1
+  if ! build "build/$name" "$name" "${sanitizer_targets[@]}"; then
+    fail_tier "$name" "does not build; see $logs/build-$name.log"
+    return
+  fi
+  run_ctest "$name" "build/$name" "$sanitized" "$jobs"
+}
+
+# Without these a finding of UBSan is printed and the test passes.
+export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
+export ASAN_OPTIONS="strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
+export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
+sanitizer_targets=(moat_unit_tests moat_abi_tests moat_replay_tests)
+
+wrap=()
+built=unknown # build/ as a whole
+for tier in "${tiers[@]}"; do
+  began=$SECONDS
+  echo "-- $tier"
+  reason=$(why_not "$tier")
+  if [[ -n $reason ]]; then
+    skip_tier "$tier" "$reason"
+    continue
+  fi
+  case $tier in
+    tidy)
+      if build build/tidy tidy moatd moatctl; then
+        passed=$((passed + 1))
+        say tidy pass "clang-tidy finds nothing in agent/, in $((SECONDS - began)) s"
+      else
+        fail_tier tidy "see $logs/build-tidy.log"
+      fi
+      ;;
+    asan) sanitizer asan ;;
+    tsan)
+      # g++ 12's libtsan knows no address space randomised by more than 28 bits, and Debian's newer kernels use 32.
+      if setarch -R true 2>/dev/null; then wrap=(setarch -R); fi
+      sanitizer tsan
+      wrap=()
+      ;;
+    *)
+      if [[ $built == unknown ]]; then
+        # Tiers that need little need not wait for all: a single unit run builds one program.
+        targets=()
+        for wanted in "${tiers[@]}"; do
+          case $wanted in
+            lint) ;;
+            unit | abi | replay | bpf) targets+=("moat_${wanted}_tests") ;;
+            e2e | fuzz | bench) targets=(all); break ;;
+          esac
+        done
+        ((${#targets[@]})) || targets=(help) # configure only
+        if build build release "${targets[@]}"; then built=yes; else built=no; fi
+        began=$SECONDS
+      fi
+      if [[ $built == no && $tier != lint ]]; then
+        fail_tier "$tier" "does not build; see $logs/build-release.log"
+        continue
+      fi
+      case $tier in
+        bpf | e2e | bench) run_ctest "$tier" build "^$tier\$" 1 ;; # they measure, or count what the kernel does
+        *) run_ctest "$tier" build "^$tier\$" "$jobs" ;;
+      esac
+      ;;
+  esac
+done
+
+echo
+printf '%s\n' "${report[@]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+((failed == 0))
