@@ -38,6 +38,7 @@ int BPF_PROG(moat_file_exit, struct task_struct *task, bool group_dead)
 
 	if (!group_dead || !control)
 		return 0;
+	task = moat_task(task);
 	moat_proc_key_of(&key, task);
 	val = bpf_map_lookup_elem(&moat_procs, &key);
 	if (!val)

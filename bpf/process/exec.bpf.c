@@ -17,6 +17,7 @@ int BPF_PROG(moat_process_exec, struct task_struct *task, int old_pid, struct li
 	struct moat_exec *e;
 	__u32 len;
 
+	task = moat_task(task);
 	if (!control || !moat_in_scope(control, task))
 		return 0;
 	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_EXEC, struct moat_exec);

@@ -15,6 +15,7 @@ int BPF_PROG(moat_process_exit, struct task_struct *task, bool group_dead)
 	struct moat_exit *e;
 	__u32 code;
 
+	task = moat_task(task);
 	if (!group_dead || !control)
 		return 0;
 	if (!moat_in_scope(control, task))

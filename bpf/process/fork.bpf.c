@@ -15,6 +15,8 @@ int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *
 	__u32 flags = 0;
 	int child_pid;
 
+	parent = moat_task(parent);
+	child = moat_task(child);
 	child_pid = child->tgid;
 	if (child_pid == parent->tgid || !control)
 		return 0;

@@ -47,6 +47,7 @@ int moat_process_scan(struct bpf_iter__task *ctx)
 		return 0;
 	if (!moat_task_in_scope(control, task))
 		return 0;
+	task = moat_task(task);
 	e = bpf_map_lookup_elem(&moat_scan_record, &zero);
 	if (!e)
 		return 0;
