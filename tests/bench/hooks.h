@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hooks that moat uses, read back from the links that this process holds while a Probe runs: the baselines are attached to
+// exactly those, so that they cannot drift away from moat's own table.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/base/fd.h"
+
+namespace moat::bench {
+
+struct Hook {
+  enum class Type { kTracepoint, kTpBtf, kCgroup };
+  Type type = Type::kTracepoint;
+  std::string name;  // "sys_exit_ioctl", "sched_process_exec"; cgroup: the attach type as a number
+  int cgroup_attach_type = 0;
+};
+
+// One entry per link, so a hook with two programs is there twice. Iterators are left out: they run only when read.
+Result<std::vector<Hook>> HooksOfThisProcess();
+
+// Attaches loaded programs. A tracepoint is reached through a tracefs that is mounted nowhere; the perf event is opened for one CPU
+// but a BPF program on it runs on all.
+class Attacher {
+ public:
+  static Result<Attacher> Create(int cgroup_fd);
+  Result<Fd> Tracepoint(const std::string& name, int program) const;  // of "syscalls"
+  Result<Fd> Attach(const Hook& hook, int program) const;
+
+ private:
+  Fd tracefs_;
+  int cgroup_ = -1;
+};
+
+// A program of two instructions that fits the hook: r0 = 0 (cgroup: 1, allow), exit.
+Result<Fd> LoadEmpty(const Hook& hook);
+
+}  // namespace moat::bench
