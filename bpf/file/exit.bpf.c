@@ -3,24 +3,39 @@
 #include "io.bpf.h"
 #include <bpf/bpf_tracing.h>
 
-static __always_inline void moat_flush_row(struct moat_control *control, struct task_struct *task, __u64 labels, __u32 asset)
-{
-	struct moat_io_key key = {.start_ns = task->group_leader->start_boottime, .pid = task->tgid, .asset = asset};
-	struct moat_io_val *row = bpf_map_lookup_elem(&moat_io, &key);
-	struct moat_file_io *e;
+struct moat_flush {
+	struct moat_control *control;
+	__u64 touched;
+	__u64 labels;
+};
 
+/* bpf_loop: proven once instead of 64 times. At sched_process_exit the task is the current one. */
+static long moat_flush_row(__u32 asset, void *ctx)
+{
+	struct moat_flush *flush = ctx;
+	struct task_struct *task = moat_current();
+	struct moat_io_key key = {.start_ns = task->group_leader->start_boottime, .pid = task->tgid, .asset = asset};
+	struct moat_file_io *e;
+	struct moat_io_val *row;
+
+	if (!(flush->touched >> (asset & 63)))
+		return 1;
+	if (!(flush->touched >> (asset & 63) & 1))
+		return 0;
+	row = bpf_map_lookup_elem(&moat_io, &key);
 	if (!row)
-		return;
+		return 0;
 	e = MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_FILE_IO, struct moat_file_io);
 	if (!e)
-		return; /* the row stays: user space finds it without its process, reports and removes it */
+		return 0; /* the row stays: user space finds it without its process, reports and removes it */
 	moat_fill(&e->hdr, MOAT_KIND_FILE_IO, sizeof(*e), task);
-	e->hdr.labels = labels;
+	e->hdr.labels = flush->labels;
 	e->sum = *row;
 	e->asset = asset;
 	e->last = 1;
 	bpf_map_delete_elem(&moat_io, &key);
-	moat_submit(control, e, MOAT_KIND_FILE_IO);
+	moat_submit(flush->control, e, MOAT_KIND_FILE_IO);
+	return 0;
 }
 
 /*
@@ -32,9 +47,9 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(moat_file_exit, struct task_struct *task, bool group_dead)
 {
 	struct moat_control *control = moat_get_control();
+	struct moat_flush flush = {.control = control};
 	struct moat_proc_val *val;
 	struct moat_proc_key key;
-	__u64 touched, labels;
 
 	if (!group_dead || !control)
 		return 0;
@@ -43,10 +58,9 @@ int BPF_PROG(moat_file_exit, struct task_struct *task, bool group_dead)
 	val = bpf_map_lookup_elem(&moat_procs, &key);
 	if (!val)
 		return 0;
-	touched = val->touched;
-	labels = val->labels;
-	for (int asset = 0; asset < MOAT_MAX_ASSETS && touched >> asset; asset++)
-		if (touched >> asset & 1)
-			moat_flush_row(control, task, labels, asset);
+	flush.touched = val->touched;
+	flush.labels = val->labels;
+	if (flush.touched)
+		bpf_loop(MOAT_MAX_ASSETS, moat_flush_row, &flush, 0);
 	return 0;
 }

@@ -15,7 +15,8 @@
 #define MOAT_WALK_DEPTH 32 /* directories between a file and the asset directory it lies below */
 
 /* The entry of an inode, or NULL. An inode number that is in use again for another file has another generation. */
-static __always_inline struct moat_inode_val *moat_known_inode(const struct moat_control *control, const struct inode *inode, __u32 dev)
+static __always_inline struct moat_inode_val *moat_known_inode(const struct moat_control *control, const struct inode *inode,
+							       __u32 dev)
 {
 	struct moat_inode_key key = {.inode = inode->i_ino, .dev = dev};
 	__u32 bit = moat_filter_bit(key.inode, dev);
@@ -49,33 +50,50 @@ static __always_inline int moat_walk_pays(const struct moat_control *control, __
 	return control->dir_devs_full != 0;
 }
 
+struct moat_parent_walk {
+	struct moat_control *control;
+	const struct dentry *dentry;
+	__u32 dev;
+	__u32 asset;
+};
+
+/* One directory further up; 1 ends the walk. */
+static long moat_parent_step(__u32 step, void *ctx)
+{
+	struct moat_parent_walk *walk = ctx;
+	const struct dentry *parent = walk->dentry->d_parent;
+	struct moat_inode_val *dir;
+
+	if (parent == walk->dentry)
+		return 1;
+	dir = moat_known_inode(walk->control, parent->d_inode, walk->dev);
+	if (dir && dir->flags & MOAT_INODE_DIR) {
+		walk->asset = dir->asset;
+		return 1;
+	}
+	walk->dentry = moat_cast(struct dentry, parent);
+	return 0;
+}
+
 /*
  * A file that is not known but lies below an asset directory belongs to the asset: it is entered, so that reads and writes, which
  * do not walk, find it. The walk ends at the root of the file system: what is mounted inside an asset directory is entered as a
  * directory of its own by user space.
  */
-static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode, __u32 dev)
+static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode,
+					__u32 dev)
 {
-	const struct dentry *dentry = file->f_path.dentry, *parent;
+	struct moat_parent_walk walk = {.control = control, .dev = dev, .asset = MOAT_NO_ASSET};
 	struct moat_inode_key key = {.inode = inode->i_ino, .dev = dev};
-	struct moat_inode_val fresh, *dir;
+	struct moat_inode_val fresh = {.flags = MOAT_INODE_LEARNT, .generation_known = 1};
 	__u32 bit;
 
-	for (int i = 0; i < MOAT_WALK_DEPTH; i++) {
-		parent = dentry->d_parent;
-		if (parent == dentry)
-			return MOAT_NO_ASSET;
-		dir = moat_known_inode(control, parent->d_inode, dev);
-		if (dir && dir->flags & MOAT_INODE_DIR)
-			goto found;
-		dentry = parent;
-	}
-	return MOAT_NO_ASSET;
-found:
-	fresh.asset = dir->asset;
-	fresh.flags = MOAT_INODE_LEARNT;
+	walk.dentry = moat_cast(struct dentry, file->f_path.dentry);
+	bpf_loop(MOAT_WALK_DEPTH, moat_parent_step, &walk, 0);
+	if (walk.asset == MOAT_NO_ASSET)
+		return MOAT_NO_ASSET;
+	fresh.asset = walk.asset;
 	fresh.generation = inode->i_generation;
-	fresh.generation_known = 1;
 	/* The entry first: a bit without an entry is only a wasted look-up, an entry without its bit is a file not seen. */
 	if (bpf_map_update_elem(&moat_inodes, &key, &fresh, BPF_ANY))
 		moat_count_table_full(MOAT_TABLE_INODES);

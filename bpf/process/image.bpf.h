@@ -20,9 +20,8 @@ static __always_inline void moat_fill_image(struct moat_exec *e, const struct ta
 	const struct inode *inode = file->f_inode;
 	const struct dentry *dentry = file->f_path.dentry;
 	const struct cred *cred = task->cred;
-	__u32 flags = 0, len;
 	unsigned long magic;
-	int cut = 0;
+	__u32 flags = 0;
 
 	__builtin_memset(e->filename, 0, MOAT_FILENAME_LEN);
 	__builtin_memset(e->path, 0, MOAT_PATH_LEN);
@@ -40,10 +39,8 @@ static __always_inline void moat_fill_image(struct moat_exec *e, const struct ta
 	if (!e->nlink)
 		flags |= MOAT_EXEC_DELETED;
 
-	len = moat_path_names(e->path, MOAT_PATH_LEN, file, &cut);
-	if (cut)
+	if (moat_path_names(e, file))
 		flags |= MOAT_EXEC_PATH_TRUNCATED;
-	e->path_len = len;
 	magic = inode->i_sb->s_magic;
 	/* A memfd is a root of its own named "memfd:...", which no file in a directory can be. */
 	if ((magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC) && dentry->d_parent == dentry &&
