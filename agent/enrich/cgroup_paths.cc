@@ -17,17 +17,17 @@ std::string CgroupPaths::Path(uint64_t id, uint64_t now_ns) {
   if (auto it = paths_.find(id); it != paths_.end()) {
     return it->second;
   }
-  if (by_handle_) {
+  if (HandlesWork()) {
     auto path = CgroupPath(mount_, id);
-    if (path) {
-      if (paths_.size() >= kMaxPaths) {
-        paths_.clear();
-      }
-      return paths_.emplace(id, std::move(*path)).first->second;
+    if (!path) {
+      return "";
     }
-    by_handle_ = path.error().code == Code::kNotFound;
+    if (paths_.size() >= kMaxPaths) {
+      paths_.clear();
+    }
+    return paths_.emplace(id, std::move(*path)).first->second;
   }
-  if (!by_handle_ && now_ns >= next_walk_ns_) {
+  if (now_ns >= next_walk_ns_) {
     next_walk_ns_ = now_ns + kWalkEveryNs;
     Walk();
     if (auto it = paths_.find(id); it != paths_.end()) {
@@ -35,6 +35,15 @@ std::string CgroupPaths::Path(uint64_t id, uint64_t now_ns) {
     }
   }
   return "";
+}
+
+// Asked once, by a cgroup that is there for sure: its own top.
+bool CgroupPaths::HandlesWork() {
+  if (handles_ == Handles::kUntried) {
+    auto top = CgroupId(mount_, "/");
+    handles_ = top && CgroupPath(mount_, *top) ? Handles::kWork : Handles::kRefused;
+  }
+  return handles_ == Handles::kWork;
 }
 
 void CgroupPaths::Walk() {

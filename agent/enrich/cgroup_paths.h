@@ -23,11 +23,13 @@ class CgroupPaths {
   size_t size() const { return paths_.size(); }
 
  private:
+  bool HandlesWork();
   void Walk();
 
   Cgroup2Mount mount_;
   std::unordered_map<uint64_t, std::string> paths_;
-  bool by_handle_ = true;  // false: refused once, so always
+  enum class Handles : uint8_t { kUntried, kWork, kRefused };
+  Handles handles_ = Handles::kUntried;
   uint64_t next_walk_ns_ = 0;
   uint64_t walks_ = 0;
 };

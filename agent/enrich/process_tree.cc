@@ -135,7 +135,7 @@ class ProcessTreeImpl final : public ProcessTree {
   void OnImage(event::Header& header, event::Exec& exec) {
     Slot* known = table_.Find(header.process);
     if (header.kind == Kind::kScan && known && !known->guess && known->learnt_ns > header.time_ns) {
-      header.info = known->info;  // an exec since then is the newer truth
+      exec.image = header.info = known->info;  // an exec since then is the newer truth
       return;
     }
     // Decode made the image and nobody else has it yet: completing it in place saves a copy of all its strings. It is not a const
