@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/app/app.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "agent/api/hub.h"
+#include "agent/api/server.h"
+#include "agent/app/names.h"
+#include "agent/app/pipeline.h"
+#include "agent/app/self.h"
+#include "agent/app/steps.h"
+#include "agent/base/cgroup.h"
+#include "agent/base/clock.h"
+#include "agent/base/version.h"
+#include "agent/enrich/cgroup_paths.h"
+#include "agent/enrich/proc_reader.h"
+#include "agent/probe/probe.h"
+
+namespace moat::app {
+namespace {
+
+class AppImpl final : public App {
+ public:
+  AppImpl(AppOptions options, config::Config config)
+      : options_(std::move(options)), config_(std::move(config)), scope_(config_.scope) {}
+  ~AppImpl() override { Stop(); }
+
+  Status Start() override {
+    return steps_.Start({
+        {"probe", [this] { return StartProbe(); }, [this] { probe_.reset(); }},
+        {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
+        {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
+        {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
+    });
+  }
+
+  void Stop() override { steps_.Stop(); }
+
+  void Reload() override {
+    config::Loaded loaded = config::Load(options_.config_path);
+    for (const config::Problem& problem : loaded.problems) {
+      spdlog::error("reload: {}", config::ToString(problem));
+    }
+    if (!loaded.problems.empty()) {
+      spdlog::error("reload: nothing changed, the assets stay as they were");
+      return;
+    }
+    config::Config next = config_;
+    next.assets = loaded.config.assets;
+    next.asset_files = loaded.config.asset_files;
+    if (next != loaded.config) {
+      spdlog::warn("reload: settings other than assets differ from those in force; they need a restart");
+    }
+    if (Status status = probe_->ReloadAssets(next); !status) {
+      spdlog::error("reload: {}", status.error().message);
+      return;
+    }
+    config_ = std::move(next);
+    pipeline_->SetNames(MakeNames(*probe_));
+    LogAssets();
+    spdlog::info("reload: {} assets in force", config_.assets.size());
+  }
+
+ private:
+  Status StartProbe() {
+    MOAT_ASSIGN(probe_, probe::Probe::Start(config_));
+    attach_ms_ = SinceStartNs() / 1'000'000;
+    for (const DomainStatus& domain : probe_->Domains()) {
+      if (!domain.loaded) {
+        spdlog::warn("domain {} is off: {}", domain.name, domain.error);
+      }
+      for (const HookStatus& hook : domain.hooks) {
+        if (domain.loaded && !hook.attached) {
+          spdlog::warn("{} is not seen: {}", hook.event, hook.why);
+        }
+      }
+    }
+    LogAssets();
+    spdlog::info("hooks attached {} ms after the process began", attach_ms_);
+    return {};
+  }
+
+  Status StartHub() {
+    hub_ = api::Hub::Create({.queue_events = config_.subscriber_queue_events,
+                             .resume_events = config_.resume_events,
+                             .max_subscribers = config_.max_subscribers,
+                             .flush_ms = config_.flush_ms});
+    return {};
+  }
+
+  Status StartPipeline() {
+    enrich::CgroupResolver cgroups = [](uint64_t, uint64_t) { return std::string(); };
+    if (Result<Cgroup2Mount> mount = FindCgroup2Mount(); mount) {
+      cgroups = [paths = std::make_shared<enrich::CgroupPaths>(*mount)](uint64_t id, uint64_t now_ns) {
+        return paths->Path(id, now_ns);
+      };
+    } else {
+      spdlog::warn("cgroups are shown by number: {}", mount.error().message);
+    }
+    auto tree =
+        enrich::ProcessTree::Create([](const event::ProcessKey& key) { return enrich::ReadProcess("/proc", key); }, cgroups);
+    pipeline_ = Pipeline::Start({.queue_batches = config_.queue_batches,
+                                 .poll_ms = config_.poll_ms,
+                                 .sums_ms = config_.sums_ms,
+                                 .scan = config_.scan_processes && config_.process},
+                                *probe_, MakeNames(*probe_), std::move(tree), {hub_.get()}, nullptr);
+    return {};
+  }
+
+  Status StartServer() {
+    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }));
+    return {};
+  }
+
+  void StopServer() {
+    hub_->Close();  // ends the streams, so that the server need not wait for them
+    server_.reset();
+  }
+
+  // gRPC's threads; only while the server runs, so probe, hub and pipeline are there.
+  api::StatusSnapshot Snapshot() const {
+    api::StatusSnapshot out;
+    out.version = kVersion;
+    out.hostname = HostName();
+    out.kernel = KernelRelease();
+    out.scope = scope_;
+    out.started_unix_ns = started_unix_ns_;
+    out.attach_ms = attach_ms_;
+    out.domains = probe_->Domains();
+    out.ledger = pipeline_->WholeLedger();
+    out.rings = probe_->Rings();
+    for (probe::ResolvedAsset& asset : probe_->Assets()) {
+      out.assets.push_back({asset.id, std::move(asset.name), std::move(asset.asset_class), asset.bytes, asset.files.size(),
+                            std::move(asset.problems)});
+    }
+    for (probe::ResolvedDevice& device : probe_->Devices()) {
+      out.devices.push_back({device.rdev, std::move(device.path), std::move(device.class_name)});
+    }
+    out.subscribers = hub_->subscribers();
+    out.subscriber_losses = hub_->subscriber_losses();
+    out.last_seq = pipeline_->last_seq();
+    out.cpu_ns = CpuNs();
+    out.rss_bytes = RssBytes();
+    return out;
+  }
+
+  void LogAssets() const {
+    for (const probe::ResolvedAsset& asset : probe_->Assets()) {
+      for (const std::string& problem : asset.problems) {
+        spdlog::warn("asset {}: {}", asset.name, problem);
+      }
+    }
+  }
+
+  const AppOptions options_;
+  config::Config config_;    // this thread's alone
+  const std::string scope_;  // gRPC's threads read it
+  const uint64_t started_unix_ns_ = WallNs();
+  uint64_t attach_ms_ = 0;
+  std::unique_ptr<probe::Probe> probe_;
+  std::unique_ptr<api::Hub> hub_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<api::Server> server_;
+  Steps steps_;  // last: it stops the others
+};
+
+}  // namespace
+
+std::unique_ptr<App> App::Create(AppOptions options, config::Config config) {
+  return std::make_unique<AppImpl>(std::move(options), std::move(config));
+}
+
+}  // namespace moat::app

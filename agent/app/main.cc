@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// moatd: the agent of a host.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "agent/app/app.h"
+#include "agent/app/signals.h"
+#include "agent/app/steps.h"
+#include "agent/base/version.h"
+
+namespace moat::app {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitConfig = 2;         // the file or the command line is wrong
+constexpr uint32_t kStopLimitMs = 4500;  // of the 5 s that are promised
+
+constexpr const char* kFooter = R"(
+First steps:
+  moatd --check --config FILE     is the file good? every mistake is told with its line
+  moatd --config FILE             run; as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH
+  moatctl watch                   in another terminal: what it sees
+  moatctl doctor                  what this kernel offers, and what stays unseen
+
+Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, within 5 s and leaving nothing attached.
+Exit codes: 0 ended by a signal (or --check: the file is good), 1 could not start, 2 the configuration is wrong.
+The file, with every setting and its default, is deploy/config/moatd.yaml in the sources.)";
+
+void StartLog(const std::string& level) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("moatd"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+}
+
+int Run(const AppOptions& options, config::Config config) {
+  StartLog(config.log_level);
+  BlockSignals();
+  spdlog::info("moatd {}, scope {}, socket {}", kVersion, config.scope, config.socket);
+  const std::unique_ptr<App> app = App::Create(options, std::move(config));
+  int exit_code = 0;
+  if (Status status = app->Start(); status) {
+    spdlog::info("ready");
+    while (NextSignal() == Signal::kReload) {
+      app->Reload();
+    }
+  } else {
+    spdlog::error("cannot start: {}", status.error().message);
+    exit_code = kExitFailed;
+  }
+  const StopGuard guard(kStopLimitMs);
+  app->Stop();
+  spdlog::info("ended");
+  return exit_code;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App cli{"moatd watches who touches accelerators, who touches model weights, and what leaves over the network."};
+  cli.footer(kFooter);
+  AppOptions options{.config_path = "/etc/moat/moatd.yaml", .record_path = ""};
+  bool check = false;
+  cli.add_option("-c,--config", options.config_path, "Configuration file")->type_name("FILE")->capture_default_str();
+  cli.add_flag("--check", check, "Check the configuration and end");
+  cli.add_option("--record", options.record_path, "Also write every raw record to FILE, for the replay tests")->type_name("FILE");
+  cli.set_version_flag("--version", std::string("moatd ") + kVersion);
+  try {
+    cli.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return cli.exit(e) == 0 ? 0 : kExitConfig;
+  }
+  config::Loaded loaded = config::Load(options.config_path);
+  for (const config::Problem& problem : loaded.problems) {
+    std::fprintf(stderr, "%s\n", config::ToString(problem).c_str());
+  }
+  if (!loaded.problems.empty()) {
+    return kExitConfig;
+  }
+  if (check) {
+    std::printf("%s: good, %zu assets\n", options.config_path.c_str(), loaded.config.assets.size());
+    return 0;
+  }
+  return Run(options, std::move(loaded.config));
+}
+
+}  // namespace
+}  // namespace moat::app
+
+int main(int argc, char** argv) { return moat::app::Main(argc, argv); }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/app/names.h"
+
+#include <utility>
+
+namespace moat::app {
+
+std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe) {
+  auto names = std::make_shared<event::Names>();
+  for (const probe::ResolvedAsset& asset : probe.Assets()) {
+    if (asset.id >= event::kMaxAssets) {
+      continue;
+    }
+    if (asset.id >= names->assets.size()) {
+      names->assets.resize(asset.id + 1);
+    }
+    names->assets[asset.id] = {asset.name, asset.asset_class, asset.bytes};
+    for (const probe::ResolvedAsset::File& file : asset.files) {
+      names->paths.try_emplace({file.dev, file.inode}, file.path);
+    }
+  }
+  for (probe::ResolvedDevice& device : probe.Devices()) {
+    names->devices.try_emplace(device.rdev, std::move(device.path));
+  }
+  return names;
+}
+
+}  // namespace moat::app

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/app/pipeline.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "agent/app/batch_pool.h"
+#include "agent/app/collector.h"
+#include "agent/app/ledger.h"
+#include "agent/base/clock.h"
+#include "agent/base/queue.h"
+#include "agent/base/worker.h"
+
+namespace moat::app {
+namespace {
+
+constexpr size_t kDrainRecords = kBatchEvents;  // of each ring in one call
+constexpr size_t kKeptBatches = 24;             // free ones; 3.6 MiB after a flood
+constexpr uint32_t kEmptyPolls = 10;            // then the reader declares itself asleep
+constexpr uint64_t kMs = 1'000'000;
+constexpr uint64_t kIdleNs = 1000 * kMs;
+constexpr uint64_t kLastDrainNs = 1000 * kMs;
+
+class PipelineImpl final : public Pipeline {
+ public:
+  PipelineImpl(const PipelineOptions& options, probe::Probe& probe, std::shared_ptr<const event::Names> names,
+               std::unique_ptr<enrich::ProcessTree> tree, std::vector<event::Consumer*> consumers, probe::RecordSink* recorder)
+      : options_(options),
+        probe_(probe),
+        tree_(std::move(tree)),
+        consumers_(std::move(consumers)),
+        pool_(BatchPool::Create(kKeptBatches)),
+        queue_(options.queue_batches),
+        collector_(counters_, pool_, recorder, [this](std::unique_ptr<event::Batch> batch) { HandOn(std::move(batch)); }),
+        names_(std::move(names)),
+        pipeline_thread_("moat-pipeline", [this](const std::stop_token&) { Complete(); }),
+        ring_thread_("moat-ring", [this](const std::stop_token& stop) { ReadRings(stop); }) {}
+
+  ~PipelineImpl() override {
+    ring_thread_.RequestStop();
+    probe_.Wake();
+    ring_thread_.Stop();
+    queue_.Close();
+    pipeline_thread_.Stop();
+  }
+
+  void SetNames(std::shared_ptr<const event::Names> names) override {
+    std::lock_guard lock(names_mutex_);
+    names_ = std::move(names);
+  }
+
+  Ledger WholeLedger() const override {
+    return counters_.Whole([this] { return probe_.KernelLedger(); });
+  }
+
+  uint64_t last_seq() const override { return seq_.Get(); }
+
+ private:
+  // ---- ring thread ----
+
+  void ReadRings(const std::stop_token& stop) {
+    if (options_.scan) {
+      if (Status status = probe_.Scan(collector_); !status) {
+        spdlog::warn("processes that ran before the agent are not known: {}", status.error().message);
+      }
+    }
+    uint64_t sums_ns = 0, losses_ns = 0;  // when they are due
+    uint32_t empty = 0;                   // drains in a row
+    while (!stop.stop_requested()) {
+      const uint64_t now_ns = MonotonicNs();
+      if (now_ns >= sums_ns) {
+        probe_.Sums(collector_);
+        sums_ns = now_ns + options_.sums_ms * kMs;
+      }
+      // What the last burst lost is told when it is over.
+      if (now_ns >= losses_ns || empty == kEmptyPolls) {
+        TellLosses(now_ns);
+        losses_ns = now_ns + options_.loss_check_ms * kMs;
+      }
+      const size_t records = Drain();
+      if (records >= kDrainRecords) {
+        empty = 0;
+        continue;  // there is more
+      }
+      empty = records > 0 || collector_.held() > 0 ? 0 : std::min(empty + 1, kEmptyPolls + 1);
+      if (empty <= kEmptyPolls) {
+        // Not asleep to the kernel's programs: they would wake us for each record (a wake-up costs the traced process 2 us).
+        std::this_thread::sleep_for(std::chrono::milliseconds(options_.poll_ms));
+      } else {
+        // Losses need records to flow, and these wake us, but for runs that the kernel skipped: once a second is enough.
+        losses_ns = std::max(losses_ns, std::min(sums_ns, now_ns + kIdleNs));
+        const uint64_t until_ns = std::min(sums_ns, losses_ns);
+        probe_.Sleep(static_cast<int>((until_ns - std::min(until_ns, now_ns)) / kMs) + 1);
+      }
+    }
+    // Hooks are still attached: what comes on and on is cut off.
+    probe_.Sums(collector_);
+    TellLosses(MonotonicNs());
+    for (const uint64_t end_ns = MonotonicNs() + kLastDrainNs; Drain() + collector_.held() > 0 && MonotonicNs() < end_ns;) {
+    }
+  }
+
+  size_t Drain() {
+    collector_.BeginDrain(kDrainRecords, MonotonicNs());
+    const size_t records = probe_.Drain(collector_, kDrainRecords);
+    collector_.Flush();
+    return records;
+  }
+
+  void TellLosses(uint64_t now_ns) {
+    for (const event::Gap& gap : gap_finder_.Find(WholeLedger())) {
+      collector_.OnGap(gap, now_ns);
+    }
+  }
+
+  void HandOn(std::unique_ptr<event::Batch> batch) {
+    if (queue_.Push(std::move(batch))) {
+      return;
+    }
+    for (const event::Event& event : batch->events) {
+      if (const auto* gap = std::get_if<event::Gap>(&event.body)) {
+        gap_finder_.Untell(*gap);  // never made: a later one tells the same
+        counters_.made[static_cast<size_t>(event::Kind::kGap)].AddOwned(static_cast<uint64_t>(-1));
+      } else {
+        counters_.queue_full[static_cast<size_t>(event.header.kind)].AddOwned();
+      }
+    }
+    pool_->Return(std::move(batch));
+  }
+
+  // ---- pipeline thread ----
+
+  void Complete() {
+    for (;;) {
+      std::optional<std::unique_ptr<event::Batch>> batch = queue_.Pop(std::chrono::hours(1));
+      if (batch) {
+        CompleteBatch(std::move(*batch));
+      } else if (queue_.closed()) {
+        return;
+      }
+    }
+  }
+
+  void CompleteBatch(std::unique_ptr<event::Batch> batch) {
+    {
+      std::lock_guard lock(names_mutex_);
+      batch->names = names_;
+    }
+    std::array<uint32_t, kKinds> delivered{};
+    uint64_t seq = seq_.Get();
+    for (event::Event& event : batch->events) {
+      tree_->Apply(event);
+      event.header.seq = ++seq;
+      ++delivered[static_cast<size_t>(event.header.kind)];
+    }
+    const event::BatchPtr shared = pool_->Share(std::move(batch));
+    for (event::Consumer* consumer : consumers_) {
+      consumer->OnBatch(shared);
+    }
+    for (size_t kind = 0; kind < kKinds; ++kind) {
+      if (delivered[kind] > 0) {
+        counters_.delivered[kind].AddOwned(delivered[kind]);
+      }
+    }
+    seq_.Set(seq);
+  }
+
+  const PipelineOptions options_;
+  probe::Probe& probe_;
+  const std::unique_ptr<enrich::ProcessTree> tree_;
+  const std::vector<event::Consumer*> consumers_;
+  PipelineCounters counters_;
+  Counter seq_;
+  const std::shared_ptr<BatchPool> pool_;
+  BoundedQueue<std::unique_ptr<event::Batch>> queue_;
+  Collector collector_;  // ring thread
+  GapFinder gap_finder_;  // ring thread
+  std::mutex names_mutex_;
+  std::shared_ptr<const event::Names> names_;
+  Worker pipeline_thread_;  // the threads last: they use all of the above
+  Worker ring_thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Pipeline> Pipeline::Start(const PipelineOptions& options, probe::Probe& probe,
+                                          std::unique_ptr<enrich::ProcessTree> tree, std::vector<event::Consumer*> consumers,
+                                          probe::RecordSink* recorder) {
+  return std::make_unique<PipelineImpl>(options, probe, std::move(names), std::move(tree), std::move(consumers), recorder);
+}
+
+}  // namespace moat::app

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent knows of its own process and host.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace moat::app {
+
+std::string HostName();
+std::string KernelRelease();
+uint64_t CpuNs();          // user and system time of all threads
+uint64_t RssBytes();       // 0: /proc is not readable
+uint64_t SinceStartNs();   // since this process began, before main(); to 10 ms, as /proc tells it
+
+}  // namespace moat::app

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// SIGTERM, SIGINT and SIGHUP as values. They are blocked before the first thread begins, so that all threads inherit it, and
+// taken by one thread with Next(): no code of ours ever runs in a signal handler.
+#pragma once
+
+namespace moat::app {
+
+enum class Signal { kStop, kReload };
+
+// Blocks them (and ignores SIGPIPE) in the calling thread and all that it creates from now on.
+void BlockSignals();
+// Waits for the next.
+Signal NextSignal();
+
+}  // namespace moat::app
