@@ -86,7 +86,14 @@ const std::vector<Row> kTable = {
     {"net.sendmsg6", "net", {{Backend::kCgroupAddr, "moat_net_sendmsg6", {}, MOAT_KIND_NET_SEND, {}}}},
     {"net.bind4", "net", {{Backend::kCgroupSock, "moat_net_bind4", {}, MOAT_KIND_NONE, {}}}},
     {"net.bind6", "net", {{Backend::kCgroupSock, "moat_net_bind6", {}, MOAT_KIND_NONE, {}}}},
-    {"net.release", "net", {{Backend::kCgroupSock, "moat_net_release", {}, MOAT_KIND_NET_CLOSE, {}}}},
+    {"net.release",
+     "net",
+     {{Backend::kCgroupSock,
+       "moat_net_release",
+       {},
+       MOAT_KIND_NET_CLOSE,
+       {"the end of a UDP socket made outside the scope and handed in"}}}},
+    {"net.destroy", "net", {{Backend::kTpBtf, "moat_net_destroy", {"tcp_destroy_sock"}, MOAT_KIND_NET_CLOSE, {}}}},
     {"net.state",
      "net",
      {{Backend::kTpBtf, "moat_net_state", {"inet_sock_set_state"}, MOAT_KIND_NET_LISTEN, {"MPTCP subflows are not told apart"}}}},
@@ -98,14 +105,14 @@ const std::vector<Row> kTable = {
        MOAT_KIND_NET_FLOW,
        {"bytes that the kernel itself sends (NFS, kTLS rekeying)"}}}},
     {"net.received", "net", {{Backend::kTpBtf, "moat_net_received", {"sock_recv_length"}, MOAT_KIND_NET_FLOW, {}}}},
-    {"net.accept", "net", {{Backend::kSyscallExit, "moat_net_accept", {"accept", "accept4"}, MOAT_KIND_NET_ACCEPT, {kUring, kCompat}}}},
+    {"net.accept",
+     "net",
+     {{Backend::kSyscallExit, "moat_net_accept", {"accept", "accept4"}, MOAT_KIND_NET_ACCEPT, {kUring, kCompat}}}},
 };
 
 }  // namespace
 
-std::span<const Row> Table() {
-  return kTable;
-}
+std::span<const Row> Table() { return kTable; }
 
 const char* BackendName(Backend backend) {
   switch (backend) {

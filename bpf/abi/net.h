@@ -42,7 +42,7 @@ struct moat_flow {
 	__u32 pid;
 	__u32 uid;
 	__u32 net_flags;
-	__u32 life; /* the kernel side's own (MOAT_FLOW_*); 0 in records */
+	__u32 pad;
 	struct moat_endpoints ep;
 	char comm[MOAT_COMM_LEN];
 };

@@ -25,37 +25,37 @@ struct {
 	__type(value, __u32);
 } moat_devices SEC(".maps") __weak;
 
-/* The class of a device number, or MOAT_GPU_NONE. An exact entry wins over its major. */
-static __always_inline __u32 moat_device_class(__u32 rdev)
+/*
+ * What the majors array says of the inode behind a file when that may be an accelerator's, else NULL. Regular files, pipes and
+ * sockets have i_rdev 0 and are done after one load. A block device may bear the number of a character device.
+ */
+static __always_inline struct moat_major_val *moat_major_of(const struct file *file, __u32 *rdev)
 {
-	__u32 major = rdev >> 20, *exact;
-	struct moat_major_val *val = bpf_map_lookup_elem(&moat_majors, &major);
+	const struct inode *inode = file->f_inode;
+	struct moat_major_val *val;
+	__u32 major;
 
-	if (!val || !val->flags)
-		return MOAT_GPU_NONE;
+	*rdev = inode->i_rdev;
+	if (!*rdev)
+		return NULL;
+	major = *rdev >> 20;
+	val = bpf_map_lookup_elem(&moat_majors, &major);
+	if (!val || !val->flags || (inode->i_mode & S_IFMT) != S_IFCHR)
+		return NULL;
+	return val;
+}
+
+/* The class of a device, or MOAT_GPU_NONE. An exact entry wins over its major. */
+static __always_inline __u32 moat_class_of(const struct moat_major_val *val, __u32 rdev)
+{
+	__u32 *exact;
+
 	if (val->flags & MOAT_MAJOR_SOME) {
 		exact = bpf_map_lookup_elem(&moat_devices, &rdev);
 		if (exact)
 			return *exact;
 	}
 	return val->flags & MOAT_MAJOR_ALL ? val->class_id : MOAT_GPU_NONE;
-}
-
-/*
- * The device number of the inode behind a file if it is an accelerator's, else 0; the class in *class_id. Regular files, pipes
- * and sockets have i_rdev 0 and are done after one load. A block device may bear the number of a character device.
- */
-static __always_inline __u32 moat_accelerator(const struct file *file, __u32 *class_id)
-{
-	const struct inode *inode = file->f_inode;
-	__u32 rdev = inode->i_rdev;
-
-	if (!rdev)
-		return 0;
-	*class_id = moat_device_class(rdev);
-	if (*class_id == MOAT_GPU_NONE || (inode->i_mode & S_IFMT) != S_IFCHR)
-		return 0;
-	return rdev;
 }
 
 #endif

@@ -62,8 +62,8 @@ static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want)
 	return bpf_probe_read_user(to, page, (void *)arg) == 0 ? page : 0;
 }
 
-static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, const struct moat_gpu_key *key,
-				       __u32 class_id, __u64 count, __u32 why, __s64 result)
+static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, struct moat_syscall_exit *ctx,
+				       const struct moat_gpu_key *key, __u32 class_id, __u64 count, __u32 why)
 {
 	__u32 kind = MOAT_KIND_GPU_IOCTL, want = MOAT_IOC_SIZE(key->cmd);
 	struct moat_gpu_ioctl *e;
@@ -74,8 +74,8 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 		return;
 	moat_fill(&e->hdr, kind, sizeof(*e), task);
 	e->hdr.labels = moat_labels(key->pid, key->start_ns);
-	e->arg = moat_syscall_arg(task, 2);
-	e->result = result;
+	e->arg = moat_exit_arg(ctx, 2);
+	e->result = ctx->ret;
 	e->count = count;
 	e->rdev = key->rdev;
 	e->class_id = class_id;
@@ -100,54 +100,72 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 	moat_submit(control, e, kind);
 }
 
+/*
+ * The entry of a command that the table does not have yet; NULL: no room. *why: whether this call is the first.
+ */
+static __always_inline struct moat_gpu_val *first_call(struct moat_control *control, const struct moat_gpu_key *key,
+						       __u32 class_id, __u32 *why)
+{
+	struct moat_gpu_val *val, fresh = {.watch_epoch = control->watch_epoch, .watched = is_watched(class_id, key->cmd)};
+
+	/* Another thread may have been first: then this call is not. */
+	*why = bpf_map_update_elem(&moat_gpu_calls, key, &fresh, BPF_NOEXIST) == -EEXIST ? 0 : MOAT_IOCTL_FIRST;
+	val = bpf_map_lookup_elem(&moat_gpu_calls, key);
+	if (!val) {
+		moat_count_table_full(MOAT_TABLE_GPU);
+		*why = MOAT_IOCTL_FIRST;
+	}
+	return val;
+}
+
 SEC("tracepoint/syscalls/sys_exit_ioctl")
 int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
 {
 	struct task_struct *task = moat_current();
-	struct moat_gpu_val *val, fresh = {};
+	struct moat_major_val *major;
 	struct moat_gpu_key key = {};
 	struct moat_control *control;
+	struct moat_gpu_val *val;
 	__u32 class_id, why = 0;
+	__u64 count = 0;
 	struct file *file;
-	__u64 count;
 
-	file = moat_fd_file(task, moat_syscall_arg(task, 0));
+	file = moat_fd_file(task, moat_exit_arg(ctx, 0));
 	if (!file)
 		return 0;
-	key.rdev = moat_accelerator(file, &class_id);
-	if (!key.rdev || file->f_mode & MOAT_FMODE_PATH)
+	major = moat_major_of(file, &key.rdev);
+	if (!major || file->f_mode & MOAT_FMODE_PATH)
 		return 0;
 	control = moat_get_control();
 	if (!control || !moat_in_scope(control, task))
 		return 0;
 	key.start_ns = task->group_leader->start_boottime;
 	key.pid = task->tgid;
-	key.cmd = moat_syscall_arg(task, 1);
+	key.cmd = moat_exit_arg(ctx, 1);
 
+	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
 	val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
 	if (!val) {
-		why = MOAT_IOCTL_FIRST;
-		fresh.watch_epoch = control->watch_epoch;
-		fresh.watched = is_watched(class_id, key.cmd);
-		/* Another thread may have been first: then this call is not. */
-		if (bpf_map_update_elem(&moat_gpu_calls, &key, &fresh, BPF_NOEXIST) == -EEXIST)
-			why = 0;
-		val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
-		if (!val) { /* no room: rather too many events than silence; 0: how many calls there were is not known */
-			moat_count_table_full(MOAT_TABLE_GPU);
-			emit_ioctl(control, task, &key, class_id, 0, MOAT_IOCTL_FIRST, ctx->ret);
+		class_id = moat_class_of(major, key.rdev);
+		if (class_id == MOAT_GPU_NONE)
 			return 0;
-		}
+		val = first_call(control, &key, class_id, &why);
 	} else if (val->watch_epoch != control->watch_epoch) {
 		val->watch_epoch = control->watch_epoch;
-		val->watched = is_watched(class_id, key.cmd);
+		val->watched = is_watched(moat_class_of(major, key.rdev), key.cmd);
 	}
-	if (ctx->ret < 0)
-		__sync_fetch_and_add(&val->errors, 1);
-	count = __sync_fetch_and_add(&val->count, 1) + 1;
-	if (val->watched)
-		why |= MOAT_IOCTL_WATCHED;
-	if (why)
-		emit_ioctl(control, task, &key, class_id, count, why, ctx->ret);
+	if (val) {
+		if (ctx->ret < 0)
+			__sync_fetch_and_add(&val->errors, 1);
+		if (!why && !val->watched) { /* the usual call; a sum without fetching is cheaper */
+			__sync_fetch_and_add(&val->count, 1);
+			return 0;
+		}
+		count = __sync_fetch_and_add(&val->count, 1) + 1;
+		if (val->watched)
+			why |= MOAT_IOCTL_WATCHED;
+	}
+	if (why) /* no room in the table: rather too many events than silence */
+		emit_ioctl(control, task, ctx, &key, moat_class_of(major, key.rdev), count, why);
 	return 0;
 }

@@ -15,6 +15,7 @@ int moat_gpu_open(struct moat_syscall_exit *ctx)
 	struct moat_gpu_open *e;
 	struct task_struct *task;
 	struct file *file;
+	struct moat_major_val *major;
 	__u32 rdev, class_id;
 
 	if (ctx->ret < 0)
@@ -23,8 +24,11 @@ int moat_gpu_open(struct moat_syscall_exit *ctx)
 	file = moat_fd_file(task, ctx->ret);
 	if (!file)
 		return 0;
-	rdev = moat_accelerator(file, &class_id);
-	if (!rdev)
+	major = moat_major_of(file, &rdev);
+	if (!major)
+		return 0;
+	class_id = moat_class_of(major, rdev);
+	if (class_id == MOAT_GPU_NONE)
 		return 0;
 	control = moat_get_control();
 	if (!control || !moat_in_scope(control, task))

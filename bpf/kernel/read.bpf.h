@@ -100,7 +100,7 @@ static __always_inline __u64 moat_syscall_arg(struct task_struct *task, int n)
 }
 
 /*
- * The same without the helper, which costs 40 ns of the 310 that a counted ioctl may: the kernel puts the address of the saved
+ * The same without the helper, which costs 40 ns of the 310 that a counted ioctl may add: the kernel puts the address of the saved
  * registers in front of the record that it hands to the program (kernel/trace/trace_syscalls.c perf_call_bpf_exit;
  * bpf_perf_event_output depends on it). The verifier hides these eight bytes from a plain load of the context, not from a cast.
  */

@@ -17,7 +17,7 @@ int moat_net_accept(struct moat_syscall_exit *ctx)
 	struct moat_flow *flow;
 	struct file *file;
 	struct sock *sk;
-	__u64 cookie;
+	__u64 cookie, now;
 
 	if (ctx->ret < 0)
 		return 0;
@@ -34,13 +34,14 @@ int moat_net_accept(struct moat_syscall_exit *ctx)
 		return 0;
 	net_flags |= moat_endpoints_of(&ep, sk);
 	cookie = moat_cookie(sk);
-	if (cookie) { /* 0: the handshake began before we were attached; its first bytes will make the flow */
+	now = bpf_ktime_get_ns();
+	/* 0: the handshake began before we were attached; the first bytes will make the flow. */
+	if (cookie && moat_flow_start(cookie, task, &ep, net_flags, now) == -EEXIST) {
+		/* Another thread guessed the descriptor and was faster with its first bytes. */
 		flow = bpf_map_lookup_elem(&moat_flows, &cookie);
-		if (flow) /* another thread guessed the number and was faster with its first bytes */
+		if (flow)
 			__sync_fetch_and_or(&flow->net_flags, net_flags);
-		else
-			moat_flow_start(cookie, task, &ep, net_flags, BPF_NOEXIST);
 	}
-	moat_net_emit(control, task, MOAT_KIND_NET_ACCEPT, cookie, &ep, net_flags);
+	moat_net_emit(control, task, MOAT_KIND_NET_ACCEPT, cookie, &ep, net_flags, now);
 	return 0;
 }

@@ -5,9 +5,6 @@
  */
 #include "flows.bpf.h"
 
-#define IPPROTO_UDP 17
-#define IPPROTO_UDPLITE 136
-
 static __always_inline void bound(struct bpf_sock *ctx)
 {
 	const struct sock *sk = moat_ctx_sock(ctx);
@@ -15,7 +12,7 @@ static __always_inline void bound(struct bpf_sock *ctx)
 	struct task_struct *task;
 	struct moat_endpoints ep;
 	__u32 net_flags;
-	__u64 cookie;
+	__u64 cookie, now;
 
 	if ((sk->sk_protocol != IPPROTO_UDP && sk->sk_protocol != IPPROTO_UDPLITE) || sk->__sk_common.skc_num == 0)
 		return;
@@ -25,8 +22,9 @@ static __always_inline void bound(struct bpf_sock *ctx)
 		return;
 	net_flags = moat_endpoints_of(&ep, sk);
 	cookie = bpf_get_socket_cookie(ctx);
-	moat_flow_start(cookie, task, &ep, net_flags, BPF_NOEXIST);
-	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags);
+	now = bpf_ktime_get_ns();
+	moat_flow_start(cookie, task, &ep, net_flags, now);
+	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags, now);
 }
 
 SEC("cgroup/post_bind4")

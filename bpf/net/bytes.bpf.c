@@ -35,20 +35,21 @@ static __always_inline struct moat_net_totals *totals_of(const struct moat_proc_
 }
 
 /* The flow of a socket; a process in scope that uses a socket which nobody in scope opened becomes its owner. */
-static __always_inline struct moat_flow *flow_of(struct sock *sk, const struct task_struct *task)
+static __always_inline struct moat_flow *flow_of(struct sock *trusted, const struct task_struct *task, __u64 now)
 {
+	const struct sock *sk = moat_sock(trusted);
 	__u64 cookie = moat_cookie(sk);
 	struct moat_endpoints ep;
 	struct moat_flow *flow;
 	__u32 net_flags;
 
 	if (!cookie)
-		cookie = bpf_get_socket_cookie(sk);
+		cookie = bpf_get_socket_cookie(trusted); /* the helper takes no cast one */
 	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
 	if (flow)
 		return flow;
 	net_flags = moat_endpoints_of(&ep, sk);
-	moat_flow_start(cookie, task, &ep, net_flags, BPF_NOEXIST);
+	moat_flow_start(cookie, task, &ep, net_flags, now);
 	return bpf_map_lookup_elem(&moat_flows, &cookie);
 }
 
@@ -60,9 +61,9 @@ int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
 	struct moat_proc_key key;
 	struct task_struct *task;
 	struct moat_flow *flow;
-	__u64 labels;
+	__u64 labels, now;
 
-	if (ret <= 0 || !moat_is_inet(sk))
+	if (ret <= 0 || !moat_is_inet(moat_sock(sk)))
 		return 0;
 	task = moat_current();
 	control = moat_get_control();
@@ -70,11 +71,12 @@ int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
 		return 0;
 	moat_proc_key_of(&key, task);
 	labels = moat_labels(key.pid, key.start_ns);
-	flow = flow_of(sk, task);
+	now = bpf_ktime_get_ns();
+	flow = flow_of(sk, task, now);
 	if (flow) {
 		__sync_fetch_and_add(&flow->bytes_out, ret);
 		__sync_fetch_and_add(&flow->sends, 1);
-		flow->last_ns = bpf_ktime_get_ns();
+		flow->last_ns = now;
 		if ((flow->labels & labels) != labels)
 			__sync_fetch_and_or(&flow->labels, labels);
 		if ((flow->pid != key.pid || flow->start_ns != key.start_ns) && !(flow->net_flags & MOAT_NET_SHARED))
@@ -97,18 +99,20 @@ int BPF_PROG(moat_net_received, struct sock *sk, int ret, int flags)
 	struct moat_proc_key key;
 	struct task_struct *task;
 	struct moat_flow *flow;
+	__u64 now;
 
-	if (ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !moat_is_inet(sk))
+	if (ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !moat_is_inet(moat_sock(sk)))
 		return 0;
 	task = moat_current();
 	control = moat_get_control();
 	if (!control || !moat_in_scope(control, task))
 		return 0;
-	flow = flow_of(sk, task);
+	now = bpf_ktime_get_ns();
+	flow = flow_of(sk, task, now);
 	if (flow) {
 		__sync_fetch_and_add(&flow->bytes_in, ret);
 		__sync_fetch_and_add(&flow->receives, 1);
-		flow->last_ns = bpf_ktime_get_ns();
+		flow->last_ns = now;
 	}
 	moat_proc_key_of(&key, task);
 	totals = totals_of(&key);

@@ -14,24 +14,25 @@ static __always_inline void connecting(struct bpf_sock_addr *ctx, int v6)
 	struct moat_endpoints ep;
 	struct moat_flow *flow;
 	__u32 net_flags;
-	__u64 cookie;
+	__u64 cookie, now;
 
 	if (!control || control->agent_pid == (__u32)task->tgid)
 		return;
 	net_flags = moat_destination(ctx, &ep, v6);
 	cookie = bpf_get_socket_cookie(ctx);
-	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
-	if (flow && flow->life & MOAT_FLOW_ENDED) {
-		moat_flow_close(control, cookie, flow, NULL); /* the socket is used a second time */
-		flow = NULL;
+	now = bpf_ktime_get_ns();
+	if (moat_flow_start(cookie, task, &ep, net_flags, now) == -EEXIST) {
+		flow = bpf_map_lookup_elem(&moat_flows, &cookie);
+		if (flow && ep.protocol != IPPROTO_UDP && ep.protocol != IPPROTO_UDPLITE) {
+			/* A stream can connect again only after its last attempt has failed or ended. */
+			moat_flow_close(cookie, NULL);
+			moat_flow_start(cookie, task, &ep, net_flags, now);
+		} else if (flow) { /* a datagram socket only changes its peer */
+			flow->ep = ep;
+			flow->net_flags = (flow->net_flags & ~MOAT_NET_MAPPED) | net_flags;
+		}
 	}
-	if (flow) {
-		flow->ep = ep;
-		flow->net_flags = (flow->net_flags & ~MOAT_NET_MAPPED) | net_flags;
-	} else {
-		moat_flow_start(cookie, task, &ep, net_flags, BPF_ANY);
-	}
-	moat_net_emit(control, task, MOAT_KIND_NET_CONNECT, cookie, &ep, net_flags);
+	moat_net_emit(control, task, MOAT_KIND_NET_CONNECT, cookie, &ep, net_flags, now);
 }
 
 SEC("cgroup/connect4")

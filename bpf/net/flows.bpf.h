@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A flow is one socket, known by its cookie from the first thing that a process in scope does with it until its end. Made in
- * process context, so that its owner is known when the end comes in soft-irq.
+ * process context, so that its owner is known when the end comes in soft-irq. Ended once: the deletion from the map decides.
  *
- * The end, told exactly once: a datagram or raw socket ends with its last descriptor. A stream socket ends when TCP has reached
- * CLOSE *and* the last descriptor is gone: data that came before a reset or the peer's FIN can still be read after CLOSE. The
- * two halves come in either order and on different CPUs; each sets its bit in flow.life with a fetching or, the one that finds
- * the other's bit set ends the flow, and the deletion from the map decides should both find it.
+ * TCP ends when the kernel destroys the socket (destroy.bpf.c), not when it reaches CLOSE: what came before the peer's FIN or
+ * reset can still be read then. Everything else ends with its last descriptor (release.bpf.c).
  */
 #ifndef MOAT_NET_FLOWS_BPF_H
 #define MOAT_NET_FLOWS_BPF_H
@@ -18,10 +16,9 @@
 
 #define AF_INET 2
 #define AF_INET6 10
-#define TCP_CLOSE 7 /* include/net/tcp_states.h */
-
-#define MOAT_FLOW_ENDED 0x1u    /* TCP has reached CLOSE */
-#define MOAT_FLOW_RELEASED 0x2u /* the last descriptor is gone */
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -31,10 +28,16 @@ struct {
 	__type(value, struct moat_flow);
 } moat_flows SEC(".maps") __weak;
 
+/* Read-only: through a trusted pointer the verifier takes 1 ms a load (kernel/read.bpf.h). */
+static __always_inline struct sock *moat_sock(const void *sk)
+{
+	return moat_cast(struct sock, sk);
+}
+
 /* The kernel's socket behind the context of a cgroup socket program. */
 static __always_inline struct sock *moat_ctx_sock(struct bpf_sock *ctx)
 {
-	return bpf_cast_to_kern_ctx(ctx);
+	return moat_sock(bpf_cast_to_kern_ctx(ctx));
 }
 
 /* 0: nobody has asked for this socket's cookie yet, so no flow of it can exist. */
@@ -97,36 +100,37 @@ static __always_inline __u32 moat_endpoints_of(struct moat_endpoints *ep, const 
 	return net_flags;
 }
 
-/* A flow owned by the current task. mode: BPF_NOEXIST or BPF_ANY. */
-static __always_inline void moat_flow_start(__u64 cookie, const struct task_struct *task, const struct moat_endpoints *ep,
-					    __u32 net_flags, __u64 mode)
+/* A flow owned by the current task. Returns 0, -EEXIST when there is one already, another error when there is no room. */
+static __always_inline long moat_flow_start(__u64 cookie, const struct task_struct *task, const struct moat_endpoints *ep,
+					    __u32 net_flags, __u64 now)
 {
 	struct moat_flow flow = {};
 	long err;
 
 	flow.start_ns = task->group_leader->start_boottime;
 	flow.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	flow.opened_ns = bpf_ktime_get_ns();
-	flow.last_ns = flow.opened_ns;
+	flow.opened_ns = now;
+	flow.last_ns = now;
 	flow.pid = task->tgid;
 	flow.uid = task->cred->uid.val;
 	flow.net_flags = net_flags;
 	flow.ep = *ep;
 	__builtin_memcpy(flow.comm, task->comm, MOAT_COMM_LEN);
-	err = bpf_map_update_elem(&moat_flows, &cookie, &flow, mode);
+	err = bpf_map_update_elem(&moat_flows, &cookie, &flow, BPF_NOEXIST);
 	if (err && err != -EEXIST)
 		moat_count_table_full(MOAT_TABLE_FLOWS);
+	return err;
 }
 
 /* One event of the current task about a socket. */
 static __always_inline void moat_net_emit(struct moat_control *control, const struct task_struct *task, __u32 kind, __u64 cookie,
-					  const struct moat_endpoints *ep, __u32 net_flags)
+					  const struct moat_endpoints *ep, __u32 net_flags, __u64 now)
 {
 	struct moat_net_event *e = MOAT_RESERVE(moat_ring_bulk, kind, struct moat_net_event);
 
 	if (!e)
 		return;
-	moat_fill(&e->hdr, kind, sizeof(*e), task);
+	moat_fill_at(&e->hdr, kind, sizeof(*e), task, now);
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
 	e->cookie = cookie;
 	e->ep = *ep;
@@ -135,14 +139,20 @@ static __always_inline void moat_net_emit(struct moat_control *control, const st
 	moat_submit(control, e, kind);
 }
 
-/* Takes the flow out of the map and reports its totals. Any context: the header is the owner's, never the current task's. */
-static __always_inline void moat_flow_close(struct moat_control *control, __u64 cookie, const struct moat_flow *live,
-					    const struct sock *sk)
+/*
+ * Takes the flow out of the map and reports its totals. Any context: the header is the owner's, never the current task's. sk may
+ * be NULL when it says nothing new.
+ */
+static __always_inline void moat_flow_close(__u64 cookie, const struct sock *sk)
 {
-	struct moat_flow flow = *live;
+	struct moat_flow *live = bpf_map_lookup_elem(&moat_flows, &cookie), flow;
+	struct moat_control *control = moat_get_control();
 	struct moat_net_close *e;
 	struct moat_endpoints ep;
 
+	if (!live || !control)
+		return;
+	flow = *live;
 	if (bpf_map_delete_elem(&moat_flows, &cookie))
 		return; /* another CPU has told it */
 	e = MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_NET_CLOSE, struct moat_net_close);
@@ -161,14 +171,11 @@ static __always_inline void moat_flow_close(struct moat_control *control, __u64 
 	e->hdr.labels = flow.labels | moat_labels(flow.pid, flow.start_ns);
 	__builtin_memcpy(e->hdr.comm, flow.comm, MOAT_COMM_LEN);
 	e->cookie = cookie;
-	flow.life = 0;
-	/* A socket that is closed has lost its ends; what the flow remembers is then the better answer. */
-	if (sk) {
+	/* The port that the kernel chose at the first send is known only now. */
+	if (sk && flow.ep.local_port == 0) {
 		moat_endpoints_of(&ep, sk);
-		if (ep.local_port) {
-			flow.ep.local_port = ep.local_port;
-			__builtin_memcpy(flow.ep.local, ep.local, sizeof(ep.local));
-		}
+		flow.ep.local_port = ep.local_port;
+		__builtin_memcpy(flow.ep.local, ep.local, sizeof(ep.local));
 	}
 	e->flow = flow;
 	moat_submit(control, e, MOAT_KIND_NET_CLOSE);

@@ -30,6 +30,7 @@ static __always_inline void sending(struct bpf_sock_addr *ctx, int v6)
 	struct send_key key = {};
 	struct moat_flow *flow;
 	__u32 net_flags;
+	__u64 now;
 	__u8 told = 1;
 
 	if (!control || control->agent_pid == (__u32)task->tgid)
@@ -41,14 +42,15 @@ static __always_inline void sending(struct bpf_sock_addr *ctx, int v6)
 	key.family = ep.family;
 	if (bpf_map_lookup_elem(&moat_sends, &key) || bpf_map_update_elem(&moat_sends, &key, &told, BPF_NOEXIST) == -EEXIST)
 		return;
-	flow = bpf_map_lookup_elem(&moat_flows, &key.cookie);
-	if (!flow) {
-		moat_flow_start(key.cookie, task, &ep, net_flags, BPF_NOEXIST);
-	} else if (flow->ep.remote_port == 0) { /* bound only, so far: the first destination stands for the flow */
-		flow->ep = ep;
-		flow->net_flags |= net_flags;
+	now = bpf_ktime_get_ns();
+	if (moat_flow_start(key.cookie, task, &ep, net_flags, now) == -EEXIST) {
+		flow = bpf_map_lookup_elem(&moat_flows, &key.cookie);
+		if (flow && flow->ep.remote_port == 0) { /* bound only, so far: the first destination stands for the flow */
+			flow->ep = ep;
+			flow->net_flags |= net_flags;
+		}
 	}
-	moat_net_emit(control, task, MOAT_KIND_NET_SEND, key.cookie, &ep, net_flags);
+	moat_net_emit(control, task, MOAT_KIND_NET_SEND, key.cookie, &ep, net_flags, now);
 }
 
 SEC("cgroup/sendmsg4")

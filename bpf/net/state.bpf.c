@@ -25,26 +25,7 @@ static __always_inline void established(const struct sock *sk)
 	moat_endpoints_of(&flow->ep, sk); /* the local end is known now, and the remote one if another program redirected it */
 }
 
-static __always_inline void closed(const struct sock *sk)
-{
-	__u64 cookie = moat_cookie(sk);
-	struct moat_control *control;
-	struct moat_flow *flow;
-	__u32 life;
-
-	if (!cookie)
-		return;
-	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
-	control = moat_get_control();
-	if (!flow || !control)
-		return;
-	life = __sync_fetch_and_or(&flow->life, MOAT_FLOW_ENDED);
-	/* Without a struct socket it is an orphan: released, though perhaps not under our eyes (made outside the scope). */
-	if (life & MOAT_FLOW_RELEASED || !sk->sk_socket)
-		moat_flow_close(control, cookie, flow, NULL);
-}
-
-static __always_inline void listening(struct sock *sk)
+static __always_inline void listening(const struct sock *sk, __u64 cookie)
 {
 	struct moat_control *control = moat_get_control();
 	struct task_struct *task = moat_current();
@@ -54,25 +35,22 @@ static __always_inline void listening(struct sock *sk)
 	if (!control || !moat_in_scope(control, task))
 		return;
 	net_flags = moat_endpoints_of(&ep, sk);
-	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, bpf_get_socket_cookie(sk), &ep, net_flags);
+	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags, bpf_ktime_get_ns());
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(moat_net_state, struct sock *sk, int oldstate, int newstate)
+int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
 {
 	switch (newstate) {
 	case TCP_SYN_RECV:
 		/* accept.bpf.c must know the socket by its cookie and cannot make one: the tracepoint has no such helper. */
-		bpf_get_socket_cookie(sk);
+		bpf_get_socket_cookie(socket);
 		break;
 	case TCP_ESTABLISHED:
-		established(sk);
-		break;
-	case TCP_CLOSE:
-		closed(sk);
+		established(moat_sock(socket));
 		break;
 	case TCP_LISTEN:
-		listening(sk);
+		listening(moat_sock(socket), bpf_get_socket_cookie(socket));
 		break;
 	}
 	return 0;
