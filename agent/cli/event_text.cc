@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/cli/event_text.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <vector>
+
+#include "agent/cli/json.h"
+#include "agent/cli/text.h"
+#include "moat/v1/services.pb.h"
+
+namespace moat::cli {
+
+namespace {
+
+// "KIND_FILE_OPEN" -> "file_open", for any enum of the proto.
+std::string EnumWord(const std::string& name, std::string_view prefix, int number) {
+  if (name.empty()) {
+    return std::to_string(number);
+  }
+  std::string word = name.substr(prefix.size());
+  std::ranges::transform(word, word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return word;
+}
+
+std::string FlagWord(int flag) { return EnumWord(v1::Flag_Name(flag), "FLAG_", flag); }
+std::string OpWord(int op) { return EnumWord(v1::TamperOp_Name(op), "TAMPER_OP_", op); }
+std::string ReasonWord(int reason) { return EnumWord(v1::LostReason_Name(reason), "LOST_REASON_", reason); }
+std::string ProtocolWord(int protocol) { return EnumWord(v1::Protocol_Name(protocol), "PROTOCOL_", protocol); }
+
+std::string Hex(uint64_t value) {
+  char text[24];
+  std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+std::string HexBytes(const std::string& bytes) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (unsigned char c : bytes) {
+    text += kHex[c >> 4];
+    text += kHex[c & 15];
+  }
+  return text;
+}
+
+std::string Address(const std::string& address, uint32_t port) {
+  return (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":" + std::to_string(port);
+}
+
+const char* OpenMode(uint32_t flags) {
+  switch (flags & O_ACCMODE) {
+    case O_RDONLY: return "read";
+    case O_WRONLY: return "write";
+    default: return "read-write";
+  }
+}
+
+std::string MapMode(uint32_t prot, uint32_t flags) {
+  std::string mode;
+  mode += prot & PROT_READ ? 'r' : '-';
+  mode += prot & PROT_WRITE ? 'w' : '-';
+  mode += prot & PROT_EXEC ? 'x' : '-';
+  return mode + (flags & MAP_SHARED ? " shared" : " private");
+}
+
+template <typename File>
+std::string FileWord(const File& file) {
+  return Safe(file.path().empty() ? file.name() : file.path());
+}
+
+template <typename Gpu>
+std::string DeviceWord(const Gpu& gpu) {
+  return gpu.device().empty() ? gpu.device_class() + " " + Device(gpu.rdev()) : Safe(gpu.device());
+}
+
+// What happened, without who and when.
+std::string Object(const v1::Event& event, const Processes& processes) {
+  switch (event.body_case()) {
+    case v1::Event::kFork: return "child " + std::to_string(event.fork().child_pid());
+    case v1::Event::kExec: return processes.Text(event.process());
+    case v1::Event::kExit: {
+      const auto& exit = event.exit();
+      if (exit.signal() == 0) {
+        return "code " + std::to_string(exit.code());
+      }
+      const char* name = sigabbrev_np(static_cast<int>(exit.signal()));
+      return "killed by " + (name ? "SIG" + std::string(name) : "signal " + std::to_string(exit.signal())) +
+             (exit.core() ? ", core dumped" : "");
+    }
+    case v1::Event::kFileOpen: {
+      const auto& open = event.file_open();
+      return FileWord(open) + " for " + OpenMode(open.open_flags()) + (open.open_flags() & O_DIRECT ? " (direct)" : "") + ", " +
+             Bytes(open.size()) + ", asset " + Safe(open.asset());
+    }
+    case v1::Event::kFileMap: {
+      const auto& map = event.file_map();
+      return FileWord(map) + " " + MapMode(map.prot(), map.map_flags()) + ", " + Bytes(map.length()) + ", asset " + Safe(map.asset());
+    }
+    case v1::Event::kFileTamper: {
+      const auto& tamper = event.file_tamper();
+      return OpWord(tamper.op()) + " " + FileWord(tamper) + (tamper.bytes() ? ", " + Bytes(tamper.bytes()) : "") + ", asset " +
+             Safe(tamper.asset());
+    }
+    case v1::Event::kFileIo: {
+      const auto& io = event.file_io();
+      return "asset " + Safe(io.asset()) + ": read " + Bytes(io.bytes_read()) + " in " + Number(io.reads()) +
+             (io.writes() ? ", wrote " + Bytes(io.bytes_written()) + " in " + Number(io.writes()) : "") + (io.last() ? ", final" : "");
+    }
+    case v1::Event::kGpuOpen: return DeviceWord(event.gpu_open()) + " for " + OpenMode(event.gpu_open().open_flags());
+    case v1::Event::kGpuIoctl: {
+      const auto& call = event.gpu_ioctl();
+      return DeviceWord(call) + " command " + Hex(call.command() & 0xff) + " (" + Hex(call.command()) + ", " +
+             std::to_string(call.size()) + " bytes) = " + std::to_string(call.result()) +
+             (call.first() ? ", first" : ", call " + Number(call.count())) + (call.watched() ? ", watched" : "");
+    }
+    case v1::Event::kNet: {
+      const auto& ep = event.net().endpoints();
+      std::string local = Address(ep.local_address(), ep.local_port()), remote = Address(ep.remote_address(), ep.remote_port());
+      std::string to = event.kind() == v1::KIND_NET_LISTEN   ? local
+                       : event.kind() == v1::KIND_NET_ACCEPT ? remote + " on " + local
+                                                             : remote;
+      return ProtocolWord(ep.protocol()) + " " + to + (ep.mapped() ? " (v4-mapped)" : "");
+    }
+    case v1::Event::kNetTotals: {
+      const auto& totals = event.net_totals();
+      const auto& ep = totals.endpoints();
+      return ProtocolWord(ep.protocol()) + " " + Address(ep.remote_address(), ep.remote_port()) + ", out " +
+             Bytes(totals.bytes_out()) + ", in " + Bytes(totals.bytes_in()) + (totals.shared() ? ", shared" : "");
+    }
+    case v1::Event::kGap: {
+      const auto& gap = event.gap();
+      return Number(gap.count()) + " events are missing" + (gap.lost_kind() ? " (" + KindName(gap.lost_kind()) + ")" : "") + ": " +
+             ReasonWord(gap.reason());
+    }
+    case v1::Event::BODY_NOT_SET: break;
+  }
+  return processes.Text(event.process());
+}
+
+Color KindColor(const v1::Event& event) {
+  switch (event.body_case()) {
+    case v1::Event::kFileOpen:
+    case v1::Event::kFileMap:
+    case v1::Event::kFileIo: return Color::kBlue;
+    case v1::Event::kFileTamper: return Color::kRed;
+    case v1::Event::kGpuOpen:
+    case v1::Event::kGpuIoctl: return Color::kMagenta;
+    case v1::Event::kNet:
+    case v1::Event::kNetTotals: return Color::kCyan;
+    case v1::Event::kGap: return Color::kRed;
+    default: return Color::kGreen;
+  }
+}
+
+template <typename File>
+Json& JsonFile(Json& json, const File& file) {
+  json.Field("asset", file.asset()).Field("path", file.path()).Field("name", file.name());
+  return json.Field("inode", file.inode()).Field("device", Device(file.dev()));
+}
+
+Json& JsonEndpoints(Json& json, const v1::Endpoints& ep) {
+  json.Field("protocol", ProtocolWord(ep.protocol())).Field("local_address", ep.local_address()).Field("local_port", ep.local_port());
+  json.Field("remote_address", ep.remote_address()).Field("remote_port", ep.remote_port());
+  return json.Field("mapped", ep.mapped());
+}
+
+template <typename Gpu>
+Json& JsonDevice(Json& json, const Gpu& gpu) {
+  return json.Field("device", gpu.device()).Field("device_class", gpu.device_class()).Field("rdev", Device(gpu.rdev()));
+}
+
+// The fields of the body, into an object that is open.
+void JsonBody(Json& json, const v1::Event& event) {
+  switch (event.body_case()) {
+    case v1::Event::kFork:
+      json.Field("child_pid", event.fork().child_pid()).Field("child_start_ns", event.fork().child_start_ns());
+      break;
+    case v1::Event::kExec: json.Field("exe", event.exec().exe()).Strings("args", event.exec().args()); break;
+    case v1::Event::kExit:
+      json.Field("code", event.exit().code()).Field("signal", event.exit().signal()).Field("core", event.exit().core());
+      break;
+    case v1::Event::kFileOpen: {
+      const auto& open = event.file_open();
+      JsonFile(json, open).Field("size", open.size()).Field("mode", OpenMode(open.open_flags()));
+      json.Field("open_flags", open.open_flags()).Field("fd", open.fd());
+      break;
+    }
+    case v1::Event::kFileMap: {
+      const auto& map = event.file_map();
+      JsonFile(json, map).Field("length", map.length()).Field("offset", map.offset()).Field("prot", map.prot());
+      json.Field("map_flags", map.map_flags());
+      break;
+    }
+    case v1::Event::kFileTamper: {
+      const auto& tamper = event.file_tamper();
+      JsonFile(json, tamper).Field("op", OpWord(tamper.op())).Field("bytes", tamper.bytes()).Field("fd", tamper.fd());
+      break;
+    }
+    case v1::Event::kFileIo: {
+      const auto& io = event.file_io();
+      json.Field("asset", io.asset()).Field("bytes_read", io.bytes_read()).Field("reads", io.reads());
+      json.Field("bytes_written", io.bytes_written()).Field("writes", io.writes()).Field("last", io.last());
+      break;
+    }
+    case v1::Event::kGpuOpen: {
+      const auto& open = event.gpu_open();
+      JsonDevice(json, open).Field("mode", OpenMode(open.open_flags())).Field("open_flags", open.open_flags()).Field("fd", open.fd());
+      break;
+    }
+    case v1::Event::kGpuIoctl: {
+      const auto& call = event.gpu_ioctl();
+      JsonDevice(json, call).Field("command", call.command()).Field("number", call.command() & 0xff).Field("size", call.size());
+      json.Field("result", call.result()).Field("count", call.count()).Field("first", call.first()).Field("watched", call.watched());
+      json.Field("arg", call.arg()).Field("params", HexBytes(call.params()));
+      break;
+    }
+    case v1::Event::kNet: JsonEndpoints(json, event.net().endpoints()).Field("cookie", event.net().cookie()); break;
+    case v1::Event::kNetTotals: {
+      const auto& totals = event.net_totals();
+      JsonEndpoints(json, totals.endpoints()).Field("cookie", totals.cookie()).Field("bytes_out", totals.bytes_out());
+      json.Field("bytes_in", totals.bytes_in()).Field("sends", totals.sends()).Field("receives", totals.receives());
+      json.Field("established", totals.established()).Field("passive", totals.passive()).Field("shared", totals.shared());
+      break;
+    }
+    case v1::Event::kGap: {
+      const auto& gap = event.gap();
+      json.Field("lost_kind", gap.lost_kind() ? KindName(gap.lost_kind()) : std::string());
+      json.Field("reason", ReasonWord(gap.reason())).Field("count", gap.count());
+      break;
+    }
+    case v1::Event::BODY_NOT_SET: break;
+  }
+}
+
+std::string ProcessJson(const v1::Process& process) {
+  std::string text;
+  Json json(text);
+  json.Open('{').Field("pid", process.pid()).Field("start_ns", process.start_ns());
+  if (process.known()) {
+    json.Field("parent_pid", process.parent_pid()).Field("parent_start_ns", process.parent_start_ns());
+    json.Field("uid", process.uid()).Field("euid", process.euid()).Field("gid", process.gid());
+    json.Field("cap_effective", Hex(process.cap_effective())).Field("cgroup", process.cgroup()).Field("exe", process.exe());
+    json.Field("filename", process.filename()).Strings("args", process.args()).Field("from_scan", process.from_scan());
+    json.Key("exec_flags").Open('[');
+    for (int flag : process.exec_flags()) {
+      json.Value(EnumWord(v1::ExecFlag_Name(flag), "EXEC_FLAG_", flag));
+    }
+    json.Close(']');
+  }
+  json.Close('}');
+  return text;
+}
+
+std::string ProcessLine(const v1::Process& process) {
+  std::string line = Safe(process.exe().empty() ? process.filename() : process.exe());
+  for (int i = 1; i < process.args_size() && line.size() < 200; ++i) {
+    line += " " + Safe(process.args(i));
+  }
+  if (line.size() > 240) {
+    size_t cut = 240;
+    while (cut > 0 && (static_cast<unsigned char>(line[cut]) & 0xc0) == 0x80) {
+      --cut;  // not inside a character
+    }
+    line.resize(cut);
+    line += "...";
+  }
+  for (int flag : process.exec_flags()) {
+    line += " [" + EnumWord(v1::ExecFlag_Name(flag), "EXEC_FLAG_", flag) + "]";
+  }
+  return line;
+}
+
+}  // namespace
+
+std::string KindName(int kind) {
+  static const std::vector<std::string> kNames = [] {  // asked for every event
+    std::vector<std::string> names(v1::Kind_ARRAYSIZE);
+    for (int i = 0; i < v1::Kind_ARRAYSIZE; ++i) {
+      names[static_cast<size_t>(i)] = EnumWord(v1::Kind_Name(i), "KIND_", i);
+    }
+    return names;
+  }();
+  return kind >= 0 && kind < v1::Kind_ARRAYSIZE ? kNames[static_cast<size_t>(kind)] : std::to_string(kind);
+}
+
+void Processes::Add(const v1::WatchResponse& response, bool json) {
+  for (const auto& process : response.processes()) {
+    text_[process.ref()] = json ? ProcessJson(process) : ProcessLine(process);
+  }
+}
+
+const std::string& Processes::Text(uint32_t ref) const {
+  static const std::string kNone;
+  auto found = text_.find(ref);
+  return found == text_.end() ? kNone : found->second;
+}
+
+void AppendHuman(std::string& to, const v1::Event& event, const Processes& processes, bool color) {
+  to += Paint(color, Color::kDim, ClockTime(event.time_unix_ns()));
+  to += ' ';
+  std::string who = event.pid() ? Safe(event.comm()) + "[" + std::to_string(event.pid()) + "]" : "-";
+  who.resize(std::max<size_t>(who.size(), 22), ' ');
+  std::string kind = KindName(event.kind());
+  kind.resize(std::max<size_t>(kind.size(), 11), ' ');
+  to += Paint(color, KindColor(event), kind) + " " + who + " ";
+  to += event.body_case() == v1::Event::kGap ? Paint(color, Color::kRed, Object(event, processes)) : Object(event, processes);
+  if (event.labels_size() > 0) {
+    std::string labels = "  {";
+    for (int i = 0; i < event.labels_size(); ++i) {
+      labels += (i ? "," : "") + Safe(event.labels(i));
+    }
+    to += Paint(color, Color::kYellow, labels + "}");
+  }
+  for (int flag : event.flags()) {
+    to += Paint(color, Color::kRed, " [" + FlagWord(flag) + "]");
+  }
+  to += '\n';
+}
+
+void AppendJson(std::string& to, const v1::Event& event, const Processes& processes) {
+  const std::string name = KindName(event.kind());
+  Json json(to);
+  json.Open('{').Field("seq", event.seq()).Field("time", Rfc3339(event.time_unix_ns()));
+  json.Field("monotonic_ns", event.time_monotonic_ns()).Field("kind", name).Field("comm", event.comm());
+  json.Field("pid", event.pid()).Field("tid", event.tid()).Field("uid", event.uid());
+  const std::string& process = processes.Text(event.process());
+  json.Key("process").Raw(process.empty() ? "null" : process).Strings("labels", event.labels());
+  json.Key("flags").Open('[');
+  for (int flag : event.flags()) {
+    json.Value(FlagWord(flag));
+  }
+  json.Close(']');
+  if (event.body_case() != v1::Event::BODY_NOT_SET) {
+    json.Key(name).Open('{');
+    JsonBody(json, event);
+    json.Close('}');
+  }
+  json.Close('}');
+  to += '\n';
+}
+
+void AppendLost(std::string& to, uint64_t lost, bool agent_restarted, bool json, bool color) {
+  if (json) {
+    Json(to).Open('{').Field("kind", "lost").Field("count", lost).Field("agent_restarted", agent_restarted).Close('}');
+    to += '\n';
+    return;
+  }
+  if (agent_restarted) {
+    to += Paint(color, Color::kRed, "!! the agent was restarted since the cursor: what it saw before that is not known") + "\n";
+  }
+  if (lost) {
+    to += Paint(color, Color::kRed, "!! " + Number(lost) + " events did not reach this subscriber") + "\n";
+  }
+}
+
+}  // namespace moat::cli

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// moatctl: the command line.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "agent/cli/options.h"
+
+namespace {
+
+using moat::cli::CommandWords;
+using moat::cli::Options;
+
+constexpr const char* kFooter =
+    "Exit codes: 0 done, also when interrupted; 1 failed, or doctor found the agent not healthy; 2 wrong usage or a bad filter;\n"
+    "3 the agent cannot be reached, or has ended.\n"
+    "Environment: MOAT_ADDRESS as --address; NO_COLOR, when not empty, as --color never.";
+
+CommandWords WordsOf(const CLI::App& app, const std::string& name) {
+  CommandWords words{name, app.get_description(), {}};
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_lnames().empty()) {
+      words.options.push_back({"--" + option->get_lnames().front(), option->get_description(), option->get_type_size() > 0});
+    }
+  }
+  return words;
+}
+
+bool WantsColor(const std::string& when) {
+  const char* no_color = std::getenv("NO_COLOR");
+  if (when != "auto") {
+    return when == "always";
+  }
+  return isatty(STDOUT_FILENO) && !(no_color && *no_color);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  std::string color = "auto", output = "human", shell, for_text;
+
+  CLI::App app("Shows what moatd sees: processes, model weights, GPU calls and network.", "moatctl");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "moatctl " MOAT_VERSION);
+  app.add_option("--address", options.address, "the agent's socket: unix:///PATH")->envname("MOAT_ADDRESS")->capture_default_str();
+  app.add_option("--color", color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str();
+  auto add_output = [&](CLI::App* command, std::vector<std::string> formats) {
+    command->add_option("-o,--output", output, "how to print")->check(CLI::IsMember(std::move(formats)))->capture_default_str();
+  };
+
+  CLI::App* watch = app.add_subcommand("watch", "live events");
+  add_output(watch, {"human", "json", "none"});
+  watch->add_option("--kind", options.kinds, "only this kind (exec, file_open, ...) or domain (process, file, gpu, net); may be repeated, as all filters");
+  watch->add_option("--pid", options.pids, "only this process");
+  watch->add_option("--cgroup", options.cgroups, "only this cgroup path and below");
+  watch->add_option("--asset", options.assets, "only this asset, and what processes that hold its label do");
+  watch->add_option("--device", options.devices, "only this device path or class");
+  watch->add_option("--dest", options.destinations, "only this destination: 10.0.0.0/8, 10.1.2.3:443, [fd00::/8]:443, *:53");
+  watch->add_option("--count", options.count, "stop after so many events")->check(CLI::PositiveNumber);
+  watch->add_option("--for", for_text, "stop after a time: 500ms, 10s, 5m, 1h");
+  watch->add_option("--since", options.since, "resume after this cursor, or with the oldest event in memory: oldest");
+  watch->add_flag("--reconnect", options.reconnect, "when the agent goes, wait for it and resume");
+
+  CLI::App* status = app.add_subcommand("status", "the agent: hooks, ledger, assets, devices");
+  add_output(status, {"human", "json"});
+  CLI::App* doctor = app.add_subcommand("doctor", "what this kernel offers, what each event uses, and what stays unseen");
+  add_output(doctor, {"human", "json"});
+  CLI::App* completion = app.add_subcommand("completion", "a completion script for your shell");
+  completion->add_option("shell", shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? moat::cli::kExitOk : moat::cli::kExitUsage;
+  }
+  if (!for_text.empty() && !moat::cli::ParseDuration(for_text, &options.for_ms)) {
+    std::fprintf(stderr, "moatctl: --for %s is not a duration: write 500ms, 10s, 5m or 1h\n", for_text.c_str());
+    return moat::cli::kExitUsage;
+  }
+  options.color = WantsColor(color);
+  options.json = output == "json";
+  options.discard = output == "none";
+
+  if (*watch) {
+    return RunWatch(options);
+  }
+  if (*status) {
+    return RunStatus(options);
+  }
+  if (*doctor) {
+    return RunDoctor(options);
+  }
+  std::vector<CommandWords> commands{WordsOf(app, "")};
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(WordsOf(*command, command->get_name()));
+  }
+  std::fputs(moat::cli::Completion(shell, commands).c_str(), stdout);
+  return moat::cli::kExitOk;
+}
