@@ -41,12 +41,6 @@ for arg in "$@"; do
 done
 ((${#tiers[@]})) || tiers=("${all_tiers[@]}")
 
-# g++ takes up to 1.5 GB for a file that includes gRPC: more jobs than memory holds would swap or be killed.
-memory_kb=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
-jobs=$((memory_kb / 1500000))
-((jobs <= $(nproc))) || jobs=$(nproc)
-((jobs >= 1)) || jobs=1
-
 if $install; then
   deploy/packages.sh build test
   if [[ " ${tiers[*]} " == *" e2e "* ]]; then
@@ -92,13 +86,11 @@ why_not() {
   esac
 }
 
-# build DIR PRESET TARGET...: configures and builds; the log's end on failure.
+# build PRESET TARGET...: the complaints on failure.
 build() {
-  local dir=$1 preset=$2 log="$logs/build-$2.log"
-  shift 2
-  if ! "${wrap[@]}" cmake --preset "$preset" -DMOAT_TESTS=ON >"$log" 2>&1 ||
-    ! "${wrap[@]}" cmake --build "$dir" -j "$jobs" ${1:+--target "$@"} >>"$log" 2>&1; then
-    grep -E -A 12 'FAILED|rror:|error ' "$log" | head -n 60 >&2 || true
+  local log="$logs/build-$1.log"
+  if ! "${wrap[@]}" deploy/build.sh --preset "$1" -DMOAT_TESTS=ON "${@:2}" </dev/null >"$log" 2>&1; then
+    grep -E -A 12 'FAILED|rror:|error |CMake Error' "$log" | head -n 60 >&2 || true
     echo "run.sh: the build failed; all of it is in $log" >&2
     return 1
   fi
@@ -135,11 +127,11 @@ run_ctest() {
 
 sanitizer() {
   local name=$1
-  if ! build "build/$name" "$name" "${sanitizer_targets[@]}"; then
+  if ! build "$name" "${sanitizer_targets[@]}"; then
     fail_tier "$name" "does not build; see $logs/build-$name.log"
     return
   fi
-  run_ctest "$name" "build/$name" "$sanitized" "$jobs"
+  run_ctest "$name" "build/$name" "$sanitized" "$(nproc)"
 }
 
 # Without these a finding of UBSan is printed and the test passes.
@@ -160,7 +152,7 @@ for tier in "${tiers[@]}"; do
   fi
   case $tier in
     tidy)
-      if build build/tidy tidy moatd moatctl; then
+      if build tidy moatd moatctl; then
         passed=$((passed + 1))
         say tidy pass "clang-tidy finds nothing in agent/, in $((SECONDS - began)) s"
       else
@@ -186,7 +178,7 @@ for tier in "${tiers[@]}"; do
           esac
         done
         ((${#targets[@]})) || targets=(help) # configure only
-        if build build release "${targets[@]}"; then built=yes; else built=no; fi
+        if build release "${targets[@]}"; then built=yes; else built=no; fi
         began=$SECONDS
       fi
       if [[ $built == no && $tier != lint ]]; then
@@ -195,7 +187,7 @@ for tier in "${tiers[@]}"; do
       fi
       case $tier in
         bpf | e2e | bench) run_ctest "$tier" build "^$tier\$" 1 ;; # they measure, or count what the kernel does
-        *) run_ctest "$tier" build "^$tier\$" "$jobs" ;;
+        *) run_ctest "$tier" build "^$tier\$" "$(nproc)" ;;
       esac
       ;;
   esac

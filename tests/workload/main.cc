@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// moat-workload [--cgroup PATH] STEP [then STEP]...
+// moat-workload [--cgroup PATH] STEP [+ STEP]...
 #include <cstdio>
 #include <cstring>
 #include <fstream>

@@ -264,7 +264,7 @@ constexpr Step kSteps[] = {
     {"udp", 3, 4, Udp, "udp ADDRESS PORT BYTES [COUNT]  COUNT unconnected datagrams"},
     {"sink", 0, 0, Sink, "sink                         listens on 127.0.0.1, prints the port, reads and forgets until killed"},
     {"sleep", 1, 1, Sleep, "sleep MILLISECONDS"},
-    {"fork", 1, kAny, nullptr, "fork STEP [then STEP]...     the rest in a child; waits for it"},
+    {"fork", 1, kAny, nullptr, "fork STEP [+ STEP]...     the rest in a child; waits for it"},
     {"exec", 1, kAny, nullptr, "exec PROGRAM [ARG]...        the rest of the line; does not return"},
 };
 
@@ -272,7 +272,7 @@ constexpr Step kSteps[] = {
 
 std::string Usage() {
   std::string text =
-      "usage: moat-workload [--cgroup DIRECTORY] STEP [then STEP]...\n\n"
+      "usage: moat-workload [--cgroup DIRECTORY] STEP [+ STEP]...\n\n"
       "Does exactly what it is told, in one process, and prints one line a step. --cgroup: joins that cgroup first.\n\n";
   for (const Step& step : kSteps) {
     text += std::string("  ") + step.usage + "\n";
@@ -288,7 +288,7 @@ void RunSteps(Args words) {
     }
     const bool takes_rest = step->run == nullptr;
     const auto end =
-        takes_rest ? words.end() : std::ranges::find_if(words, [](const char* w) { return std::strcmp(w, "then") == 0; });
+        takes_rest ? words.end() : std::ranges::find_if(words, [](const char* w) { return std::strcmp(w, "+") == 0; });
     const Args args(words.begin() + 1, end);
     if (args.size() < step->min || args.size() > step->max) {
       throw Failure(std::string("usage: ") + step->usage);

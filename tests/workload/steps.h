@@ -15,7 +15,7 @@ struct Failure : std::runtime_error {  // a step that could not do what it was t
   using std::runtime_error::runtime_error;
 };
 
-// Runs steps separated by the word "then", all in this process until a "fork". Throws Failure. "exec" does not return.
+// Runs steps separated by the word "+", all in this process until a "fork". Throws Failure. "exec" does not return.
 void RunSteps(Args words);
 std::string Usage();
 
