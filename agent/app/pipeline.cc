@@ -191,8 +191,8 @@ class PipelineImpl final : public Pipeline {
 }  // namespace
 
 std::unique_ptr<Pipeline> Pipeline::Start(const PipelineOptions& options, probe::Probe& probe,
-                                          std::unique_ptr<enrich::ProcessTree> tree, std::vector<event::Consumer*> consumers,
-                                          probe::RecordSink* recorder) {
+                                          std::shared_ptr<const event::Names> names, std::unique_ptr<enrich::ProcessTree> tree,
+                                          std::vector<event::Consumer*> consumers, probe::RecordSink* recorder) {
   return std::make_unique<PipelineImpl>(options, probe, std::move(names), std::move(tree), std::move(consumers), recorder);
 }
 

@@ -29,8 +29,8 @@ class Pipeline {
   // Starts both threads. probe, tree, recorder and consumers must outlive the pipeline; the tree is the pipeline thread's alone.
   // recorder: null, or takes every raw record, on the ring thread.
   static std::unique_ptr<Pipeline> Start(const PipelineOptions& options, probe::Probe& probe,
-                                         std::unique_ptr<enrich::ProcessTree> tree, std::vector<event::Consumer*> consumers,
-                                         probe::RecordSink* recorder);
+                                         std::shared_ptr<const event::Names> names, std::unique_ptr<enrich::ProcessTree> tree,
+                                         std::vector<event::Consumer*> consumers, probe::RecordSink* recorder);
   // Reads what is in the rings (for at most a second), hands it on, and ends both threads.
   virtual ~Pipeline() = default;
 
