@@ -192,7 +192,7 @@ class Run {
 
   Status Slow() {
     MOAT_TRY(Pace(10'000, 1000));  // warm up: first batches, first pages
-    MOAT_ASSIGN(const Paced p, Pace(10'000, options_.full ? 30'000 : 8'000));
+    MOAT_ASSIGN(const Paced p, Pace(10'000, options_.full ? 30'000 : 5'000));
     const std::string parts = Text("%.0f ns", p.agent_ns) + Text(" + %.0f", p.subscriber_ns);
     report_.Add({"10,000 events/s, agent + subscriber", "", "", "", parts, Text("%.2f %% of a core", p.percent), "", "<= 3.5 %",
                  p.percent <= 3.5});
@@ -205,7 +205,7 @@ class Run {
   }
 
   Status Fast() {
-    MOAT_ASSIGN(const Paced p, Pace(500'000, options_.full ? 60'000 : 10'000));
+    MOAT_ASSIGN(const Paced p, Pace(500'000, options_.full ? 60'000 : 8'000));
     const bool lossless = p.delivered == p.load.count && p.received.lost == 0;
     report_.Add({"500,000 events/s to a subscriber", "", "", "",
                  Text("%.0f ns", p.agent_ns) + Text(" + %.0f", p.subscriber_ns) + Text(", %.0f %% of a core", p.percent),

@@ -14,27 +14,6 @@ namespace {
 
 enum Setup : size_t { kBase, kEmpty, kRing, kMoat, kSetups };
 
-struct Operation {
-  const char* name;
-  const char* title;
-  uint64_t batch;       // per measurement: some 20 ms
-  bool ring_makes_one;  // ring-only sends a record for it
-};
-constexpr std::array<Operation, 12> kOperations = {{
-    {"getppid", "bystander: getppid", 60'000, false},
-    {"read_plain", "bystander: read of another file", 25'000, false},
-    {"ioctl_other", "bystander: ioctl of another device", 50'000, false},
-    {"open_plain", "open+close, no asset", 5'000, false},
-    {"open_read_plain", "open+read+close, no asset", 5'000, false},
-    {"open_asset", "open+close, asset, 1 event", 5'000, true},
-    {"read_asset", "read of an asset, summed", 25'000, false},
-    {"ioctl_counted", "ioctl, counted", 50'000, false},
-    {"ioctl_watched", "ioctl, 1 event", 40'000, true},
-    {"connect", "connect+accept+close", 500, true},
-    {"send", "send+receive of 64 bytes", 2'500, false},
-    {"spawn", "fork+exec+exit", 60, true},
-}};
-
 // ns per operation, by setup; index: round.
 using Samples = std::array<std::vector<double>, kSetups>;
 
@@ -128,7 +107,7 @@ void Tell(const std::map<std::string, Samples>& samples, Report& report) {
 }  // namespace
 
 Status MeasureCost(const Host& host, const Options& options, Report& report) {
-  const int rounds = options.full ? 31 : 9;
+  const int rounds = options.full ? 31 : 5;
   const config::Config config = host.MoatConfig();
   MOAT_ASSIGN(Child load, host.StartLoad(options.load_cpu));
   std::vector<Hook> hooks;

@@ -2,6 +2,8 @@
 // What tracing costs the traced program: base, empty, ring-only and moat by turns.
 #pragma once
 
+#include <array>
+
 #include "tests/bench/host.h"
 #include "tests/bench/report.h"
 
@@ -12,8 +14,31 @@ struct Options {
   bool full = false;
 };
 
+struct Operation {
+  const char* name;
+  const char* title;
+  uint64_t batch;       // per measurement: some 20 ms
+  bool ring_makes_one;  // ring-only sends a record for it
+};
+constexpr std::array<Operation, 12> kOperations = {{
+    {"getppid", "bystander: getppid", 60'000, false},
+    {"read_plain", "bystander: read of another file", 25'000, false},
+    {"ioctl_other", "bystander: ioctl of another device", 50'000, false},
+    {"open_plain", "open+close, no asset", 5'000, false},
+    {"open_read_plain", "open+read+close, no asset", 5'000, false},
+    {"open_asset", "open+close, asset, 1 event", 5'000, true},
+    {"read_asset", "read of an asset, summed", 25'000, false},
+    {"ioctl_counted", "ioctl, counted", 50'000, false},
+    {"ioctl_watched", "ioctl, 1 event", 40'000, true},
+    {"connect", "connect+accept+close", 500, true},
+    {"send", "send+receive of 64 bytes", 2'500, false},
+    {"spawn", "fork+exec+exit", 60, true},
+}};
+
 Status MeasureCost(const Host& host, const Options& options, Report& report);
 Status MeasureThroughput(const Host& host, const Options& options, Report& report);  // in this process
 Status MeasureAgent(const Host& host, const Options& options, Report& report);       // the real moatd and a subscriber
+
+Status Profile(const Host& host, const Options& options);  // prints by itself
 
 }  // namespace moat::bench

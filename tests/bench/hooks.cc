@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 namespace moat::bench {
 namespace {
@@ -36,6 +37,18 @@ struct LinkInfo {
   };
 };
 constexpr uint32_t kPerfEventTracepoint = 5;  // BPF_PERF_EVENT_TRACEPOINT
+
+std::vector<int> Links() {
+  std::vector<int> fds;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    const auto target = std::filesystem::read_symlink(entry.path(), error);
+    if (!error && target.string().find("bpf_link") != std::string::npos) {
+      fds.push_back(std::stoi(entry.path().filename()));
+    }
+  }
+  return fds;
+}
 
 Status Describe(int fd, std::vector<Hook>& hooks) {
   char name[128] = {};
@@ -88,15 +101,23 @@ bpf_prog_type CgroupProgramType(int attach) {
 
 Result<std::vector<Hook>> HooksOfThisProcess() {
   std::vector<Hook> hooks;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
-    const auto target = std::filesystem::read_symlink(entry.path(), error);
-    if (error || target.string().find("bpf_link") == std::string::npos) {
-      continue;
-    }
-    MOAT_TRY(Describe(std::stoi(entry.path().filename()), hooks));
+  for (const int fd : Links()) {
+    MOAT_TRY(Describe(fd, hooks));
   }
   return hooks;
+}
+
+Result<std::vector<uint32_t>> ProgramsOfThisProcess() {
+  std::set<uint32_t> programs;
+  for (const int fd : Links()) {
+    LinkInfo info{};
+    uint32_t size = sizeof info;
+    if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
+      return FailErrno(errno, "bpf_link_info");
+    }
+    programs.insert(info.prog_id);
+  }
+  return std::vector<uint32_t>(programs.begin(), programs.end());
 }
 
 Result<Attacher> Attacher::Create(int cgroup_fd) {

@@ -21,6 +21,8 @@ struct Hook {
 
 // One entry per link, so a hook with two programs is there twice. Iterators are left out: they run only when read.
 Result<std::vector<Hook>> HooksOfThisProcess();
+// The ids of the programs on those links, each once.
+Result<std::vector<uint32_t>> ProgramsOfThisProcess();
 
 // Attaches loaded programs. A tracepoint is reached through a tracefs that is mounted nowhere; the perf event is opened for one CPU
 // but a BPF program on it runs on all.

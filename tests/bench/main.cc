@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     } else if (argument.starts_with("--only=")) {
       only = argument.substr(7);
     } else {
-      std::fprintf(stderr, "usage: moat_bench [--full] [--strict] [--only=cost|throughput|agent]\n");
+      std::fprintf(stderr, "usage: moat_bench [--full] [--strict] [--only=cost|throughput|agent|profile]\n");
       return 2;
     }
   }
@@ -35,6 +35,13 @@ int main(int argc, char** argv) {
   if (!host) {
     std::fprintf(stderr, "moat_bench: %s\n", host.error().message.c_str());
     return 2;
+  }
+  if (only == "profile") {
+    if (const auto status = Profile(**host, options); !status) {
+      std::fprintf(stderr, "moat_bench: profile: %s\n", status.error().message.c_str());
+      return 2;
+    }
+    return 0;
   }
   Report report;
   bool unmeasured = false;

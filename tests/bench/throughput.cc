@@ -10,7 +10,7 @@ namespace moat::bench {
 
 Status MeasureThroughput(const Host& host, const Options& options, Report& report) {
   const int runs = options.full ? 5 : 3;
-  const std::string ms = options.full ? "10000" : "2000";
+  const std::string ms = options.full ? "10000" : "1500";
   MOAT_ASSIGN(Child load, host.StartLoad(options.load_cpu));
   MOAT_ASSIGN(const auto moat, Tracer::Start(host.MoatConfig(), options.agent_cpu));
   constexpr auto kIoctl = static_cast<size_t>(event::Kind::kGpuIoctl);
