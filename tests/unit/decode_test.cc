@@ -441,9 +441,20 @@ TEST(Decode, NetTotalsBelongToTheOwner) {
     record.hdr.pid = record.hdr.tid = 0;
     record.hdr.start_ns = 0;
     record.cookie = 1;
-    record.flow = {.start_ns = 2, .cgroup_id = 3, .opened_ns = 4, .last_ns = 5, .bytes_out = 6, .bytes_in = 7, .sends = 8,
-                   .receives = 9, .labels = 10, .pid = 11, .uid = 12, .net_flags = MOAT_NET_PASSIVE, .life = 0,
-                   .ep = MakeEndpoints(), .comm = "curl"};
+    record.flow.start_ns = 2;
+    record.flow.cgroup_id = 3;
+    record.flow.opened_ns = 4;
+    record.flow.last_ns = 5;
+    record.flow.bytes_out = 6;
+    record.flow.bytes_in = 7;
+    record.flow.sends = 8;
+    record.flow.receives = 9;
+    record.flow.labels = 10;
+    record.flow.pid = 11;
+    record.flow.uid = 12;
+    record.flow.net_flags = MOAT_NET_PASSIVE;
+    record.flow.ep = MakeEndpoints();
+    std::strcpy(record.flow.comm, "curl");
     event::Event out;
     ASSERT_EQ(DecodeOf(record, out), Outcome::kOk);
     const auto& body = std::get<event::NetTotals>(out.body);
