@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Labels: who has read or mapped an asset carries it, so do the children made from then on, and an exec does not wash it off.
+#include <gmock/gmock.h>
+#include <sys/prctl.h>
+
+#include <thread>
+
+#include "tests/bpf/file_kit.h"
+
+namespace moat::test {
+namespace {
+
+class LabelBpfTest : public AssetBpfTest {
+ protected:
+  // The labels in a process's exit record.
+  uint64_t AtExit(uint32_t pid) {
+    const auto exits = Of<moat_exit>(MOAT_KIND_EXIT, static_cast<pid_t>(pid));
+    EXPECT_EQ(exits.size(), 1u) << "exit of " << pid;
+    return exits.empty() ? ~0ull : exits[0].hdr.labels;
+  }
+};
+
+void ReadByte(const std::string& path) {
+  const int fd = MustOpen(path, O_RDONLY);
+  char byte;
+  MOAT_CHILD_CHECK(read(fd, &byte, 1) == 1);
+  close(fd);
+}
+
+void MapPage(const std::string& path) {
+  const int fd = MustOpen(path, O_RDONLY);
+  MOAT_CHILD_CHECK(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+  close(fd);
+}
+
+TEST_F(LabelBpfTest, ReadingAndMappingLabelAndOpeningDoesNot) {
+  Start();
+  EXPECT_EQ(AtExit(RunInside([&] { close(MustOpen(weights(), O_RDONLY)); })), 0u);
+  EXPECT_EQ(AtExit(RunInside([&] { ReadByte(weights()); })), 1u);
+  EXPECT_EQ(AtExit(RunInside([&] { MapPage(second()); })), 2u);
+  EXPECT_EQ(AtExit(RunInside([&] { ReadByte(second()), MapPage(weights()); })), 3u);
+  EXPECT_EQ(AtExit(RunInside([&] { ReadByte(other()); })), 0u);
+}
+
+TEST_F(LabelBpfTest, ChildrenInheritFromThenOnAndKeepItOverExec) {
+  Start();
+  const pid_t pid = RunInside([&] {
+    InChild([] {});  // before: nothing to inherit
+    ReadByte(weights());
+    InChild([&] {  // after: the label, and one of its own that the parent does not get
+      MapPage(second());
+      InChild([] { execl("/bin/true", "true", nullptr); });
+    });
+    InChild([] {});
+  });
+  const auto forks = Of<moat_fork>(MOAT_KIND_FORK);
+  ASSERT_EQ(forks.size(), 4u);
+  std::vector<uint64_t> in_fork, at_exit;
+  for (const moat_fork& fork : forks) {
+    in_fork.push_back(fork.hdr.labels);
+    at_exit.push_back(AtExit(fork.child_pid));
+  }
+  EXPECT_THAT(in_fork, ::testing::ElementsAre(0, 1, 3, 1));
+  EXPECT_THAT(at_exit, ::testing::ElementsAre(0, 3, 3, 1));
+  EXPECT_EQ(AtExit(static_cast<uint32_t>(pid)), 1u);
+  const auto execs = Of<moat_exec>(MOAT_KIND_EXEC);
+  ASSERT_EQ(execs.size(), 1u);
+  EXPECT_EQ(execs[0].hdr.labels, 3u);
+}
+
+TEST_F(LabelBpfTest, AnExecByAThreadKeepsTheLabel) {
+  Start();
+  RunInside([&] {
+    ReadByte(weights());
+    std::thread([] { execl("/bin/true", "true", nullptr); }).join();
+  });
+  const auto execs = Of<moat_exec>(MOAT_KIND_EXEC);
+  ASSERT_EQ(execs.size(), 1u);
+  EXPECT_EQ(execs[0].hdr.labels, 1u);
+  EXPECT_EQ(AtExit(execs[0].hdr.pid), 1u) << "the old leader's end takes nothing away";
+}
+
+TEST_F(LabelBpfTest, AnyThreadsReadingLabelsTheWholeProcess) {
+  Start();
+  RunInside([&] {
+    std::thread([&] { ReadByte(weights()); }).join();
+    InChild([] {});
+  });
+  const auto forks = Of<moat_fork>(MOAT_KIND_FORK);
+  ASSERT_EQ(forks.size(), 1u);
+  EXPECT_EQ(AtExit(forks[0].child_pid), 1u);
+}
+
+// The records of these forks find no room; their labels must not depend on it.
+TEST_F(LabelBpfTest, LabelsAreInheritedWhenTheRingIsFull) {
+  config().ring_urgent_bytes = 4096;
+  Start();
+  int ready[2];
+  ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+  const pid_t pid = Spawn([&] {
+    ReadByte(weights());
+    for (int i = 0; i < 100; ++i) {  // 100 forks and exits: far more than 4096 bytes
+      InChild([] {});
+    }
+    InChild([&] {
+      InChild([&] {
+        MOAT_CHILD_CHECK(write(ready[1], "x", 1) == 1);
+        usleep(300'000);  // until the test has made room
+        MapPage(second());
+      });
+    });
+  });
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  Finish(pid);
+  close(ready[0]);
+  close(ready[1]);
+  const KindLedger ledger = Ledger(MOAT_KIND_FORK);
+  EXPECT_GT(ledger.lost[static_cast<size_t>(LostReason::kRingFull)], 0u) << "the ring was never full: this shows nothing";
+  const auto maps = Of<moat_file_map>(MOAT_KIND_FILE_MAP);
+  ASSERT_EQ(maps.size(), 1u);
+  EXPECT_EQ(maps[0].hdr.labels, 3u);
+}
+
+}  // namespace
+}  // namespace moat::test
