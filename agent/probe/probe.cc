@@ -11,17 +11,26 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
+#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "agent/base/cgroup.h"
 #include "agent/base/fd.h"
+#include "agent/base/clock.h"
+#include "agent/probe/devices.h"
 #include "agent/probe/domain.h"
+#include "agent/probe/inode_map.h"
 #include "agent/probe/ledger.h"
 #include "agent/probe/log.h"
+#include "agent/probe/owners.h"
+#include "agent/probe/resolve.h"
 #include "agent/probe/ring.h"
 #include "agent/probe/scan.h"
 #include "agent/probe/shared_maps.h"
+#include "agent/probe/sums.h"
+#include "agent/probe/tamper_watch.h"
 
 namespace moat::probe {
 namespace {
@@ -41,8 +50,8 @@ class ProbeImpl final : public Probe {
   void Wake() override;
   void Sums(RecordSink& sink) override;
   Status ReloadAssets(const config::Config& config) override;
-  std::vector<ResolvedAsset> Assets() const override { return {}; }
-  std::vector<ResolvedDevice> Devices() const override { return {}; }
+  std::vector<ResolvedAsset> Assets() const override;
+  std::vector<ResolvedDevice> Devices() const override;
   std::vector<DomainStatus> Domains() const override;
   Ledger KernelLedger() const override;
   std::vector<RingStatus> Rings() const override;
@@ -53,6 +62,26 @@ class ProbeImpl final : public Probe {
   Status SetScope(const std::string& scope);
   Status OpenRings();
   Domain* Find(std::string_view name) const;
+  void FillMaps();
+  void SetAssets(std::vector<ResolvedAsset> resolved);
+  void WatchTampering();
+  size_t PollTampering(RecordSink& sink, bool idle);
+  HookStatus DescribeTampering() const;
+
+  // Counts what is made in user space on its way to the pipeline.
+  class Counted final : public RecordSink {
+   public:
+    Counted(ProbeImpl& probe, RecordSink& sink) : probe_(probe), sink_(sink) {}
+    void OnRecord(std::span<const std::byte> record) override {
+      const auto kind = reinterpret_cast<const moat_hdr*>(record.data())->kind;
+      probe_.made_[kind].fetch_add(1, std::memory_order_relaxed);
+      sink_.OnRecord(record);
+    }
+
+   private:
+    ProbeImpl& probe_;
+    RecordSink& sink_;
+  };
 
   std::optional<Tracefs> tracefs_;
   Fd cgroup_;  // where cgroup programs attach
@@ -62,6 +91,22 @@ class ProbeImpl final : public Probe {
   Fd epoll_, wake_;
   // Records made here, not in the kernel, by kind.
   std::array<std::atomic<uint64_t>, MOAT_KIND_COUNT> made_{};
+  std::atomic<uint64_t> tamper_lost_ = 0;
+
+  // Ring thread only.
+  std::unique_ptr<Owners> owners_;
+  std::unique_ptr<class Sums> sums_;
+  uint32_t sums_calls_ = 0;
+  uint64_t polled_ns_ = 0;
+
+  // Assets and devices change by ReloadAssets, by fanotify and by drivers that come late. Never taken per record.
+  mutable std::mutex mutex_;
+  config::Config config_;
+  std::vector<ResolvedAsset> assets_;
+  std::unique_ptr<InodeMap> inodes_;        // null: no file domain
+  std::unique_ptr<TamperWatch> tampering_;  // null: no file domain
+  std::string tampering_error_;             // fanotify is refused
+  std::unique_ptr<class Devices> devices_;  // null: no gpu domain
 };
 
 Domain* ProbeImpl::Find(std::string_view name) const {
@@ -152,6 +197,7 @@ Status ProbeImpl::OpenRings() {
 
 Status ProbeImpl::Begin(const config::Config& config) {
   CatchLibbpfLog();
+  config_ = config;
   if (auto tracefs = Tracefs::Open(); tracefs) {
     tracefs_ = std::move(*tracefs);
   } else {
@@ -172,10 +218,75 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_TRY(SetScope(config.scope));
   MOAT_TRY(OpenRings());
   MOAT_TRY(LoadDomains(features ? features->get() : nullptr));
+  FillMaps();  // before anything is attached: the first event already finds its asset
   for (const auto& domain : domains_) {
     domain->Attach(tracefs_ ? &*tracefs_ : nullptr, cgroup_.get());
   }
+  WatchTampering();
   return {};
+}
+
+void ProbeImpl::FillMaps() {
+  const Domain& process = *Find("process");
+  const Domain& file = *Find("file");
+  const Domain& gpu = *Find("gpu");
+  const Domain& net = *Find("net");
+  owners_ = std::make_unique<Owners>(process.Program("moat_process_scan"), config_.scope);
+  sums_ = std::make_unique<class Sums>(SumMaps{.io = file.MapFd("moat_io"),
+                                               .flows = net.MapFd("moat_flows"),
+                                               .procs = maps_->procs(),
+                                               .gpu_calls = gpu.MapFd("moat_gpu_calls"),
+                                               .net_totals = net.MapFd("moat_net_totals")},
+                                       *owners_);
+  if (file.loaded()) {
+    inodes_ = std::make_unique<InodeMap>(file.MapFd("moat_inodes"), maps_->control());
+    SetAssets(ResolveAssets(config_.assets));
+  }
+  if (gpu.loaded()) {
+    devices_ = std::make_unique<class Devices>(gpu.MapFd("moat_majors"), gpu.MapFd("moat_devices"), gpu.MapFd("moat_watch"));
+    for (Status status : {devices_->Set(config_), devices_->SetWatch(config_.watch)}) {
+      if (!status) {
+        spdlog::error("gpu: {}", status.error().message);
+      }
+    }
+    maps_->control()->watch_epoch = 1;
+  }
+}
+
+void ProbeImpl::SetAssets(std::vector<ResolvedAsset> resolved) {
+  assets_ = std::move(resolved);
+  if (inodes_) {
+    if (Status status = inodes_->Set(assets_); !status) {
+      spdlog::error("assets: {}", status.error().message);
+    }
+  }
+  for (const ResolvedAsset& asset : assets_) {
+    for (const std::string& problem : asset.problems) {
+      spdlog::warn("asset {}: {}", asset.name, problem);
+    }
+  }
+  if (tampering_) {
+    tampering_->Set(assets_);
+  }
+}
+
+void ProbeImpl::WatchTampering() {
+  if (!inodes_) {
+    return;
+  }
+  auto watch = std::make_unique<TamperWatch>(*inodes_, *owners_, maps_->procs());
+  if (Status status = watch->Open(); !status) {
+    tampering_error_ = status.error().message;
+    spdlog::error("tamper watch: {}", tampering_error_);
+    return;
+  }
+  watch->Set(assets_);
+  epoll_event event{.events = EPOLLIN, .data = {.fd = watch->fd()}};
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watch->fd(), &event) != 0) {
+    tampering_error_ = std::string("epoll: ") + std::strerror(errno);
+    return;
+  }
+  tampering_ = std::move(watch);
 }
 
 Status ProbeImpl::Scan(RecordSink& sink) {
@@ -185,17 +296,49 @@ Status ProbeImpl::Scan(RecordSink& sink) {
     return Fail(Code::kUnavailable, "processes that already run cannot be listed: the scan program is not loaded");
   }
   MOAT_ASSIGN(const std::vector<moat_exec> records, ScanProcesses(program));
+  Counted counted(*this, sink);
   for (const moat_exec& record : records) {
-    made_[MOAT_KIND_SCAN].fetch_add(1, std::memory_order_relaxed);
-    sink.OnRecord(BytesOf(record));
+    counted.OnRecord(BytesOf(record));
   }
   return {};
 }
 
 size_t ProbeImpl::Drain(RecordSink& sink, size_t max) {
-  const auto take = [&sink](std::span<const std::byte> record) { sink.OnRecord(record); };
-  const size_t bulk = bulk_.Drain(max, take);
-  return bulk + urgent_.Drain(max, take);
+  const auto take = [&](std::span<const std::byte> record) {
+    if (record.size() >= sizeof(moat_hdr)) {
+      const auto& header = *reinterpret_cast<const moat_hdr*>(record.data());  // ring records are aligned to 8
+      owners_->Note(header);
+      sums_->Note(header.kind);
+      if (header.kind == MOAT_KIND_FILE_TAMPER && tampering_ && record.size() >= sizeof(moat_file_tamper)) {
+        tampering_->Note(reinterpret_cast<const moat_file_tamper&>(header));
+      }
+    }
+    sink.OnRecord(record);
+  };
+  size_t taken = bulk_.Drain(max, take);
+  taken += urgent_.Drain(max, take);
+  return taken + PollTampering(sink, taken == 0);
+}
+
+// After the rings: they tell who the processes were that fanotify names, also those that have ended since.
+size_t ProbeImpl::PollTampering(RecordSink& sink, bool idle) {
+  constexpr uint64_t kPollNs = 10'000'000;
+  if (!tampering_) {
+    return 0;
+  }
+  const uint64_t now = MonotonicNs();
+  if (!idle && now - polled_ns_ < kPollNs) {
+    return 0;
+  }
+  polled_ns_ = now;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) {
+    return 0;  // a reload is walking the disk: the notices wait in the kernel
+  }
+  Counted counted(*this, sink);
+  const size_t made = tampering_->Poll(counted, now, assets_);
+  tamper_lost_.store(tampering_->lost(), std::memory_order_relaxed);
+  return made;
 }
 
 // The kernel side asks the flag after its record is visible, we look at the rings after the flag is: one of the two sees the
@@ -219,16 +362,73 @@ void ProbeImpl::Wake() {
   (void)!write(wake_.get(), &one, sizeof(one));
 }
 
-void ProbeImpl::Sums(RecordSink&) {}
+void ProbeImpl::Sums(RecordSink& sink) {
+  constexpr uint32_t kHouseKeeping = 5;  // calls, about seconds
+  Counted counted(*this, sink);
+  PollTampering(sink, /*idle=*/true);
+  sums_->Emit(counted);
+  if (++sums_calls_ % kHouseKeeping == 0) {
+    sums_->Reclaim(counted);
+  }
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) {
+    return;
+  }
+  if (tampering_ && tampering_->TakeRescanWanted()) {
+    SetAssets(ResolveAssets(config_.assets));
+  }
+  if (devices_ && sums_calls_ % kHouseKeeping == 0) {
+    devices_->Refresh(config_);
+  }
+}
 
-Status ProbeImpl::ReloadAssets(const config::Config&) {
+Status ProbeImpl::ReloadAssets(const config::Config& config) {
+  if (!inodes_) {
+    return Fail(Code::kUnavailable, "assets: the file domain is not loaded: " + Find("file")->error());
+  }
+  std::vector<ResolvedAsset> resolved = ResolveAssets(config.assets);  // walks the disk: not under the lock
+  const std::lock_guard lock(mutex_);
+  config_.assets = config.assets;
+  SetAssets(std::move(resolved));
   return {};
+}
+
+std::vector<ResolvedAsset> ProbeImpl::Assets() const {
+  const std::lock_guard lock(mutex_);
+  return assets_;
+}
+
+std::vector<ResolvedDevice> ProbeImpl::Devices() const {
+  const std::lock_guard lock(mutex_);
+  return devices_ ? devices_->list() : std::vector<ResolvedDevice>();
+}
+
+HookStatus ProbeImpl::DescribeTampering() const {
+  HookStatus hook;
+  hook.event = "file.tamper";
+  if (!tampering_) {
+    hook.why = tampering_error_;
+    hook.unseen = {"rename, unlink, link, replacement and truncation by path of asset files",
+                   "new files of an asset directory, until they are opened"};
+    return hook;
+  }
+  const std::lock_guard lock(mutex_);
+  hook.backend = "fanotify";
+  hook.attached = true;
+  hook.why = "no tracepoint tells which inode a path led to" + (tampering_->why().empty() ? "" : "; " + tampering_->why());
+  hook.unseen = {"who did it, when the process ended before the notice was read and was not known before",
+                 "a truncation by path when the file has grown back before the notice was read",
+                 "changes made on another host of a network file system"};
+  return hook;
 }
 
 std::vector<DomainStatus> ProbeImpl::Domains() const {
   std::vector<DomainStatus> out;
   for (const auto& domain : domains_) {
     out.push_back(domain->Describe());
+    if (domain->name() == "file" && domain->loaded()) {
+      out.back().hooks.push_back(DescribeTampering());
+    }
   }
   return out;
 }
@@ -255,6 +455,9 @@ Ledger ProbeImpl::KernelLedger() const {
     ledger.kinds[kind].attempted += missed[kind] + made_[kind].load(std::memory_order_relaxed);
     ledger.kinds[kind].lost[static_cast<size_t>(LostReason::kProgramMissed)] = missed[kind];
   }
+  const uint64_t unread = tamper_lost_.load(std::memory_order_relaxed);  // overflows of fanotify's queue: at least one event each
+  ledger.kinds[MOAT_KIND_FILE_TAMPER].attempted += unread;
+  ledger.kinds[MOAT_KIND_FILE_TAMPER].lost[static_cast<size_t>(LostReason::kQueueFull)] = unread;
   return ledger;
 }
 

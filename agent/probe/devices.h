@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which device numbers are accelerators: fixed majors, names in /proc/devices, and those of the configuration.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/config/config.h"
+#include "agent/probe/probe.h"
+#include "bpf/abi/gpu.h"
+
+namespace moat::probe {
+
+// "nvidia", "nvidia-uvm", ...; MOAT_GPU_NONE: no such class.
+moat_gpu_class ClassFromName(std::string_view name);
+const char* ClassName(uint32_t class_id);
+
+// A major all of whose minors are accelerators.
+struct Major {
+  uint32_t major = 0;
+  moat_gpu_class class_id = MOAT_GPU_NONE;
+};
+// From the text of /proc/devices: character devices only, by number for 195, 226 and 261, by name for the others.
+std::vector<Major> ParseMajors(std::string_view proc_devices);
+
+// The caller serialises.
+class Devices {
+ public:
+  Devices(int majors_fd, int devices_fd, int watch_fd) : majors_fd_(majors_fd), devices_fd_(devices_fd), watch_fd_(watch_fd) {}
+
+  // Fills the maps. Problems (a configured path that is no character device, ...) are logged and the rest goes on.
+  Status Set(const config::Config& config);
+  // Reads /proc/devices again (a driver may have been loaded since) and, when it changed, fills the maps anew. Cheap otherwise.
+  void Refresh(const config::Config& config);
+  // Fills the watch map; the caller raises control->watch_epoch afterwards.
+  Status SetWatch(const std::vector<config::WatchedCommand>& commands) const;
+
+  const std::vector<ResolvedDevice>& list() const { return list_; }
+
+ private:
+  int majors_fd_, devices_fd_, watch_fd_;
+  std::string proc_devices_;
+  std::vector<uint32_t> majors_;  // written to the map so far
+  std::vector<ResolvedDevice> list_;
+};
+
+}  // namespace moat::probe
