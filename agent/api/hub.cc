@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/api/hub.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -179,6 +181,7 @@ class HubImpl final : public Hub {
   // The hub's thread. While events come it ticks every flush_ms; a tick after the last event it sleeps until the next one, so an
   // idle agent does not wake. A full message does not wait for the tick.
   void Flush() {
+    pthread_setname_np(pthread_self(), "api-flush");
     std::vector<std::shared_ptr<Subscription>> due;
     std::unique_lock lock(mutex_);
     while (!stop_) {

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Monitor/Watch: one reactor per stream. Whoever holds the subscription's turn (subscription.h) fills a message and starts its
 // write; the turn ends when nothing more is due. Finish is called once, by a holder of the turn that finds the stream closed.
-#include <google/protobuf/arena.h>
+#include <grpcpp/support/byte_buffer.h>
 
-#include <algorithm>
-#include <bit>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "agent/api/convert.h"
+#include "agent/api/encode.h"
 #include "agent/api/filter.h"
 #include "agent/api/services.h"
 #include "agent/api/subscription.h"
@@ -25,29 +24,7 @@ constexpr uint64_t kCursorNs = 1'000'000'000;  // how often a stream whose filte
 
 grpc::Status ToGrpc(const Error& error) { return {static_cast<grpc::StatusCode>(error.code), error.message}; }
 
-// Messages are built on one arena whose first block fits the largest message so far: no allocation in the steady state.
-class MessageArena {
- public:
-  v1::WatchResponse* Begin() {
-    size_t held = arena_ ? arena_->SpaceAllocated() : 0;
-    arena_.reset();
-    if (held > block_.size() && block_.size() < kMaxBlock) {
-      block_ = std::vector<char>(std::min(std::bit_ceil(held), kMaxBlock));
-    }
-    google::protobuf::ArenaOptions options;
-    options.initial_block = block_.data();
-    options.initial_block_size = block_.size();
-    arena_ = std::make_unique<google::protobuf::Arena>(options);
-    return google::protobuf::Arena::CreateMessage<v1::WatchResponse>(arena_.get());
-  }
-
- private:
-  static constexpr size_t kMaxBlock = 512 * 1024;
-  std::vector<char> block_ = std::vector<char>(size_t{16} * 1024);
-  std::unique_ptr<google::protobuf::Arena> arena_;  // after block_: goes first
-};
-
-class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
+class WatchReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   WatchReactor(Hub& hub, Filter filter) : hub_(hub), filter_(std::move(filter)) {}
 
@@ -106,7 +83,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
         return;
       }
       if (Fill()) {
-        StartWrite(response_);
+        StartWrite(&message_);
         return;
       }
     } while (subscription_->EndTurn(MonotonicNs()));
@@ -114,9 +91,8 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
 
   // A message of what waits; false: nothing to tell.
   bool Fill() {
-    response_ = arena_.Begin();
-    converter_.BeginMessage(response_);
-    while (response_->events_size() < static_cast<int>(Subscription::kMessageEvents)) {
+    encoder_.BeginMessage();
+    while (encoder_.events() < Subscription::kMessageEvents) {
       if (!slice_left_) {
         if (!subscription_->Next(&slice_)) {
           break;
@@ -125,7 +101,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
         filter_.Bind(slice_.batch->names);
       }
       if (slice_.lost_before) {
-        if (response_->events_size() > 0) {
+        if (encoder_.events() > 0) {
           break;  // the loss lies between what is in this message and what comes: it opens the next one
         }
         lost_ += std::exchange(slice_.lost_before, 0);
@@ -135,14 +111,14 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
       }
     }
     uint64_t now_ns = MonotonicNs();
-    bool tell = response_->events_size() > 0 || lost_ || restarted_ || cursor_due_ ||
+    bool tell = encoder_.events() > 0 || lost_ || restarted_ || cursor_due_ ||
                 (seq_ != told_seq_ && now_ns - told_ns_ >= kCursorNs);
     if (!tell) {
       return false;
     }
-    response_->set_lost(std::exchange(lost_, 0));
-    response_->set_agent_restarted(std::exchange(restarted_, false));
-    response_->set_cursor(hub_.Cursor(seq_));
+    std::string_view bytes = encoder_.EndMessage(std::exchange(lost_, 0), hub_.Cursor(seq_), std::exchange(restarted_, false));
+    grpc::Slice slice(bytes.data(), bytes.size());  // a copy: gRPC may hold on to it after OnWriteDone
+    message_ = grpc::ByteBuffer(&slice, 1);
     cursor_due_ = false;
     told_seq_ = seq_;
     told_ns_ = now_ns;
@@ -155,8 +131,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
     for (; slice.begin < events.size(); ++slice.begin) {
       const event::Event& event = events[slice.begin];
       if (filter_.Matches(event)) {
-        if (response_->events_size() >= static_cast<int>(Subscription::kMessageEvents) ||
-            !converter_.Add(event, slice.batch->names.get())) {
+        if (encoder_.events() >= Subscription::kMessageEvents || !encoder_.Add(event, slice.batch->names.get())) {
           return false;
         }
       }
@@ -175,9 +150,8 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
   bool started_ = false, cancelled_ = false;
 
   // The turn's.
-  Converter converter_;
-  MessageArena arena_;
-  v1::WatchResponse* response_ = nullptr;
+  Encoder encoder_;
+  grpc::ByteBuffer message_;
   Subscription::Slice slice_;
   bool slice_left_ = false;
   bool cursor_due_ = false, restarted_ = false;
@@ -186,12 +160,20 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::WatchResponse> {
   uint64_t told_seq_ = 0, told_ns_ = 0;
 };
 
-class MonitorService final : public v1::Monitor::CallbackService {
+// Raw: requests are parsed and responses encoded here, not by gRPC's glue.
+class MonitorService final : public v1::Monitor::WithRawCallbackMethod_Watch<v1::Monitor::Service> {
  public:
   MonitorService(Hub& hub, StatusSource status) : hub_(hub), status_(std::move(status)) {}
 
-  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext*, const v1::WatchRequest* request) override {
-    const v1::Filter& from = request->filter();
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext*, const grpc::ByteBuffer* bytes) override {
+    grpc::Slice slice;
+    v1::WatchRequest request;
+    if (!bytes->DumpToSingleSlice(&slice).ok() || !request.ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) {
+      auto* reactor = new WatchReactor(hub_, {});
+      reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is not a moat.v1.WatchRequest"});
+      return reactor;
+    }
+    const v1::Filter& from = request.filter();
     FilterSpec spec{{from.kinds().begin(), from.kinds().end()},     {from.pids().begin(), from.pids().end()},
                     {from.cgroups().begin(), from.cgroups().end()}, {from.assets().begin(), from.assets().end()},
                     {from.devices().begin(), from.devices().end()}, {from.destinations().begin(), from.destinations().end()}};
@@ -212,7 +194,7 @@ class MonitorService final : public v1::Monitor::CallbackService {
       return reactor;  // deletes itself in OnDone
     }
     auto* reactor = new WatchReactor(hub_, std::move(*filter));
-    reactor->Begin({request->cursor(), request->replay()});
+    reactor->Begin({request.cursor(), request.replay()});
     return reactor;
   }
 
