@@ -72,7 +72,8 @@ TEST_F(LabelBpfTest, AnExecByAThreadKeepsTheLabel) {
   Start();
   RunInside([&] {
     ReadByte(weights());
-    std::thread([] { execl("/bin/true", "true", nullptr); }).join();
+    // Longer than the grace period after which the old leader's task_struct is freed.
+    std::thread([] { execl("/bin/sleep", "sleep", "0.5", nullptr); }).join();
   });
   const auto execs = Of<moat_exec>(MOAT_KIND_EXEC);
   ASSERT_EQ(execs.size(), 1u);
