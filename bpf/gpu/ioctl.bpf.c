@@ -74,7 +74,7 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 		return;
 	moat_fill(&e->hdr, kind, sizeof(*e), task);
 	e->hdr.labels = moat_labels(key->pid, key->start_ns);
-	e->arg = moat_exit_arg(ctx, 2);
+	e->arg = moat_syscall_arg(task, 2);
 	e->result = ctx->ret;
 	e->count = count;
 	e->rdev = key->rdev;
@@ -130,7 +130,7 @@ int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
 	__u64 count = 0;
 	struct file *file;
 
-	file = moat_fd_file(task, moat_exit_arg(ctx, 0));
+	file = moat_fd_file(task, moat_syscall_arg(task, 0));
 	if (!file)
 		return 0;
 	major = moat_major_of(file, &key.rdev);
@@ -141,7 +141,7 @@ int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
 		return 0;
 	key.start_ns = task->group_leader->start_boottime;
 	key.pid = task->tgid;
-	key.cmd = moat_exit_arg(ctx, 1);
+	key.cmd = moat_syscall_arg(task, 1);
 
 	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
 	val = bpf_map_lookup_elem(&moat_gpu_calls, &key);

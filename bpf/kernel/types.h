@@ -121,6 +121,7 @@ struct mm_struct {
 };
 
 struct task_struct {
+	void *stack;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
