@@ -2,9 +2,9 @@
 #include "agent/probe/features.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/btf.h>
 
 #include <cerrno>
 #include <cstring>
@@ -49,39 +49,32 @@ Answer Load(const Try& attempt, const std::vector<bpf_insn>& code) {
 
 }  // namespace
 
-Features::~Features() {
-  btf__free(btf_);
-}
-
-int Features::Find(const std::string& name, uint32_t kind) const {
-  return btf__find_by_name_kind(btf_, name.c_str(), kind);
-}
-
 bool Features::HasTracepoint(std::string_view name) const {
-  return Find("btf_trace_" + std::string(name), BTF_KIND_TYPEDEF) > 0;
+  return btf_.Find(BTF_KIND_TYPEDEF, "btf_trace_" + std::string(name)) > 0;
 }
 
-Result<std::unique_ptr<Features>> Features::Ask() {
-  std::unique_ptr<Features> f(new Features);
-  f->btf_ = btf__load_vmlinux_btf();
-  if (f->btf_ == nullptr) {
-    return FailErrno(errno, "the kernel's BTF (/sys/kernel/btf/vmlinux; needs CONFIG_DEBUG_INFO_BTF)");
-  }
+Result<Features> Features::Ask() {
+  constexpr KernelBtf::Name kIterator = {BTF_KIND_FUNC, "bpf_iter_task"}, kCast = {BTF_KIND_FUNC, "bpf_rdonly_cast"},
+                            kList = {BTF_KIND_STRUCT, "list_head"};
+  const KernelBtf::Name names[] = {kIterator, kCast, kList};
+  MOAT_ASSIGN(KernelBtf btf, KernelBtf::Load(names));
+  Features f(std::move(btf));
+  const auto find = [&f](const KernelBtf::Name& name) { return f.btf_.Find(name.first, name.second); };
   const std::vector<bpf_insn> zero = {MovImm(0, 0), kReturn};
   const std::vector<bpf_insn> allow = {MovImm(0, 1), kReturn};
 
-  f->tp_btf = Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP,
-                    f->Find("btf_trace_sched_process_exit", BTF_KIND_TYPEDEF)},
+  f.tp_btf = Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP,
+                    find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
                    zero);
-  f->task_iter =
-      Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, f->Find("bpf_iter_task", BTF_KIND_FUNC)}, zero);
-  f->cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
-  f->cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
+  f.task_iter =
+      Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(kIterator)}, zero);
+  f.cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
+  f.cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
 
   // Exactly what the per-syscall programs need: bpf_task_pt_regs (5.15) and the kfunc bpf_rdonly_cast (6.2).
-  const int cast = f->Find("bpf_rdonly_cast", BTF_KIND_FUNC);
-  const int list = f->Find("list_head", BTF_KIND_STRUCT);
-  f->syscall_exit = Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
+  const int cast = find(kCast);
+  const int list = find(kList);
+  f.syscall_exit = Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
                           static_cast<bpf_attach_type>(0), cast < 0 ? cast : 0},
                          {Call(BPF_FUNC_get_current_task_btf), Insn(BPF_ALU64 | BPF_MOV | BPF_X, 1, 0, 0, 0),
                           Call(BPF_FUNC_task_pt_regs), MovImm(1, 0), MovImm(2, list),

@@ -2,13 +2,12 @@
 // What this kernel offers, asked by loading tiny programs; never by comparing version numbers (distributions backport).
 #pragma once
 
-#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "agent/base/error.h"
-
-struct btf;
+#include "agent/probe/kernel_btf.h"
 
 namespace moat::probe {
 
@@ -17,11 +16,10 @@ struct Answer {
   std::string why;  // when not: what was asked and what the kernel said
 };
 
-// Asked once, in the constructor; then read-only, any thread.
+// Asked once; then read-only, any thread.
 class Features {
  public:
-  static Result<std::unique_ptr<Features>> Ask();
-  ~Features();
+  static Result<Features> Ask();
 
   Answer tp_btf;        // BTF tracepoints: typed arguments, no per-syscall gate
   Answer syscall_exit;  // classic tracepoints whose programs may reach the saved registers and follow any kernel pointer
@@ -33,9 +31,8 @@ class Features {
   bool HasTracepoint(std::string_view name) const;
 
  private:
-  Features() = default;
-  int Find(const std::string& name, uint32_t kind) const;  // BTF id; negative: none
-  btf* btf_ = nullptr;
+  explicit Features(KernelBtf btf) : btf_(std::move(btf)) {}
+  KernelBtf btf_;
 };
 
 }  // namespace moat::probe

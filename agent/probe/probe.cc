@@ -217,7 +217,7 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_ASSIGN(maps_, SharedMaps::Create(objects, config));
   MOAT_TRY(SetScope(config.scope));
   MOAT_TRY(OpenRings());
-  MOAT_TRY(LoadDomains(features ? features->get() : nullptr));
+  MOAT_TRY(LoadDomains(features ? &*features : nullptr));
   FillMaps();  // before anything is attached: the first event already finds its asset
   for (const auto& domain : domains_) {
     domain->Attach(tracefs_ ? &*tracefs_ : nullptr, cgroup_.get());

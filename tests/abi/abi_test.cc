@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// The border, as the two compilers see it: each struct of bpf/abi in the BTF of the objects that carry it, against sizeof and
+// offsetof here. A member that one side lacks, or that lies elsewhere, fails.
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/probe/domain.h"
+#include "bpf/abi/event.h"
+#include "bpf/abi/file.h"
+#include "bpf/abi/gpu.h"
+#include "bpf/abi/label.h"
+#include "bpf/abi/net.h"
+#include "bpf/abi/process.h"
+#include "bpf/abi/stats.h"
+
+namespace moat {
+namespace {
+
+struct Member {
+  std::string name;
+  size_t offset, size;
+};
+struct Struct {
+  std::string name;
+  size_t size;
+  std::vector<Member> members;
+};
+
+#define M(member) {#member, offsetof(T, member), sizeof(T::member)}
+#define STRUCT(type, ...)                                                  \
+  []() -> Struct {                                                         \
+    using T = struct type;                                                 \
+    static_assert(std::is_trivially_copyable_v<T>);                        \
+    return {#type, sizeof(T), std::vector<Member>{__VA_ARGS__}};           \
+  }()
+
+const std::vector<Struct>& Structs() {
+  static const std::vector<Struct> all = {
+      STRUCT(moat_hdr, M(size), M(version), M(kind), M(flags), M(uid), M(time_ns), M(pid), M(tid), M(start_ns), M(cgroup_id),
+             M(labels), M(comm)),
+      STRUCT(moat_fork, M(hdr), M(child_start_ns), M(child_pid), M(pad)),
+      STRUCT(moat_exec, M(hdr), M(parent_start_ns), M(inode), M(cap_permitted), M(cap_effective), M(dev), M(ppid), M(euid), M(gid),
+             M(exec_flags), M(nlink), M(argv_total), M(argv_len), M(path_len), M(filename), M(path), M(argv)),
+      STRUCT(moat_exit, M(hdr), M(code), M(signal), M(core), M(pad)),
+      STRUCT(moat_inode_key, M(inode), M(dev), M(pad)),
+      STRUCT(moat_inode_val, M(asset), M(flags), M(generation), M(generation_known)),
+      STRUCT(moat_file_open, M(hdr), M(inode), M(bytes), M(dev), M(asset), M(open_flags), M(fd), M(name)),
+      STRUCT(moat_file_map, M(hdr), M(inode), M(length), M(offset), M(address), M(dev), M(asset), M(prot), M(map_flags), M(name)),
+      STRUCT(moat_file_tamper, M(hdr), M(inode), M(bytes), M(dev), M(asset), M(op), M(fd), M(name)),
+      STRUCT(moat_io_key, M(start_ns), M(pid), M(asset)),
+      STRUCT(moat_io_val, M(bytes_read), M(reads), M(bytes_written), M(writes), M(last_ns), M(cgroup_id)),
+      STRUCT(moat_file_io, M(hdr), M(sum), M(asset), M(last)),
+      STRUCT(moat_major_val, M(flags), M(class_id)),
+      STRUCT(moat_gpu_key, M(start_ns), M(pid), M(rdev), M(cmd), M(pad)),
+      STRUCT(moat_gpu_val, M(count), M(errors), M(watched), M(watch_epoch)),
+      STRUCT(moat_watch_key, M(class_id), M(cmd), M(whole), M(pad)),
+      STRUCT(moat_gpu_open, M(hdr), M(rdev), M(class_id), M(open_flags), M(fd)),
+      STRUCT(moat_gpu_ioctl, M(hdr), M(arg), M(result), M(count), M(rdev), M(class_id), M(cmd), M(size), M(why), M(params_len),
+             M(params)),
+      STRUCT(moat_proc_key, M(start_ns), M(pid), M(pad)),
+      STRUCT(moat_proc_val, M(labels), M(touched)),
+      STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid), M(dir_devs),
+             M(dir_devs_full), M(pad), M(scope_cgroup), M(filter)),
+      STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
+      STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
+      STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
+             M(labels), M(pid), M(uid), M(net_flags), M(pad), M(ep), M(comm)),
+      STRUCT(moat_net_close, M(hdr), M(cookie), M(flow)),
+      STRUCT(moat_net_totals, M(bytes_out), M(bytes_in), M(bytes_out_labelled), M(pad)),
+      STRUCT(moat_stat, M(attempted), M(submitted), M(lost_ring_full), M(unreadable)),
+  };
+  return all;
+}
+
+struct FreeObject {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
+using Object = std::unique_ptr<bpf_object, FreeObject>;
+
+std::map<std::string, Object> OpenAll() {
+  std::map<std::string, Object> out;
+  for (const probe::Image& image : probe::Images()) {
+    LIBBPF_OPTS(bpf_object_open_opts, options);
+    options.object_name = image.name;
+    out[image.name] = Object(bpf_object__open_mem(image.bytes.data(), image.bytes.size(), &options));
+  }
+  return out;
+}
+
+// The struct's members as the object's BTF has them.
+Struct FromBtf(const btf* types, const btf_type* type) {
+  Struct out{btf__name_by_offset(types, type->name_off), type->size, {}};
+  const btf_member* members = btf_members(type);
+  for (int i = 0; i < btf_vlen(type); ++i) {
+    out.members.push_back({btf__name_by_offset(types, members[i].name_off), btf_member_bit_offset(type, static_cast<uint32_t>(i)) / 8,
+                           static_cast<size_t>(btf__resolve_size(types, members[i].type))});
+  }
+  return out;
+}
+
+TEST(Abi, EveryStructOfEveryObjectIsTheSameHere) {
+  std::set<std::string> met;
+  for (const auto& [name, object] : OpenAll()) {
+    ASSERT_NE(object, nullptr) << name;
+    const btf* types = bpf_object__btf(object.get());
+    ASSERT_NE(types, nullptr) << name << " carries no BTF";
+    for (const Struct& here : Structs()) {
+      const int id = btf__find_by_name_kind(types, here.name.c_str(), BTF_KIND_STRUCT);
+      if (id < 0) {
+        continue;  // this domain does not use it; the next test sees to it that another does
+      }
+      met.insert(here.name);
+      const Struct there = FromBtf(types, btf__type_by_id(types, static_cast<uint32_t>(id)));
+      EXPECT_EQ(there.size, here.size) << name << ": " << here.name;
+      ASSERT_EQ(there.members.size(), here.members.size()) << name << ": " << here.name << ": members that this test does not list";
+      for (size_t i = 0; i < here.members.size(); ++i) {
+        EXPECT_EQ(there.members[i].name, here.members[i].name) << name << ": " << here.name;
+        EXPECT_EQ(there.members[i].offset, here.members[i].offset) << name << ": " << here.name << "." << here.members[i].name;
+        EXPECT_EQ(there.members[i].size, here.members[i].size) << name << ": " << here.name << "." << here.members[i].name;
+      }
+    }
+  }
+  for (const Struct& here : Structs()) {
+    EXPECT_TRUE(met.contains(here.name)) << here.name << " is in no object: does any program use it?";
+  }
+}
+
+// The other direction: a struct of the border that an object has and this test does not list.
+TEST(Abi, NoStructOfTheBorderIsForgotten) {
+  const std::set<std::string> inner = {"send_key"};  // keys of maps that only the kernel side uses
+  std::set<std::string> listed;
+  for (const Struct& here : Structs()) {
+    listed.insert(here.name);
+  }
+  for (const auto& [name, object] : OpenAll()) {
+    ASSERT_NE(object, nullptr) << name;
+    // A record on a ring begins with the header: these must be listed. Keys and values of maps are found by their maps.
+    const btf* types = bpf_object__btf(object.get());
+    for (uint32_t id = 1; id < btf__type_cnt(types); ++id) {
+      const btf_type* type = btf__type_by_id(types, id);
+      if (!btf_is_struct(type) || btf_vlen(type) == 0) {
+        continue;
+      }
+      const std::string struct_name = btf__name_by_offset(types, type->name_off);
+      const btf_member* first = btf_members(type);
+      const btf_type* first_type = btf__type_by_id(types, first->type);
+      const bool record = first_type != nullptr && btf_is_struct(first_type) &&
+                          std::string(btf__name_by_offset(types, first_type->name_off)) == "moat_hdr";
+      EXPECT_TRUE(!record || listed.contains(struct_name)) << name << ": " << struct_name;
+    }
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object.get()) {
+      for (const uint32_t id : {bpf_map__btf_key_type_id(map), bpf_map__btf_value_type_id(map)}) {
+        const btf_type* type = id != 0 ? btf__type_by_id(types, id) : nullptr;
+        if (type != nullptr && btf_is_struct(type)) {
+          const std::string held = btf__name_by_offset(types, type->name_off);
+          EXPECT_TRUE(listed.contains(held) || inner.contains(held)) << name << ": map " << bpf_map__name(map) << " holds " << held;
+        }
+      }
+    }
+  }
+}
+
+// No padding that the compiler chose: what is not a member would be bytes of the kernel's stack.
+TEST(Abi, NoHoles) {
+  for (const Struct& here : Structs()) {
+    size_t end = 0;
+    for (const Member& member : here.members) {
+      EXPECT_EQ(member.offset, end) << here.name << "." << member.name;
+      end = member.offset + member.size;
+    }
+    EXPECT_EQ(end, here.size) << here.name;
+    EXPECT_EQ(here.size % 8 == 0 || here.size < 8, true) << here.name;
+  }
+}
+
+TEST(Abi, TheFilterBitIsInRange) {
+  for (const uint64_t inode : {0ull, 1ull, 0xffffffffffffffffull, 0x123456789abcdefull}) {
+    for (const uint32_t dev : {0u, 1u, 0xffffffffu}) {
+      EXPECT_LT(moat_filter_bit(inode, dev), MOAT_FILTER_BITS);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moat
