@@ -15,12 +15,12 @@ namespace moat::api {
 
 // As the subscriber wrote it (proto/moat/v1/services.proto says what each accepts).
 struct FilterSpec {
-  std::vector<std::string> kinds;
-  std::vector<uint32_t> pids;
-  std::vector<std::string> cgroups;
-  std::vector<std::string> assets;
-  std::vector<std::string> devices;
-  std::vector<std::string> destinations;
+  std::vector<std::string> kinds = {};
+  std::vector<uint32_t> pids = {};
+  std::vector<std::string> cgroups = {};
+  std::vector<std::string> assets = {};
+  std::vector<std::string> devices = {};
+  std::vector<std::string> destinations = {};
 };
 
 // What this agent has, to tell a mistake from a wish.
