@@ -141,7 +141,6 @@ void BpfTest::Start(bool expect_all) {
 void BpfTest::Stop() {
   DrainAll();
   CheckLedger();
-  WriteRecording();
   const auto programs = BpfIds("prog_id"), links = BpfIds("link_id"), maps = BpfIds("map_id");
   EXPECT_FALSE(programs.empty());
   probe_.reset();
@@ -295,9 +294,6 @@ void BpfTest::OnRecord(std::span<const std::byte> record) {
   ASSERT_LT(header.kind, MOAT_KIND_COUNT);
   ++drained_[header.kind];
   records_.emplace_back(record.begin(), record.end());
-  if (std::getenv("MOAT_RECORD") != nullptr) {
-    recording_.emplace_back(record.begin(), record.end());
-  }
 }
 
 void BpfTest::CheckLedger() {
@@ -310,7 +306,5 @@ void BpfTest::CheckLedger() {
     EXPECT_EQ(ledger.kinds[kind].attempted, drained_[kind] + lost) << "ledger of kind " << kind << ": " << lost << " lost";
   }
 }
-
-void BpfTest::WriteRecording() const {}
 
 }  // namespace moat::test

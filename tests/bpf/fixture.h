@@ -111,14 +111,12 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
  private:
   void OnRecord(std::span<const std::byte> record) override;
   void CheckLedger();
-  void WriteRecording() const;
 
   config::Config config_;
   std::string directory_;
   uint64_t cgroup_id_ = 0;
   std::unique_ptr<probe::Probe> probe_;
   std::vector<Bytes> records_;
-  std::vector<Bytes> recording_;  // with MOAT_RECORD set: all of them, also those that Clear forgot
   std::array<uint64_t, MOAT_KIND_COUNT> drained_{};
   std::set<int> descriptors_before_;
   std::set<pid_t> children_;
