@@ -13,6 +13,7 @@
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define MOAT_WALK_DEPTH 32 /* directories between a file and the asset directory it lies below */
+#define MOAT_WALK_INLINE 6
 
 /* The entry of an inode, or NULL. An inode number that is in use again for another file has another generation. */
 static __always_inline struct moat_inode_val *moat_known_inode(const struct moat_control *control, const struct inode *inode,
@@ -58,9 +59,8 @@ struct moat_parent_walk {
 };
 
 /* One directory further up; 1 ends the walk. */
-static long moat_parent_step(__u32 step, void *ctx)
+static __always_inline int moat_step_up(struct moat_parent_walk *walk)
 {
-	struct moat_parent_walk *walk = ctx;
 	const struct dentry *parent = walk->dentry->d_parent;
 	struct moat_inode_val *dir;
 
@@ -75,10 +75,18 @@ static long moat_parent_step(__u32 step, void *ctx)
 	return 0;
 }
 
+static long moat_parent_step(__u32 step, void *walk)
+{
+	return moat_step_up(walk);
+}
+
 /*
  * A file that is not known but lies below an asset directory belongs to the asset: it is entered, so that reads and writes, which
  * do not walk, find it. The walk ends at the root of the file system: what is mounted inside an asset directory is entered as a
  * directory of its own by user space.
+ *
+ * The first steps in line, for every open of a file that is no asset pays for them (bpf_loop: 60 ns more); the rest by bpf_loop,
+ * which is proven once (all in line: 20 ms more of loading).
  */
 static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode,
 					__u32 dev)
@@ -89,7 +97,11 @@ static __always_inline __u32 moat_learn(struct moat_control *control, const stru
 	__u32 bit;
 
 	walk.dentry = moat_cast(struct dentry, file->f_path.dentry);
-	bpf_loop(MOAT_WALK_DEPTH, moat_parent_step, &walk, 0);
+	for (int i = 0; i < MOAT_WALK_INLINE; i++)
+		if (moat_step_up(&walk))
+			goto end;
+	bpf_loop(MOAT_WALK_DEPTH - MOAT_WALK_INLINE, moat_parent_step, &walk, 0);
+end:
 	if (walk.asset == MOAT_NO_ASSET)
 		return MOAT_NO_ASSET;
 	fresh.asset = walk.asset;

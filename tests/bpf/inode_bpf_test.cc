@@ -145,9 +145,12 @@ TEST_F(InodeBpfTest, TheGenerationIsNotedAtFirstSight) {
 }
 
 TEST_F(InodeBpfTest, AFileBelowADirectoryIsLearntOnceTheGateIsOpen) {
-  ASSERT_EQ(mkdir(dir_.File("a").c_str(), 0755), 0);
-  ASSERT_EQ(mkdir(dir_.File("a/b").c_str(), 0755), 0);
-  const std::string below = dir_.File("a/b/below");
+  std::string below = dir_.path();
+  for (int depth = 0; depth < 20; ++depth) {  // deeper than the steps that are in line
+    below += "/d";
+    ASSERT_EQ(mkdir(below.c_str(), 0755), 0);
+  }
+  below += "/below";
   WriteFile(below, "x");
   Put(dir_.path(), {.asset = 7, .flags = MOAT_INODE_DIR, .generation = 0, .generation_known = 0});
   moat_inode_val value{};
