@@ -17,6 +17,7 @@
 #include "agent/enrich/cgroup_paths.h"
 #include "agent/enrich/proc_reader.h"
 #include "agent/probe/probe.h"
+#include "agent/probe/record.h"
 
 namespace moat::app {
 namespace {
@@ -31,6 +32,7 @@ class AppImpl final : public App {
     return steps_.Start({
         {"probe", [this] { return StartProbe(); }, [this] { probe_.reset(); }},
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
+        {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
     });
@@ -90,6 +92,23 @@ class AppImpl final : public App {
     return {};
   }
 
+  Status StartRecorder() {
+    if (!options_.record_path.empty()) {
+      MOAT_ASSIGN(recorder_, probe::Recorder::Create(options_.record_path));
+    }
+    return {};
+  }
+
+  void StopRecorder() {
+    if (!recorder_) {
+      return;
+    }
+    if (Status status = recorder_->Close(); !status) {
+      spdlog::error("recording: {}", status.error().message);
+    }
+    recorder_.reset();
+  }
+
   Status StartPipeline() {
     enrich::CgroupResolver cgroups = [](uint64_t, uint64_t) { return std::string(); };
     if (Result<Cgroup2Mount> mount = FindCgroup2Mount(); mount) {
@@ -105,7 +124,7 @@ class AppImpl final : public App {
                                  .poll_ms = config_.poll_ms,
                                  .sums_ms = config_.sums_ms,
                                  .scan = config_.scan_processes && config_.process},
-                                *probe_, MakeNames(*probe_), std::move(tree), {hub_.get()}, nullptr);
+                                *probe_, MakeNames(*probe_), std::move(tree), {hub_.get()}, recorder_.get());
     return {};
   }
 
@@ -161,6 +180,7 @@ class AppImpl final : public App {
   uint64_t attach_ms_ = 0;
   std::unique_ptr<probe::Probe> probe_;
   std::unique_ptr<api::Hub> hub_;
+  std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<api::Server> server_;
   Steps steps_;  // last: it stops the others

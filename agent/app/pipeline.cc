@@ -26,6 +26,7 @@ constexpr size_t kKeptBatches = 24;             // free ones; 3.6 MiB after a fl
 constexpr uint32_t kEmptyPolls = 10;            // then the reader declares itself asleep
 constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kIdleNs = 1000 * kMs;
+constexpr uint32_t kWaitForRoomMs = 20;
 constexpr uint64_t kLastDrainNs = 1000 * kMs;
 
 class PipelineImpl final : public Pipeline {
@@ -84,6 +85,7 @@ class PipelineImpl final : public Pipeline {
         TellLosses(now_ns);
         losses_ns = now_ns + options_.loss_check_ms * kMs;
       }
+      WaitForRoom();
       const size_t records = Drain();
       if (records >= kDrainRecords) {
         empty = 0;
@@ -104,6 +106,13 @@ class PipelineImpl final : public Pipeline {
     probe_.Sums(collector_);
     TellLosses(MonotonicNs());
     for (const uint64_t end_ns = MonotonicNs() + kLastDrainNs; Drain() + collector_.held() > 0 && MonotonicNs() < end_ns;) {
+    }
+  }
+
+  // When the pipeline lags, what is not drained yet is safe in the ring: better there for a moment than dropped here.
+  void WaitForRoom() {
+    for (uint32_t ms = 0; ms < kWaitForRoomMs && queue_.size() > queue_.capacity() / 2; ++ms) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
 
