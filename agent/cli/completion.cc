@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Completion scripts, made from the parsed command line itself: an option that is added shows up by itself.
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/cli/event_text.h"
@@ -46,19 +47,25 @@ std::string Names(const std::vector<CommandWords>& commands) {
   return names;
 }
 
-// A word inside single quotes, for zsh and fish.
-std::string Quoted(const std::string& text, const char* also) {
+// Each of these characters gets a backslash.
+std::string Escaped(const std::string& text, std::string_view which) {
   std::string out;
   for (char c : text) {
-    if (c == '\'') {
-      out += "'\\''";
-    } else if (std::string_view(also).find(c) != std::string_view::npos) {
-      out += std::string("\\") + c;
-    } else {
-      out += c;
+    if (which.find(c) != std::string_view::npos) {
+      out += '\\';
     }
+    out += c;
   }
-  return "'" + out + "'";
+  return out;
+}
+
+// A word inside single quotes.
+std::string Quoted(const std::string& text) {
+  std::string out = "'";
+  for (char c : text) {
+    out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  }
+  return out + "'";
 }
 
 std::string Bash(const std::vector<CommandWords>& commands) {
@@ -98,9 +105,12 @@ std::string Zsh(const std::vector<CommandWords>& commands) {
   auto options = [&](const CommandWords& command) {
     std::string list;
     for (const auto& option : command.options) {
-      std::string values = Values(option.name);
-      std::string spec = "*" + option.name + "[" + option.help + "]";
-      list += " \\\n    " + Quoted(spec, ":").insert(1, "") + (option.takes_value ? "':value:" + (values.empty() ? "" : "(" + values + ")") + "'" : "");
+      std::string spec = "*" + option.name + "[" + Escaped(option.help, ":[]") + "]";
+      if (option.takes_value) {
+        std::string values = Values(option.name);
+        spec += ":value:" + (values.empty() ? "" : "(" + values + ")");
+      }
+      list += " \\\n    " + Quoted(spec);
     }
     return list;
   };
@@ -112,8 +122,7 @@ std::string Zsh(const std::vector<CommandWords>& commands) {
   text += " \\\n    '1:command:((";
   for (const auto& command : commands) {
     if (!command.name.empty()) {
-      std::string help = Quoted(command.help, ":\\ ()\"");
-      text += command.name + "\\:" + help.substr(1, help.size() - 2) + " ";
+      text += command.name + "\\:" + Escaped(command.help, ":\\ ()\"'") + " ";
     }
   }
   text += "))' \\\n    '*::argument:->arguments'\n  case $line[1] in\n";
@@ -129,11 +138,11 @@ std::string Fish(const std::vector<CommandWords>& commands) {
   std::string text = "# fish completion for moatctl: moatctl completion fish > ~/.config/fish/completions/moatctl.fish\ncomplete -c moatctl -f\n";
   for (const auto& command : commands) {
     if (!command.name.empty()) {
-      text += "complete -c moatctl -n __fish_use_subcommand -a " + command.name + " -d " + Quoted(command.help, "\\") + "\n";
+      text += "complete -c moatctl -n __fish_use_subcommand -a " + command.name + " -d " + Quoted(command.help) + "\n";
     }
     for (const auto& option : command.options) {
       text += "complete -c moatctl" + (command.name.empty() ? "" : " -n '__fish_seen_subcommand_from " + command.name + "'") + " -l " +
-              option.name.substr(2) + " -d " + Quoted(option.help, "\\");
+              option.name.substr(2) + " -d " + Quoted(option.help);
       if (option.takes_value) {
         std::string values = Values(option.name);
         text += " -x" + (values.empty() ? "" : " -a '" + values + "'");
