@@ -22,9 +22,9 @@ namespace moat::probe {
 namespace {
 
 // Index: enum moat_gpu_class. The same words as in events and moatd.yaml; a test holds them together.
-constexpr std::array<const char*, 13> kClassNames = {"none",   "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch",
-                                                     "nvidia-fs", "gdrdrv", "drm",     "accel",       "kfd",
-                                                     "neuron", "habanalabs", "other"};
+constexpr std::array<const char*, 13> kClassNames = {"none",      "nvidia",     "nvidia-uvm", "nvidia-caps", "nvidia-switch",
+                                                     "nvidia-fs", "gdrdrv",     "drm",        "accel",       "kfd",
+                                                     "neuron",    "habanalabs", "other"};
 
 struct Named {
   std::string_view name;
@@ -32,11 +32,15 @@ struct Named {
 };
 // alloc_chrdev_region names: their majors are given out at module load and may differ at the next.
 constexpr Named kDynamic[] = {
-    {"nvidia-uvm", MOAT_GPU_NVIDIA_UVM},     {"nvidia-caps", MOAT_GPU_NVIDIA_CAPS},
+    {"nvidia-uvm", MOAT_GPU_NVIDIA_UVM},
+    {"nvidia-caps", MOAT_GPU_NVIDIA_CAPS},
     {"nvidia-caps-imex-channels", MOAT_GPU_NVIDIA_CAPS},
-    {"nvidia-nvswitch", MOAT_GPU_NVIDIA_SWITCH}, {"nvidia-nvlink", MOAT_GPU_NVIDIA_SWITCH},
-    {"nvidia-fs", MOAT_GPU_NVIDIA_FS},       {"gdrdrv", MOAT_GPU_GDRDRV},
-    {"kfd", MOAT_GPU_KFD},                   {"neuron", MOAT_GPU_NEURON},
+    {"nvidia-nvswitch", MOAT_GPU_NVIDIA_SWITCH},
+    {"nvidia-nvlink", MOAT_GPU_NVIDIA_SWITCH},
+    {"nvidia-fs", MOAT_GPU_NVIDIA_FS},
+    {"gdrdrv", MOAT_GPU_GDRDRV},
+    {"kfd", MOAT_GPU_KFD},
+    {"neuron", MOAT_GPU_NEURON},
     {"habanalabs", MOAT_GPU_HABANALABS},
 };
 // Registered numbers, matched by number: the name for 195 has changed (nvidia-frontend until 545).
@@ -58,7 +62,7 @@ void FindNodes(const std::string& directory, const std::map<uint32_t, moat_gpu_c
     if (entry->d_name[0] == '.') {
       continue;
     }
-    struct stat info {};
+    struct stat info{};
     if (fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
       continue;
     }
@@ -76,9 +80,7 @@ void FindNodes(const std::string& directory, const std::map<uint32_t, moat_gpu_c
 
 }  // namespace
 
-const char* ClassName(uint32_t class_id) {
-  return class_id < kClassNames.size() ? kClassNames[class_id] : "none";
-}
+const char* ClassName(uint32_t class_id) { return class_id < kClassNames.size() ? kClassNames[class_id] : "none"; }
 
 moat_gpu_class ClassFromName(std::string_view name) {
   const auto* found = std::ranges::find(kClassNames, name);
@@ -136,7 +138,7 @@ Status Devices::Set(const config::Config& config) {
   list_.clear();
   FindNodes("/dev", whole, /*depth=*/2, list_);
   for (const config::Device& device : config.devices) {
-    struct stat info {};
+    struct stat info{};
     const moat_gpu_class class_id = ClassFromName(device.device_class);
     if (stat(device.path.c_str(), &info) != 0) {
       spdlog::warn("device {}: {}", device.path, std::strerror(errno));

@@ -40,9 +40,7 @@ std::string Join(const std::vector<std::string>& words) {
 
 }  // namespace
 
-Domain::~Domain() {
-  Refuse("stopped");
-}
+Domain::~Domain() { Refuse("stopped"); }
 
 void Domain::Refuse(std::string why) {
   for (Hook& hook : hooks_) {
@@ -106,9 +104,7 @@ void Domain::Choose(const Features* features, const Tracefs* tracefs) {
     return;
   }
   bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, object_) {
-    bpf_program__set_autoload(program, false);
-  }
+  bpf_object__for_each_program(program, object_) { bpf_program__set_autoload(program, false); }
   for (const Row& row : Table()) {
     if (name_ != row.domain) {
       continue;
@@ -186,9 +182,7 @@ void Domain::Attach(const Tracefs* tracefs, int cgroup_fd) {
   }
 }
 
-int Domain::MapFd(const char* name) const {
-  return loaded_ ? bpf_object__find_map_fd_by_name(object_, name) : -1;
-}
+int Domain::MapFd(const char* name) const { return loaded_ ? bpf_object__find_map_fd_by_name(object_, name) : -1; }
 
 bpf_program* Domain::Program(const char* name) const {
   bpf_program* program = loaded_ ? bpf_object__find_program_by_name(object_, name) : nullptr;

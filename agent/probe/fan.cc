@@ -100,7 +100,7 @@ Result<FileHandle> Fan::HandleOf(const std::string& path) {
   auto* handle = reinterpret_cast<file_handle*>(room.data());
   handle->handle_bytes = MAX_HANDLE_SZ;
   int mount = 0;
-  struct statfs fs {};
+  struct statfs fs{};
   if (name_to_handle_at(AT_FDCWD, path.c_str(), handle, &mount, 0) != 0 || statfs(path.c_str(), &fs) != 0) {
     return FailErrno(errno, "file handle of " + path);
   }

@@ -18,12 +18,8 @@ namespace {
 constexpr bpf_insn Insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm) {
   return {code, static_cast<uint8_t>(dst & 0xf), static_cast<uint8_t>(src & 0xf), off, imm};
 }
-constexpr bpf_insn MovImm(uint8_t reg, int32_t value) {
-  return Insn(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value);
-}
-constexpr bpf_insn Call(int32_t helper) {
-  return Insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper);
-}
+constexpr bpf_insn MovImm(uint8_t reg, int32_t value) { return Insn(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value); }
+constexpr bpf_insn Call(int32_t helper) { return Insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper); }
 constexpr bpf_insn kReturn = Insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 
 struct Try {
@@ -63,22 +59,21 @@ Result<Features> Features::Ask() {
   const std::vector<bpf_insn> zero = {MovImm(0, 0), kReturn};
   const std::vector<bpf_insn> allow = {MovImm(0, 1), kReturn};
 
-  f.tp_btf = Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP,
-                    find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
-                   zero);
-  f.task_iter =
-      Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(kIterator)}, zero);
+  f.tp_btf =
+      Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
+           zero);
+  f.task_iter = Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(kIterator)}, zero);
   f.cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
   f.cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
 
   // Exactly what the per-syscall programs need: bpf_task_pt_regs (5.15) and the kfunc bpf_rdonly_cast (6.2).
   const int cast = find(kCast);
   const int list = find(kList);
-  f.syscall_exit = Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
-                          static_cast<bpf_attach_type>(0), cast < 0 ? cast : 0},
-                         {Call(BPF_FUNC_get_current_task_btf), Insn(BPF_ALU64 | BPF_MOV | BPF_X, 1, 0, 0, 0),
-                          Call(BPF_FUNC_task_pt_regs), MovImm(1, 0), MovImm(2, list),
-                          Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0), kReturn});
+  f.syscall_exit =
+      Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
+            static_cast<bpf_attach_type>(0), cast < 0 ? cast : 0},
+           {Call(BPF_FUNC_get_current_task_btf), Insn(BPF_ALU64 | BPF_MOV | BPF_X, 1, 0, 0, 0), Call(BPF_FUNC_task_pt_regs),
+            MovImm(1, 0), MovImm(2, list), Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0), kReturn});
   return f;
 }
 

@@ -14,9 +14,7 @@
 namespace moat::probe {
 namespace {
 
-moat_inode_key KeyOf(const InodeId& id) {
-  return {.inode = id.second, .dev = id.first, .pad = 0};
-}
+moat_inode_key KeyOf(const InodeId& id) { return {.inode = id.second, .dev = id.first, .pad = 0}; }
 
 // ext4, xfs, btrfs and f2fs tell i_generation, which makes an inode number used again another file; others do not.
 moat_inode_val ValueOf(uint32_t asset, bool directory, const std::string& path) {
@@ -109,8 +107,8 @@ Status InodeMap::Set(std::vector<ResolvedAsset>& assets) {
     }
   }
   if (refused > 0 && !assets.empty()) {
-    assets.front().problems.push_back(std::to_string(refused) + " files and directories of all assets are not watched: " +
-                                      status.error().message);
+    assets.front().problems.push_back(std::to_string(refused) +
+                                      " files and directories of all assets are not watched: " + status.error().message);
   }
   // Bits, devices and have_dirs of what left stay: they cost a look-up in vain, clearing them could hide a file for a moment.
   if (assets.empty()) {

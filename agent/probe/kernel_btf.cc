@@ -92,7 +92,7 @@ Result<KernelBtf> KernelBtf::Parse(std::string_view bytes, std::span<const Name>
 
 Result<KernelBtf> KernelBtf::Load(std::span<const Name> names) {
   Fd file(open(kPath, O_RDONLY | O_CLOEXEC));
-  struct stat info {};
+  struct stat info{};
   if (!file || fstat(file.get(), &info) != 0) {
     return FailErrno(errno, std::string(kPath) + " (the kernel needs CONFIG_DEBUG_INFO_BTF)");
   }

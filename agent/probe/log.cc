@@ -52,17 +52,11 @@ bool Explains(std::string_view line) {
 
 }  // namespace
 
-void CatchLibbpfLog() {
-  libbpf_set_print(Print);
-}
+void CatchLibbpfLog() { libbpf_set_print(Print); }
 
-LogCapture::LogCapture() {
-  capture = this;
-}
+LogCapture::LogCapture() { capture = this; }
 
-LogCapture::~LogCapture() {
-  capture = nullptr;
-}
+LogCapture::~LogCapture() { capture = nullptr; }
 
 void LogCapture::Add(const char* text) {
   text_ += text;

@@ -11,26 +11,21 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
-#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "agent/base/cgroup.h"
-#include "agent/base/fd.h"
 #include "agent/base/clock.h"
-#include "agent/probe/devices.h"
+#include "agent/base/fd.h"
 #include "agent/probe/domain.h"
-#include "agent/probe/inode_map.h"
+#include "agent/probe/inventory.h"
 #include "agent/probe/ledger.h"
 #include "agent/probe/log.h"
 #include "agent/probe/owners.h"
-#include "agent/probe/resolve.h"
 #include "agent/probe/ring.h"
 #include "agent/probe/scan.h"
 #include "agent/probe/shared_maps.h"
 #include "agent/probe/sums.h"
-#include "agent/probe/tamper_watch.h"
 
 namespace moat::probe {
 namespace {
@@ -49,9 +44,9 @@ class ProbeImpl final : public Probe {
   void Sleep(int timeout_ms) override;
   void Wake() override;
   void Sums(RecordSink& sink) override;
-  Status ReloadAssets(const config::Config& config) override;
-  std::vector<ResolvedAsset> Assets() const override;
-  std::vector<ResolvedDevice> Devices() const override;
+  Status ReloadAssets(const config::Config& config) override { return inventory_->Reload(config); }
+  std::vector<ResolvedAsset> Assets() const override { return inventory_->Assets(); }
+  std::vector<ResolvedDevice> Devices() const override { return inventory_->Devices(); }
   std::vector<DomainStatus> Domains() const override;
   Ledger KernelLedger() const override;
   std::vector<RingStatus> Rings() const override;
@@ -62,11 +57,8 @@ class ProbeImpl final : public Probe {
   Status SetScope(const std::string& scope);
   Status OpenRings();
   Domain* Find(std::string_view name) const;
-  void FillMaps();
-  void SetAssets(std::vector<ResolvedAsset> resolved);
-  void WatchTampering();
+  void MakeParts();
   size_t PollTampering(RecordSink& sink, bool idle);
-  HookStatus DescribeTampering() const;
 
   // Counts what is made in user space on its way to the pipeline.
   class Counted final : public RecordSink {
@@ -91,22 +83,13 @@ class ProbeImpl final : public Probe {
   Fd epoll_, wake_;
   // Records made here, not in the kernel, by kind.
   std::array<std::atomic<uint64_t>, MOAT_KIND_COUNT> made_{};
-  std::atomic<uint64_t> tamper_lost_ = 0;
 
-  // Ring thread only.
+  std::string scope_;
   std::unique_ptr<Owners> owners_;
   std::unique_ptr<class Sums> sums_;
+  std::unique_ptr<Inventory> inventory_;  // before the domains in destruction: it uses their maps
   uint32_t sums_calls_ = 0;
   uint64_t polled_ns_ = 0;
-
-  // Assets and devices change by ReloadAssets, by fanotify and by drivers that come late. Never taken per record.
-  mutable std::mutex mutex_;
-  config::Config config_;
-  std::vector<ResolvedAsset> assets_;
-  std::unique_ptr<InodeMap> inodes_;        // null: no file domain
-  std::unique_ptr<TamperWatch> tampering_;  // null: no file domain
-  std::string tampering_error_;             // fanotify is refused
-  std::unique_ptr<class Devices> devices_;  // null: no gpu domain
 };
 
 Domain* ProbeImpl::Find(std::string_view name) const {
@@ -156,7 +139,8 @@ Status ProbeImpl::SetScope(const std::string& scope) {
   MOAT_ASSIGN(const Cgroup2Mount mount, FindCgroup2Mount());
   const bool host = scope == "host";
   if (!host && !scope.starts_with('/')) {
-    return Fail(Code::kInvalidArgument, "scope \"" + scope + "\": neither \"host\" nor a path below the cgroup2 mount (\"/...\")");
+    return Fail(Code::kInvalidArgument,
+                "scope \"" + scope + "\": neither \"host\" nor a path below the cgroup2 mount (\"/...\")");
   }
   const std::string directory = host ? mount.path : mount.path + scope;
   cgroup_ = Fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -197,7 +181,7 @@ Status ProbeImpl::OpenRings() {
 
 Status ProbeImpl::Begin(const config::Config& config) {
   CatchLibbpfLog();
-  config_ = config;
+  scope_ = config.scope;
   if (auto tracefs = Tracefs::Open(); tracefs) {
     tracefs_ = std::move(*tracefs);
   } else {
@@ -218,75 +202,28 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_TRY(SetScope(config.scope));
   MOAT_TRY(OpenRings());
   MOAT_TRY(LoadDomains(features ? &*features : nullptr));
-  FillMaps();  // before anything is attached: the first event already finds its asset
+  MakeParts();
+  inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);
+  inventory_->Fill(*Find("file"), *Find("gpu"));
   for (const auto& domain : domains_) {
     domain->Attach(tracefs_ ? &*tracefs_ : nullptr, cgroup_.get());
   }
-  WatchTampering();
+  inventory_->WatchTampering(epoll_.get());
   return {};
 }
 
-void ProbeImpl::FillMaps() {
+void ProbeImpl::MakeParts() {
   const Domain& process = *Find("process");
   const Domain& file = *Find("file");
   const Domain& gpu = *Find("gpu");
   const Domain& net = *Find("net");
-  owners_ = std::make_unique<Owners>(process.Program("moat_process_scan"), config_.scope);
+  owners_ = std::make_unique<Owners>(process.Program("moat_process_scan"), scope_);
   sums_ = std::make_unique<class Sums>(SumMaps{.io = file.MapFd("moat_io"),
                                                .flows = net.MapFd("moat_flows"),
                                                .procs = maps_->procs(),
                                                .gpu_calls = gpu.MapFd("moat_gpu_calls"),
                                                .net_totals = net.MapFd("moat_net_totals")},
                                        *owners_);
-  if (file.loaded()) {
-    inodes_ = std::make_unique<InodeMap>(file.MapFd("moat_inodes"), maps_->control());
-    SetAssets(ResolveAssets(config_.assets));
-  }
-  if (gpu.loaded()) {
-    devices_ = std::make_unique<class Devices>(gpu.MapFd("moat_majors"), gpu.MapFd("moat_devices"), gpu.MapFd("moat_watch"));
-    for (Status status : {devices_->Set(config_), devices_->SetWatch(config_.watch)}) {
-      if (!status) {
-        spdlog::error("gpu: {}", status.error().message);
-      }
-    }
-    maps_->control()->watch_epoch = 1;
-  }
-}
-
-void ProbeImpl::SetAssets(std::vector<ResolvedAsset> resolved) {
-  assets_ = std::move(resolved);
-  if (inodes_) {
-    if (Status status = inodes_->Set(assets_); !status) {
-      spdlog::error("assets: {}", status.error().message);
-    }
-  }
-  for (const ResolvedAsset& asset : assets_) {
-    for (const std::string& problem : asset.problems) {
-      spdlog::warn("asset {}: {}", asset.name, problem);
-    }
-  }
-  if (tampering_) {
-    tampering_->Set(assets_);
-  }
-}
-
-void ProbeImpl::WatchTampering() {
-  if (!inodes_) {
-    return;
-  }
-  auto watch = std::make_unique<TamperWatch>(*inodes_, *owners_, maps_->procs());
-  if (Status status = watch->Open(); !status) {
-    tampering_error_ = status.error().message;
-    spdlog::error("tamper watch: {}", tampering_error_);
-    return;
-  }
-  watch->Set(assets_);
-  epoll_event event{.events = EPOLLIN, .data = {.fd = watch->fd()}};
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watch->fd(), &event) != 0) {
-    tampering_error_ = std::string("epoll: ") + std::strerror(errno);
-    return;
-  }
-  tampering_ = std::move(watch);
 }
 
 Status ProbeImpl::Scan(RecordSink& sink) {
@@ -309,8 +246,8 @@ size_t ProbeImpl::Drain(RecordSink& sink, size_t max) {
       const auto& header = *reinterpret_cast<const moat_hdr*>(record.data());  // ring records are aligned to 8
       owners_->Note(header);
       sums_->Note(header.kind);
-      if (header.kind == MOAT_KIND_FILE_TAMPER && tampering_ && record.size() >= sizeof(moat_file_tamper)) {
-        tampering_->Note(reinterpret_cast<const moat_file_tamper&>(header));
+      if (header.kind == MOAT_KIND_FILE_TAMPER && record.size() >= sizeof(moat_file_tamper)) {
+        inventory_->Note(reinterpret_cast<const moat_file_tamper&>(header));
       }
     }
     sink.OnRecord(record);
@@ -323,22 +260,13 @@ size_t ProbeImpl::Drain(RecordSink& sink, size_t max) {
 // After the rings: they tell who the processes were that fanotify names, also those that have ended since.
 size_t ProbeImpl::PollTampering(RecordSink& sink, bool idle) {
   constexpr uint64_t kPollNs = 10'000'000;
-  if (!tampering_) {
-    return 0;
-  }
   const uint64_t now = MonotonicNs();
   if (!idle && now - polled_ns_ < kPollNs) {
     return 0;
   }
   polled_ns_ = now;
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock) {
-    return 0;  // a reload is walking the disk: the notices wait in the kernel
-  }
   Counted counted(*this, sink);
-  const size_t made = tampering_->Poll(counted, now, assets_);
-  tamper_lost_.store(tampering_->lost(), std::memory_order_relaxed);
-  return made;
+  return inventory_->Poll(counted, now);
 }
 
 // The kernel side asks the flag after its record is visible, we look at the rings after the flag is: one of the two sees the
@@ -370,56 +298,7 @@ void ProbeImpl::Sums(RecordSink& sink) {
   if (++sums_calls_ % kHouseKeeping == 0) {
     sums_->Reclaim(counted);
   }
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock) {
-    return;
-  }
-  if (tampering_ && tampering_->TakeRescanWanted()) {
-    SetAssets(ResolveAssets(config_.assets));
-  }
-  if (devices_ && sums_calls_ % kHouseKeeping == 0) {
-    devices_->Refresh(config_);
-  }
-}
-
-Status ProbeImpl::ReloadAssets(const config::Config& config) {
-  if (!inodes_) {
-    return Fail(Code::kUnavailable, "assets: the file domain is not loaded: " + Find("file")->error());
-  }
-  std::vector<ResolvedAsset> resolved = ResolveAssets(config.assets);  // walks the disk: not under the lock
-  const std::lock_guard lock(mutex_);
-  config_.assets = config.assets;
-  SetAssets(std::move(resolved));
-  return {};
-}
-
-std::vector<ResolvedAsset> ProbeImpl::Assets() const {
-  const std::lock_guard lock(mutex_);
-  return assets_;
-}
-
-std::vector<ResolvedDevice> ProbeImpl::Devices() const {
-  const std::lock_guard lock(mutex_);
-  return devices_ ? devices_->list() : std::vector<ResolvedDevice>();
-}
-
-HookStatus ProbeImpl::DescribeTampering() const {
-  HookStatus hook;
-  hook.event = "file.tamper";
-  if (!tampering_) {
-    hook.why = tampering_error_;
-    hook.unseen = {"rename, unlink, link, replacement and truncation by path of asset files",
-                   "new files of an asset directory, until they are opened"};
-    return hook;
-  }
-  const std::lock_guard lock(mutex_);
-  hook.backend = "fanotify";
-  hook.attached = true;
-  hook.why = "no tracepoint tells which inode a path led to" + (tampering_->why().empty() ? "" : "; " + tampering_->why());
-  hook.unseen = {"who did it, when the process ended before the notice was read and was not known before",
-                 "a truncation by path when the file has grown back before the notice was read",
-                 "changes made on another host of a network file system"};
-  return hook;
+  inventory_->HouseKeep(sums_calls_ % kHouseKeeping == 0);
 }
 
 std::vector<DomainStatus> ProbeImpl::Domains() const {
@@ -427,7 +306,7 @@ std::vector<DomainStatus> ProbeImpl::Domains() const {
   for (const auto& domain : domains_) {
     out.push_back(domain->Describe());
     if (domain->name() == "file" && domain->loaded()) {
-      out.back().hooks.push_back(DescribeTampering());
+      out.back().hooks.push_back(inventory_->Describe());
     }
   }
   return out;
@@ -455,7 +334,7 @@ Ledger ProbeImpl::KernelLedger() const {
     ledger.kinds[kind].attempted += missed[kind] + made_[kind].load(std::memory_order_relaxed);
     ledger.kinds[kind].lost[static_cast<size_t>(LostReason::kProgramMissed)] = missed[kind];
   }
-  const uint64_t unread = tamper_lost_.load(std::memory_order_relaxed);  // overflows of fanotify's queue: at least one event each
+  const uint64_t unread = inventory_->lost();  // overflows of fanotify's queue: at least one event each
   ledger.kinds[MOAT_KIND_FILE_TAMPER].attempted += unread;
   ledger.kinds[MOAT_KIND_FILE_TAMPER].lost[static_cast<size_t>(LostReason::kQueueFull)] = unread;
   return ledger;

@@ -55,7 +55,9 @@ Result<size_t> Replay(const std::string& path, RecordSink& sink) {
   std::vector<std::byte> record;
   unsigned char length[4];
   for (size_t count = 0;; ++count) {
-    const auto fault = [&](const char* what) { return Fail(Code::kDataLoss, path + ": record " + std::to_string(count) + ": " + what); };
+    const auto fault = [&](const char* what) {
+      return Fail(Code::kDataLoss, path + ": record " + std::to_string(count) + ": " + what);
+    };
     const size_t got = std::fread(length, 1, sizeof(length), file.get());
     if (got == 0 && std::feof(file.get())) {
       return count;

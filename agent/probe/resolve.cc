@@ -21,9 +21,7 @@ namespace moat::probe {
 namespace {
 
 constexpr size_t kMaxProblems = 16;  // told per asset; the rest as a number
-constexpr uint32_t KernelDevice(uint32_t major, uint32_t minor) {
-  return major << 20 | (minor & 0xfffff);
-}
+constexpr uint32_t KernelDevice(uint32_t major, uint32_t minor) { return major << 20 | (minor & 0xfffff); }
 
 struct CloseDir {
   void operator()(DIR* dir) const { closedir(dir); }
@@ -34,7 +32,8 @@ class Walker {
   Walker(const MountDevices& mounts, const ResolveLimits& limits) : mounts_(mounts), limits_(limits) {}
 
   ResolvedAsset Resolve(uint32_t id, const config::Asset& config) {
-    ResolvedAsset asset{.id = id, .name = config.name, .asset_class = config.asset_class, .bytes = 0, .problems = {}, .files = {}};
+    ResolvedAsset asset{
+        .id = id, .name = config.name, .asset_class = config.asset_class, .bytes = 0, .problems = {}, .files = {}};
     seen_.clear();
     problems_ = 0;
     for (const std::string& path : config.paths) {
@@ -159,7 +158,7 @@ uint32_t MountDevices::Of(uint64_t mount_id, uint32_t stat_major, uint32_t stat_
 }
 
 bool FindFile(const MountDevices& mounts, int dirfd, const char* path, bool follow, Found& out) {
-  struct statx info {};
+  struct statx info{};
   const int flags = AT_NO_AUTOMOUNT | (follow ? 0 : AT_SYMLINK_NOFOLLOW) | (*path == '\0' ? AT_EMPTY_PATH : 0);
   if (statx(dirfd, path, flags, STATX_TYPE | STATX_INO | STATX_SIZE | STATX_NLINK | STATX_MNT_ID, &info) != 0) {
     return false;

@@ -35,7 +35,7 @@ class Ring {
   template <typename Take>
   size_t Drain(size_t max, Take&& take) {
     constexpr size_t kGiveBack = 64;  // records between two stores of our position: each store takes the line from the writers
-    uint64_t position = *consumer_;   // only we write it
+    uint64_t position = *consumer_;  // only we write it
     const uint64_t end = __atomic_load_n(producer_, __ATOMIC_ACQUIRE);
     size_t taken = 0, since = 0;
     while (position < end && taken < max) {
@@ -75,7 +75,7 @@ class Ring {
 
   int fd_ = -1;
   size_t bytes_ = 0, page_ = 0;
-  uint64_t* consumer_ = nullptr;        // its own page, writable
+  uint64_t* consumer_ = nullptr;  // its own page, writable
   const uint64_t* producer_ = nullptr;  // read-only, the data pages follow
 };
 

@@ -34,9 +34,7 @@ std::string ParentOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::string NameOf(const std::string& path) {
-  return path.substr(path.rfind('/') + 1);
-}
+std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string RealPath(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr), &std::free);
@@ -67,7 +65,7 @@ std::string TamperWatch::Real(const std::string& path) {
   if (last_parent_.first != parent) {
     last_parent_ = {parent, RealPath(parent)};
   }
-  struct stat info {};
+  struct stat info{};
   std::string real = last_parent_.second + (last_parent_.second.ends_with('/') ? "" : "/") + NameOf(path);
   return lstat(real.c_str(), &info) == 0 && !S_ISLNK(info.st_mode) ? real : RealPath(path);
 }
@@ -90,8 +88,13 @@ void TamperWatch::AddNode(const std::string& path, uint32_t asset, bool top) {
   }
   marks_[path] |= mask;
   Node& node = nodes_[*handle];
-  node = {.id = found.id, .asset = asset, .directory = found.directory, .whole = found.directory, .path = path,
-          .bytes = found.bytes, .links = found.links};
+  node = {.id = found.id,
+          .asset = asset,
+          .directory = found.directory,
+          .whole = found.directory,
+          .path = path,
+          .bytes = found.bytes,
+          .links = found.links};
   const std::string parent = ParentOf(path);
   if (last_handle_.first != parent) {
     auto parent_handle = Fan::HandleOf(parent);
@@ -153,7 +156,8 @@ void TamperWatch::Set(const std::vector<ResolvedAsset>& assets) {
   for (const auto& [path, mask] : before) {
     const auto kept = marks_.find(path);
     if (const uint64_t extra = kept == marks_.end() ? mask : mask & ~kept->second; extra != 0) {
-      (void)fan_->Mark(path, extra & ~static_cast<uint64_t>(FAN_ONDIR), /*add=*/false);  // fails when the file is gone, and its mark with it
+      (void)fan_->Mark(path, extra & ~static_cast<uint64_t>(FAN_ONDIR),
+                       /*add=*/false);  // fails when the file is gone, and its mark with it
     }
   }
 }

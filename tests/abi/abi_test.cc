@@ -35,11 +35,11 @@ struct Struct {
 };
 
 #define M(member) {#member, offsetof(T, member), sizeof(T::member)}
-#define STRUCT(type, ...)                                                  \
-  []() -> Struct {                                                         \
-    using T = struct type;                                                 \
-    static_assert(std::is_trivially_copyable_v<T>);                        \
-    return {#type, sizeof(T), std::vector<Member>{__VA_ARGS__}};           \
+#define STRUCT(type, ...)                                        \
+  []() -> Struct {                                               \
+    using T = struct type;                                       \
+    static_assert(std::is_trivially_copyable_v<T>);              \
+    return {#type, sizeof(T), std::vector<Member>{__VA_ARGS__}}; \
   }()
 
 const std::vector<Struct>& Structs() {
@@ -47,8 +47,8 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_hdr, M(size), M(version), M(kind), M(flags), M(uid), M(time_ns), M(pid), M(tid), M(start_ns), M(cgroup_id),
              M(labels), M(comm)),
       STRUCT(moat_fork, M(hdr), M(child_start_ns), M(child_pid), M(pad)),
-      STRUCT(moat_exec, M(hdr), M(parent_start_ns), M(inode), M(cap_permitted), M(cap_effective), M(dev), M(ppid), M(euid), M(gid),
-             M(exec_flags), M(nlink), M(argv_total), M(argv_len), M(path_len), M(filename), M(path), M(argv)),
+      STRUCT(moat_exec, M(hdr), M(parent_start_ns), M(inode), M(cap_permitted), M(cap_effective), M(dev), M(ppid), M(euid),
+             M(gid), M(exec_flags), M(nlink), M(argv_total), M(argv_len), M(path_len), M(filename), M(path), M(argv)),
       STRUCT(moat_exit, M(hdr), M(code), M(signal), M(core), M(pad)),
       STRUCT(moat_inode_key, M(inode), M(dev), M(pad)),
       STRUCT(moat_inode_val, M(asset), M(flags), M(generation), M(generation_known)),
@@ -67,8 +67,8 @@ const std::vector<Struct>& Structs() {
              M(params)),
       STRUCT(moat_proc_key, M(start_ns), M(pid), M(pad)),
       STRUCT(moat_proc_val, M(labels), M(touched)),
-      STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid), M(dir_devs),
-             M(dir_devs_full), M(pad), M(scope_cgroup), M(filter)),
+      STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid),
+             M(dir_devs), M(dir_devs_full), M(pad), M(scope_cgroup), M(filter)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
@@ -100,7 +100,8 @@ Struct FromBtf(const btf* types, const btf_type* type) {
   Struct out{btf__name_by_offset(types, type->name_off), type->size, {}};
   const btf_member* members = btf_members(type);
   for (int i = 0; i < btf_vlen(type); ++i) {
-    out.members.push_back({btf__name_by_offset(types, members[i].name_off), btf_member_bit_offset(type, static_cast<uint32_t>(i)) / 8,
+    out.members.push_back({btf__name_by_offset(types, members[i].name_off),
+                           btf_member_bit_offset(type, static_cast<uint32_t>(i)) / 8,
                            static_cast<size_t>(btf__resolve_size(types, members[i].type))});
   }
   return out;
@@ -120,7 +121,8 @@ TEST(Abi, EveryStructOfEveryObjectIsTheSameHere) {
       met.insert(here.name);
       const Struct there = FromBtf(types, btf__type_by_id(types, static_cast<uint32_t>(id)));
       EXPECT_EQ(there.size, here.size) << name << ": " << here.name;
-      ASSERT_EQ(there.members.size(), here.members.size()) << name << ": " << here.name << ": members that this test does not list";
+      ASSERT_EQ(there.members.size(), here.members.size())
+          << name << ": " << here.name << ": members that this test does not list";
       for (size_t i = 0; i < here.members.size(); ++i) {
         EXPECT_EQ(there.members[i].name, here.members[i].name) << name << ": " << here.name;
         EXPECT_EQ(there.members[i].offset, here.members[i].offset) << name << ": " << here.name << "." << here.members[i].name;
@@ -162,7 +164,8 @@ TEST(Abi, NoStructOfTheBorderIsForgotten) {
         const btf_type* type = id != 0 ? btf__type_by_id(types, id) : nullptr;
         if (type != nullptr && btf_is_struct(type)) {
           const std::string held = btf__name_by_offset(types, type->name_off);
-          EXPECT_TRUE(listed.contains(held) || inner.contains(held)) << name << ": map " << bpf_map__name(map) << " holds " << held;
+          EXPECT_TRUE(listed.contains(held) || inner.contains(held))
+              << name << ": map " << bpf_map__name(map) << " holds " << held;
         }
       }
     }

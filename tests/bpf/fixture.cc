@@ -261,9 +261,7 @@ void BpfTest::Scan() {
   EXPECT_TRUE(status) << status.error().message;
 }
 
-void BpfTest::Clear() {
-  records_.clear();
-}
+void BpfTest::Clear() { records_.clear(); }
 
 size_t BpfTest::Count(moat_kind kind, pid_t pid) const {
   size_t n = 0;

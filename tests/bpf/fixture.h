@@ -37,12 +37,12 @@
 #include "bpf/abi/process.h"
 
 // In a workload: a failed step ends the child with this text and fails the test (gtest's EXPECT would fail only in the child).
-#define MOAT_CHILD_CHECK(condition)                                                                             \
-  do {                                                                                                          \
-    if (!(condition)) {                                                                                         \
+#define MOAT_CHILD_CHECK(condition)                                                                                   \
+  do {                                                                                                                \
+    if (!(condition)) {                                                                                               \
       std::fprintf(stderr, "%s:%d: in the workload: %s: %s\n", __FILE__, __LINE__, #condition, std::strerror(errno)); \
-      _exit(99);                                                                                                \
-    }                                                                                                           \
+      _exit(99);                                                                                                      \
+    }                                                                                                                 \
   } while (false)
 
 namespace moat::test {
@@ -78,9 +78,9 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   void Finish(pid_t pid, int status = 0);
 
   void DrainAll();  // until both rings are empty
-  void Sums();      // probe().Sums into records()
-  void Scan();      // probe().Scan into records()
-  void Clear();     // forgets the records so far, not their number: the ledger check still holds
+  void Sums();  // probe().Sums into records()
+  void Scan();  // probe().Scan into records()
+  void Clear();  // forgets the records so far, not their number: the ledger check still holds
 
   // Every record so far, in the order of arrival.
   const std::vector<Bytes>& records() const { return records_; }

@@ -42,7 +42,7 @@ class TamperTest : public BpfTest {
   }
 
   uint64_t InodeOf(const std::string& path) const {
-    struct stat info {};
+    struct stat info{};
     return stat((root_ + path).c_str(), &info) == 0 ? info.st_ino : 0;
   }
   // What the kernel side or fanotify said of one operation.
@@ -66,7 +66,8 @@ class TamperTest : public BpfTest {
 
 TEST_F(TamperTest, TellsEachOperationOnceWithItsProcess) {
   Start();
-  const uint64_t a = InodeOf("/asset/a"), b = InodeOf("/asset/b"), c = InodeOf("/asset/sub/c"), single = InodeOf("/beside/single");
+  const uint64_t a = InodeOf("/asset/a"), b = InodeOf("/asset/b"), c = InodeOf("/asset/sub/c"),
+                 single = InodeOf("/beside/single");
   const pid_t pid = RunInside([this] {
     MOAT_CHILD_CHECK(link((root_ + "/asset/a").c_str(), (root_ + "/beside/link-to-a").c_str()) == 0);
     MOAT_CHILD_CHECK(rename((root_ + "/asset/b").c_str(), (root_ + "/asset/b2").c_str()) == 0);

@@ -58,8 +58,9 @@ class ReplayTest : public ::testing::Test {
   void SetUp() override {
     const auto count = probe::Replay(kRecording, all_);
     ASSERT_TRUE(count) << count.error().message;
-    ASSERT_TRUE(all_.refused.empty()) << all_.refused.size() << " records refused, first reason: "
-                                      << decode::OutcomeName(all_.refused.begin()->first) << "; see the head of this file";
+    ASSERT_TRUE(all_.refused.empty()) << all_.refused.size()
+                                      << " records refused, first reason: " << decode::OutcomeName(all_.refused.begin()->first)
+                                      << "; see the head of this file";
     ASSERT_EQ(all_.events.size(), *count);
   }
   Collect all_;
@@ -218,7 +219,8 @@ TEST_F(HostileFile, RecordsWithLyingHeadersAreRefusedByTheDecoder) {
   ASSERT_TRUE(Play(good_));
   const auto records = got_.raw;
   for (const auto& record : records) {
-    for (const uint32_t claimed : {0u, 1u, static_cast<uint32_t>(record.size()) - 1, static_cast<uint32_t>(record.size()) + 1, 0xffffffffu}) {
+    for (const uint32_t claimed :
+         {0u, 1u, static_cast<uint32_t>(record.size()) - 1, static_cast<uint32_t>(record.size()) + 1, 0xffffffffu}) {
       auto bad = record;
       std::memcpy(bad.data() + offsetof(moat_hdr, size), &claimed, sizeof(claimed));
       Event event;

@@ -38,10 +38,9 @@ TEST(ProbeDevices, FixedMajorsByNumberOthersByName) {
   for (const Major& major : majors) {
     got.emplace_back(major.major, major.class_id);
   }
-  const std::vector<std::pair<uint32_t, uint32_t>> expected = {{195, MOAT_GPU_NVIDIA},      {226, MOAT_GPU_DRM},
-                                                               {237, MOAT_GPU_NVIDIA_UVM},  {238, MOAT_GPU_NVIDIA_CAPS},
-                                                               {240, MOAT_GPU_KFD},         {261, MOAT_GPU_ACCEL},
-                                                               {4095, MOAT_GPU_GDRDRV}};
+  const std::vector<std::pair<uint32_t, uint32_t>> expected = {
+      {195, MOAT_GPU_NVIDIA}, {226, MOAT_GPU_DRM},   {237, MOAT_GPU_NVIDIA_UVM}, {238, MOAT_GPU_NVIDIA_CAPS},
+      {240, MOAT_GPU_KFD},    {261, MOAT_GPU_ACCEL}, {4095, MOAT_GPU_GDRDRV}};
   EXPECT_EQ(got, expected);
 }
 
@@ -92,7 +91,7 @@ TEST_F(ResolveTest, ADirectoryWithEverythingBelow) {
   EXPECT_EQ(assets[0].bytes, 120u);
   EXPECT_TRUE(assets[0].problems.empty());
   for (const auto& file : assets[0].files) {
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(stat(file.path.c_str(), &info), 0);
     EXPECT_EQ(file.inode, info.st_ino);
     EXPECT_EQ(file.directory, S_ISDIR(info.st_mode));
@@ -112,7 +111,7 @@ TEST_F(ResolveTest, ASymlinkInADirectoryBringsItsFile) {
   const auto assets = ResolveAssets({{.name = "m", .asset_class = "weights", .paths = {root_ + "/snapshots"}}});
   EXPECT_EQ(Paths(assets[0]), (std::vector<std::string>{"/snapshots", "/snapshots/1", "/snapshots/1/model.safetensors"}));
   EXPECT_EQ(assets[0].bytes, 50u);
-  struct stat blob {};
+  struct stat blob{};
   ASSERT_EQ(stat((root_ + "/blobs/abc").c_str(), &blob), 0);
   EXPECT_TRUE(std::ranges::any_of(assets[0].files, [&](const auto& file) { return file.inode == blob.st_ino; }));
   EXPECT_EQ(assets[0].problems.size(), 3u) << "two directories not followed, one link that leads nowhere";
@@ -147,7 +146,8 @@ TEST_F(ResolveTest, LimitsAreTold) {
   EXPECT_EQ(few[0].files.size(), 10u);
   ASSERT_EQ(few[0].problems.size(), 1u);
   EXPECT_NE(few[0].problems[0].find("more than 10 files"), std::string::npos);
-  const auto flat = ResolveAssets({{.name = "m", .asset_class = "weights", .paths = {root_ + "/deep"}}}, {.files = 1000, .depth = 3});
+  const auto flat =
+      ResolveAssets({{.name = "m", .asset_class = "weights", .paths = {root_ + "/deep"}}}, {.files = 1000, .depth = 3});
   ASSERT_EQ(flat[0].problems.size(), 1u);
   EXPECT_NE(flat[0].problems[0].find("deeper than 3"), std::string::npos);
   std::vector<config::Asset> many(70);
@@ -200,15 +200,17 @@ std::string FanInfo(uint8_t type, const std::string& handle, const std::string& 
   if (type != FAN_EVENT_INFO_TYPE_FID) {
     body.append(name).push_back('\0');
   }
-  const fanotify_event_info_header header{.info_type = type, .pad = 0, .len = static_cast<uint16_t>(sizeof(header) + body.size())};
+  const fanotify_event_info_header header{
+      .info_type = type, .pad = 0, .len = static_cast<uint16_t>(sizeof(header) + body.size())};
   return std::string(reinterpret_cast<const char*>(&header), sizeof(header)) + body;
 }
 
 TEST(ProbeFan, ParsesARename) {
-  const std::string bytes = FanBytes(FAN_RENAME, 42, FanInfo(FAN_EVENT_INFO_TYPE_OLD_DFID_NAME, "dir1", "old") +
-                                                         FanInfo(FAN_EVENT_INFO_TYPE_NEW_DFID_NAME, "dir2", "new") +
-                                                         FanInfo(FAN_EVENT_INFO_TYPE_FID, "file", "")) +
-                            FanBytes(FAN_Q_OVERFLOW, 0, "");
+  const std::string bytes =
+      FanBytes(FAN_RENAME, 42,
+               FanInfo(FAN_EVENT_INFO_TYPE_OLD_DFID_NAME, "dir1", "old") +
+                   FanInfo(FAN_EVENT_INFO_TYPE_NEW_DFID_NAME, "dir2", "new") + FanInfo(FAN_EVENT_INFO_TYPE_FID, "file", "")) +
+      FanBytes(FAN_Q_OVERFLOW, 0, "");
   std::vector<FanEvent> events;
   bool overflow = false;
   ASSERT_TRUE(ParseFanEvents(bytes, events, overflow));

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is protected and watched on this host: assets, accelerators, and the notices of tampering, which both read and change them.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/base/status.h"
+#include "agent/config/config.h"
+#include "agent/probe/devices.h"
+#include "agent/probe/domain.h"
+#include "agent/probe/inode_map.h"
+#include "agent/probe/owners.h"
+#include "agent/probe/probe.h"
+#include "agent/probe/shared_maps.h"
+#include "agent/probe/tamper_watch.h"
+
+namespace moat::probe {
+
+// Poll, Note and HouseKeep on the ring thread; the others from any. One lock, never taken per record: it is waited for only
+// outside the ring thread. maps and owners stay the caller's and must live as long.
+class Inventory {
+ public:
+  Inventory(const config::Config& config, const SharedMaps& maps, Owners& owners)
+      : config_(config), maps_(maps), owners_(owners) {}
+
+  // Fills the maps of the domains that are loaded. Before anything is attached: the first event already finds its asset.
+  void Fill(const Domain& file, const Domain& gpu);
+  // Starts fanotify and puts it into epoll_fd. When it is refused, Describe says so and what is then unseen.
+  void WatchTampering(int epoll_fd);
+
+  // Emits the notices of fanotify. Nothing while a reload is at work: they wait in the kernel.
+  size_t Poll(RecordSink& sink, uint64_t now_ns);
+  // A tamper record of the kernel side passes.
+  void Note(const moat_file_tamper& record) {
+    if (tampering_) {
+      tampering_->Note(record);
+    }
+  }
+  // Resolves again when fanotify says that the tables are no longer true; looks for drivers that came late.
+  void HouseKeep(bool devices_too);
+  Status Reload(const config::Config& config);
+
+  std::vector<ResolvedAsset> Assets() const;
+  std::vector<ResolvedDevice> Devices() const;
+  // Notices that the kernel dropped: at least this many.
+  uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
+  HookStatus Describe() const;  // "file.tamper"
+
+ private:
+  void SetAssets(std::vector<ResolvedAsset> resolved);
+
+  mutable std::mutex mutex_;
+  config::Config config_;
+  const SharedMaps& maps_;
+  Owners& owners_;
+  std::vector<ResolvedAsset> assets_;
+  std::unique_ptr<InodeMap> inodes_;  // null: no file domain
+  // Null: no file domain, or refused. Set once, before the ring thread drains. Note touches nothing that Set does.
+  std::unique_ptr<TamperWatch> tampering_;
+  std::string refusal_;
+  std::unique_ptr<class Devices> devices_;  // null: no gpu domain
+  std::atomic<uint64_t> lost_ = 0;
+};
+
+}  // namespace moat::probe
