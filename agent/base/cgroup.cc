@@ -136,8 +136,9 @@ void WalkCgroups(const Cgroup2Mount& mount, size_t limit, const std::function<bo
     std::string path = std::move(todo.front());
     todo.pop_front();
     std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(Join(mount, path).c_str()), ::closedir);
+    int fd = dir ? ::dirfd(dir.get()) : -1;
     struct stat st{};
-    if (!dir || ::fstat(::dirfd(dir.get()), &st) != 0) {
+    if (fd < 0 || ::fstat(fd, &st) != 0) {
       continue;
     }
     if (!visit(st.st_ino, path)) {

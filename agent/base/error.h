@@ -47,20 +47,22 @@ std::unexpected<Error> FailErrno(int err, std::string message);
 }  // namespace moat
 
 // Returns the error of a Status or Result expression from the enclosing function.
-#define MOAT_TRY(expr)                                                  \
-  do {                                                                  \
-    if (auto moat_try_ = (expr); !moat_try_) {                          \
+#define MOAT_TRY(expr)                                                     \
+  do {                                                                     \
+    if (auto moat_try_ = (expr); !moat_try_) {                             \
       return std::unexpected<::moat::Error>(std::move(moat_try_).error()); \
-    }                                                                   \
+    }                                                                      \
   } while (false)
 
 // MOAT_ASSIGN(auto x, F()): x = *F(), or returns F()'s error.
+// NOLINTBEGIN(bugprone-macro-parentheses): names and declarations cannot stand in parentheses.
 #define MOAT_ASSIGN_CAT2(a, b) a##b
 #define MOAT_ASSIGN_CAT(a, b) MOAT_ASSIGN_CAT2(a, b)
-#define MOAT_ASSIGN_AS(tmp, lhs, expr)                              \
-  auto tmp = (expr);                                                \
-  if (!tmp) {                                                       \
-    return std::unexpected<::moat::Error>(std::move(tmp).error());  \
-  }                                                                 \
+#define MOAT_ASSIGN_AS(tmp, lhs, expr)                             \
+  auto tmp = (expr);                                               \
+  if (!tmp) {                                                      \
+    return std::unexpected<::moat::Error>(std::move(tmp).error()); \
+  }                                                                \
   lhs = std::move(*tmp)
 #define MOAT_ASSIGN(lhs, expr) MOAT_ASSIGN_AS(MOAT_ASSIGN_CAT(moat_assign_, __LINE__), lhs, expr)
+// NOLINTEND(bugprone-macro-parentheses)

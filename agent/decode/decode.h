@@ -13,12 +13,12 @@ namespace moat::decode {
 
 enum class Outcome : uint8_t {
   kOk,
-  kShort,    // not even a header
+  kShort,  // not even a header
   kVersion,  // another MOAT_ABI_VERSION
-  kKind,     // no record has this kind (a gap is made in user space and never a record)
-  kSize,     // the header's size, the record's length and the kind's struct do not agree
-  kLength,   // a length inside the record exceeds its array
-  kValue,    // an enumerator or number that consumers may use as an index is out of its range
+  kKind,  // no record has this kind (a gap is made in user space and never a record)
+  kSize,  // the header's size, the record's length and the kind's struct do not agree
+  kLength,  // a length inside the record exceeds its array
+  kValue,  // an enumerator or number that consumers may use as an index is out of its range
 };
 const char* OutcomeName(Outcome outcome);  // "ok", "short", ...
 

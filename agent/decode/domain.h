@@ -20,11 +20,11 @@ Outcome DecodeFileTamper(const std::byte* record, event::Event& out);
 Outcome DecodeFileIo(const std::byte* record, event::Event& out);
 Outcome DecodeGpuOpen(const std::byte* record, event::Event& out);
 Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out);
-Outcome DecodeNet(const std::byte* record, event::Event& out);        // connect, send, listen, accept
+Outcome DecodeNet(const std::byte* record, event::Event& out);  // connect, send, listen, accept
 Outcome DecodeNetTotals(const std::byte* record, event::Event& out);  // close, flow
 
 // One field of a record struct, by copy.
-#define MOAT_FIELD(record, type, member)                                      \
+#define MOAT_FIELD(record, type, member) \
   ::moat::decode::Load<std::remove_cvref_t<decltype(type::member)>>((record) + offsetof(type, member))
 
 template <typename T>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Assets: opens, maps, tampering, sums.
-#include "agent/decode/domain.h"
 #include "bpf/abi/file.h"
+#include "agent/decode/domain.h"
 
 namespace moat::decode {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accelerator devices: opens and ioctls.
-#include "agent/decode/domain.h"
 #include "bpf/abi/gpu.h"
+#include "agent/decode/domain.h"
 
 namespace moat::decode {
 
@@ -10,7 +10,8 @@ static_assert(static_cast<int>(GpuClass::kNone) == MOAT_GPU_NONE && static_cast<
 static_assert(static_cast<int>(GpuClass::kNvidiaUvm) == MOAT_GPU_NVIDIA_UVM);
 static_assert(static_cast<int>(GpuClass::kNvidiaCaps) == MOAT_GPU_NVIDIA_CAPS);
 static_assert(static_cast<int>(GpuClass::kNvidiaSwitch) == MOAT_GPU_NVIDIA_SWITCH);
-static_assert(static_cast<int>(GpuClass::kNvidiaFs) == MOAT_GPU_NVIDIA_FS && static_cast<int>(GpuClass::kGdrdrv) == MOAT_GPU_GDRDRV);
+static_assert(static_cast<int>(GpuClass::kNvidiaFs) == MOAT_GPU_NVIDIA_FS &&
+              static_cast<int>(GpuClass::kGdrdrv) == MOAT_GPU_GDRDRV);
 static_assert(static_cast<int>(GpuClass::kDrm) == MOAT_GPU_DRM && static_cast<int>(GpuClass::kAccel) == MOAT_GPU_ACCEL);
 static_assert(static_cast<int>(GpuClass::kKfd) == MOAT_GPU_KFD && static_cast<int>(GpuClass::kNeuron) == MOAT_GPU_NEURON);
 static_assert(static_cast<int>(GpuClass::kHabanalabs) == MOAT_GPU_HABANALABS);

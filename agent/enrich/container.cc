@@ -46,9 +46,9 @@ std::string PodOf(std::string_view name) {
   if (auto uid = Between(name, "pod", "")) {
     return PodUid(*uid);
   }
-  auto slice = Between(name, "", ".slice");
-  size_t at = slice ? slice->rfind("-pod") : std::string_view::npos;
-  return at == std::string_view::npos || !slice->substr(0, at).contains("kubepods") ? "" : PodUid(slice->substr(at + 4));
+  std::string_view slice = Between(name, "", ".slice").value_or("");
+  size_t at = slice.rfind("-pod");
+  return at == std::string_view::npos || !slice.substr(0, at).contains("kubepods") ? "" : PodUid(slice.substr(at + 4));
 }
 
 struct Prefix {
@@ -56,12 +56,15 @@ struct Prefix {
   Runtime runtime;
 };
 // Scopes: "<prefix><id>.scope". conmon and the like (crio-conmon-<id>) fail the test of the id, as they should: not the container.
-constexpr Prefix kScopes[] = {{"docker-", Runtime::kDocker},          {"cri-containerd-", Runtime::kContainerd},
-                              {"nerdctl-", Runtime::kContainerd},     {"crio-", Runtime::kCrio},
+constexpr Prefix kScopes[] = {{"docker-", Runtime::kDocker},
+                              {"cri-containerd-", Runtime::kContainerd},
+                              {"nerdctl-", Runtime::kContainerd},
+                              {"crio-", Runtime::kCrio},
                               {"libpod-", Runtime::kPodman}};
 // Parents of directories whose name is the id (cgroupfs driver).
-constexpr Prefix kParents[] = {{"docker", Runtime::kDocker},     {"k8s.io", Runtime::kContainerd}, {"default", Runtime::kContainerd},
-                               {"moby", Runtime::kContainerd},   {"nerdctl", Runtime::kContainerd}, {"libpod_parent", Runtime::kPodman}};
+constexpr Prefix kParents[] = {{"docker", Runtime::kDocker},      {"k8s.io", Runtime::kContainerd},
+                               {"default", Runtime::kContainerd}, {"moby", Runtime::kContainerd},
+                               {"nerdctl", Runtime::kContainerd}, {"libpod_parent", Runtime::kPodman}};
 
 // A container by one name and the name around it.
 bool TakeContainer(std::string_view name, std::string_view parent, bool in_pod, Container& to) {
@@ -104,7 +107,9 @@ bool TakeContainer(std::string_view name, std::string_view parent, bool in_pod, 
   return false;
 }
 
-bool KubeRoot(std::string_view name) { return name == "kubepods" || name == "kubepods.slice" || name == "kubelet-kubepods.slice"; }
+bool KubeRoot(std::string_view name) {
+  return name == "kubepods" || name == "kubepods.slice" || name == "kubelet-kubepods.slice";
+}
 bool KubeletRoot(std::string_view name) { return name == "kubelet" || name == "kubelet.slice"; }
 
 // "/slurm[_NODE]/uid_N/job_N/step_S/..." (v1) and "/system.slice/[NODE_]slurmstepd.scope/job_N/step_S/..." (v2).
@@ -116,7 +121,8 @@ bool SlurmRoot(const std::vector<std::string_view>& names, size_t i) {
 }
 
 void TakeSlurm(const std::vector<std::string_view>& names, size_t i, Container& to) {
-  if (++i < names.size() && names[i].starts_with("uid_")) {
+  ++i;
+  if (i < names.size() && names[i].starts_with("uid_")) {
     ++i;
   }
   auto job = i < names.size() ? Between(names[i], "job_", "") : std::nullopt;

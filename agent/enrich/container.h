@@ -17,7 +17,7 @@ struct Container {
   std::string container_id{};  // 64 hexadecimal digits; may be empty in a pod (its own cgroup, or a runtime with short names)
   std::string slurm_job{}, slurm_step{};  // "1234", "0" | "batch" | "extern" | "interactive"
   std::string unit{};         // "vllm.service", "session-3.scope": the outermost systemd unit
-  bool user = false;         // below user@UID.service: the names were chosen by that user (rootless podman and docker), not by root
+  bool user = false;  // below user@UID.service: the names were chosen by that user (rootless podman and docker), not by root
 };
 
 // A process that may make cgroups below its own may give them any name. So the outermost container wins, pods and jobs count only

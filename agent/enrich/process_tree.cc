@@ -64,7 +64,8 @@ class ProcessTreeImpl final : public ProcessTree {
     if (!last_info_ || header.process != last_key_) {
       LookUp(header);
     }
-    if (last_info_ && TellsCgroup(header) && (header.cgroup_id != last_info_->cgroup_id || last_info_->cgroup.empty())) [[unlikely]] {
+    if (last_info_ && TellsCgroup(header) && (header.cgroup_id != last_info_->cgroup_id || last_info_->cgroup.empty()))
+        [[unlikely]] {
       RefreshCgroup(header);
     }
     header.info = last_info_;
@@ -140,8 +141,8 @@ class ProcessTreeImpl final : public ProcessTree {
     }
     // Decode made the image and nobody else has it yet: completing it in place saves a copy of all its strings. It is not a const
     // object (std::make_shared<Process>), only seen as one.
-    std::shared_ptr<Process> image = exec.image.use_count() == 1 ? std::const_pointer_cast<Process>(exec.image)
-                                                                 : std::make_shared<Process>(*exec.image);
+    std::shared_ptr<Process> image =
+        exec.image.use_count() == 1 ? std::const_pointer_cast<Process>(exec.image) : std::make_shared<Process>(*exec.image);
     image->key = header.process;
     image->cgroup = cgroups_ ? cgroups_(image->cgroup_id, now_ns_) : "";
     CompleteParent(*image);

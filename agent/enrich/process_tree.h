@@ -34,12 +34,12 @@ struct ProcessTreeLimits {
 
 struct ProcessTreeStats {
   uint64_t live = 0, exited = 0;  // held now
-  uint64_t bytes = 0;             // about, held now
-  uint64_t evicted_live = 0;      // thrown out while running, for want of room; read again from /proc when it acts
-  uint64_t evicted_exited = 0;    // thrown out before their grace was over
-  uint64_t reads = 0;             // /proc asked for an unknown process
-  uint64_t reads_failed = 0;      // of those, gone already
-  uint64_t reads_deferred = 0;    // events without info, since reads_per_second was reached
+  uint64_t bytes = 0;  // about, held now
+  uint64_t evicted_live = 0;  // thrown out while running, for want of room; read again from /proc when it acts
+  uint64_t evicted_exited = 0;  // thrown out before their grace was over
+  uint64_t reads = 0;  // /proc asked for an unknown process
+  uint64_t reads_failed = 0;  // of those, gone already
+  uint64_t reads_deferred = 0;  // events without info, since reads_per_second was reached
 };
 
 class ProcessTree {

@@ -32,8 +32,8 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
 
 constexpr const char* kTamperNames[] = {"unknown", "write", "truncate", "rename", "unlink", "link", "map_write", "replace"};
 
-constexpr const char* kGpuClassNames[] = {"none",   "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
-                                          "drm",    "accel",  "kfd",        "neuron",      "habanalabs",    "other"};
+constexpr const char* kGpuClassNames[] = {"none", "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
+                                          "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other"};
 
 }  // namespace
 

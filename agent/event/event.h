@@ -41,10 +41,10 @@ Kind KindFromName(std::string_view name);  // kNone when there is no such kind
 
 // Header::flags, Process::exec_flags and asset numbers, as bpf/abi has them (MOAT_F_*, MOAT_EXEC_*, MOAT_NO_ASSET), for those who
 // may not include it; decode holds them together by static_assert.
-inline constexpr uint32_t kFlagTruncated = 0x1;   // a string or array was cut at its stated limit
+inline constexpr uint32_t kFlagTruncated = 0x1;  // a string or array was cut at its stated limit
 inline constexpr uint32_t kFlagUnreadable = 0x2;  // some memory could not be read
-inline constexpr uint32_t kFlagNoOwner = 0x4;     // seen outside the context of a process: no pid
-inline constexpr uint32_t kFlagLabelLost = 0x8;   // labels may be incomplete
+inline constexpr uint32_t kFlagNoOwner = 0x4;  // seen outside the context of a process: no pid
+inline constexpr uint32_t kFlagLabelLost = 0x8;  // labels may be incomplete
 inline constexpr uint32_t kExecMemfd = 0x1;
 inline constexpr uint32_t kExecDeleted = 0x2;
 inline constexpr uint32_t kExecArgvTruncated = 0x4;
@@ -76,20 +76,20 @@ struct Process {
   uint32_t uid = 0, euid = 0, gid = 0;
   uint64_t cap_permitted = 0, cap_effective = 0;
   uint64_t cgroup_id = 0;
-  std::string cgroup;    // path below the cgroup2 mount, "/..."; empty: not resolved
-  std::string exe;       // absolute path walked in the kernel, or /proc's; no leading '/': its outer part was cut; empty: unknown
+  std::string cgroup;  // path below the cgroup2 mount, "/..."; empty: not resolved
+  std::string exe;  // absolute path walked in the kernel, or /proc's; no leading '/': its outer part was cut; empty: unknown
   std::string filename;  // as passed to execve
   std::vector<std::string> args;
   uint64_t exe_inode = 0;
   uint32_t exe_dev = 0;
   uint32_t exec_flags = 0;  // MOAT_EXEC_*
-  bool from_scan = false;   // ran before the agent
+  bool from_scan = false;  // ran before the agent
 };
 
 struct Header {
   Kind kind = Kind::kNone;
-  uint32_t flags = 0;    // MOAT_F_*
-  uint64_t seq = 0;      // cursor; given by the pipeline, 1 up, no holes but told gaps
+  uint32_t flags = 0;  // MOAT_F_*
+  uint64_t seq = 0;  // cursor; given by the pipeline, 1 up, no holes but told gaps
   uint64_t time_ns = 0;  // CLOCK_MONOTONIC
   ProcessKey process;
   uint32_t tid = 0;
@@ -136,9 +136,21 @@ struct FileIo {  // sums since the process first touched the asset
 };
 
 enum class GpuClass : uint8_t {
-  kNone, kNvidia, kNvidiaUvm, kNvidiaCaps, kNvidiaSwitch, kNvidiaFs, kGdrdrv, kDrm, kAccel, kKfd, kNeuron, kHabanalabs, kOther
+  kNone,
+  kNvidia,
+  kNvidiaUvm,
+  kNvidiaCaps,
+  kNvidiaSwitch,
+  kNvidiaFs,
+  kGdrdrv,
+  kDrm,
+  kAccel,
+  kKfd,
+  kNeuron,
+  kHabanalabs,
+  kOther
 };
-const char* GpuClassName(GpuClass c);             // "nvidia", "nvidia-uvm", "drm", ...; "none"
+const char* GpuClassName(GpuClass c);  // "nvidia", "nvidia-uvm", "drm", ...; "none"
 GpuClass GpuClassFromName(std::string_view name);  // kNone when there is no such class
 struct GpuOpen {
   uint32_t rdev = 0, open_flags = 0, fd = 0;  // rdev: major << 20 | minor
@@ -156,7 +168,7 @@ struct GpuIoctl {
 
 struct Address {
   std::array<uint8_t, 16> bytes{};  // IPv4 in the first four; network byte order
-  uint16_t port = 0;                // host byte order
+  uint16_t port = 0;  // host byte order
 };
 std::string AddressToString(const Address& address, bool ipv6);  // "10.0.0.1:443", "[::1]:443"
 struct Endpoints {
@@ -181,12 +193,12 @@ struct NetTotals {
 
 struct Gap {  // events that are missing from the stream
   Kind lost_kind = Kind::kNone;  // kNone: of any kind
-  uint8_t reason = 0;            // LostReason of base/status.h
+  uint8_t reason = 0;  // LostReason of base/status.h
   uint64_t count = 0;
 };
 
-using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuIoctl, Net,
-                          NetTotals, Gap>;
+using Body =
+    std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuIoctl, Net, NetTotals, Gap>;
 
 struct Event {
   Header header;

@@ -28,12 +28,12 @@ namespace {
 using namespace moat;
 using event::Kind;
 
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-      std::abort();                                                             \
-    }                                                                           \
+#define CHECK(condition)                                                   \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
+      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                        \
+    }                                                                      \
   } while (false)
 
 struct KindSize {
@@ -42,14 +42,22 @@ struct KindSize {
   size_t body;  // index in event::Body
 };
 constexpr KindSize kKindSizes[] = {
-    {Kind::kFork, sizeof(moat_fork), 1},         {Kind::kExec, sizeof(moat_exec), 2},
-    {Kind::kExit, sizeof(moat_exit), 3},         {Kind::kScan, sizeof(moat_exec), 2},
-    {Kind::kFileOpen, sizeof(moat_file_open), 4}, {Kind::kFileMap, sizeof(moat_file_map), 5},
-    {Kind::kFileTamper, sizeof(moat_file_tamper), 6}, {Kind::kFileIo, sizeof(moat_file_io), 7},
-    {Kind::kGpuOpen, sizeof(moat_gpu_open), 8},  {Kind::kGpuIoctl, sizeof(moat_gpu_ioctl), 9},
-    {Kind::kNetConnect, sizeof(moat_net_event), 10}, {Kind::kNetSend, sizeof(moat_net_event), 10},
-    {Kind::kNetListen, sizeof(moat_net_event), 10}, {Kind::kNetAccept, sizeof(moat_net_event), 10},
-    {Kind::kNetClose, sizeof(moat_net_close), 11}, {Kind::kNetFlow, sizeof(moat_net_close), 11},
+    {Kind::kFork, sizeof(moat_fork), 1},
+    {Kind::kExec, sizeof(moat_exec), 2},
+    {Kind::kExit, sizeof(moat_exit), 3},
+    {Kind::kScan, sizeof(moat_exec), 2},
+    {Kind::kFileOpen, sizeof(moat_file_open), 4},
+    {Kind::kFileMap, sizeof(moat_file_map), 5},
+    {Kind::kFileTamper, sizeof(moat_file_tamper), 6},
+    {Kind::kFileIo, sizeof(moat_file_io), 7},
+    {Kind::kGpuOpen, sizeof(moat_gpu_open), 8},
+    {Kind::kGpuIoctl, sizeof(moat_gpu_ioctl), 9},
+    {Kind::kNetConnect, sizeof(moat_net_event), 10},
+    {Kind::kNetSend, sizeof(moat_net_event), 10},
+    {Kind::kNetListen, sizeof(moat_net_event), 10},
+    {Kind::kNetAccept, sizeof(moat_net_event), 10},
+    {Kind::kNetClose, sizeof(moat_net_close), 11},
+    {Kind::kNetFlow, sizeof(moat_net_close), 11},
 };
 
 // xorshift64*: the standard engines are most of the time of an unoptimised build.
@@ -150,7 +158,8 @@ class Fuzz {
         break;
       case 2:
       case 3: {  // a word of interest anywhere, aligned
-        constexpr uint32_t kWords[] = {0, 1, 63, 64, 127, 128, 129, 255, 256, 768, 769, 1024, 1025, 0x7fffffff, 0x80000000, 0xffffffff};
+        constexpr uint32_t kWords[] = {0,   1,   63,  64,   127,  128,        129,        255,
+                                       256, 768, 769, 1024, 1025, 0x7fffffff, 0x80000000, 0xffffffff};
         if (bytes_.size() >= 4) {
           std::memcpy(bytes_.data() + random_() % (bytes_.size() / 4) * 4, &kWords[random_() % std::size(kWords)], 4);
         }
@@ -261,7 +270,8 @@ class Fuzz {
     bool good = true;
     std::printf("%llu records:", static_cast<unsigned long long>(records));
     for (size_t i = 0; i < std::size(outcomes_); ++i) {
-      std::printf(" %s %llu", decode::OutcomeName(static_cast<decode::Outcome>(i)), static_cast<unsigned long long>(outcomes_[i]));
+      std::printf(" %s %llu", decode::OutcomeName(static_cast<decode::Outcome>(i)),
+                  static_cast<unsigned long long>(outcomes_[i]));
       good &= outcomes_[i] > 0;
     }
     for (const KindSize& shape : kKindSizes) {

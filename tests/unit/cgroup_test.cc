@@ -72,7 +72,8 @@ TEST(Cgroup, NumbersAndPathsAgree) {
       ++resolved;
     } else {
       // Others' cgroups may vanish meanwhile, and an unprivileged run may not ask.
-      EXPECT_TRUE(found.error().code == Code::kNotFound || found.error().code == Code::kPermissionDenied) << found.error().message;
+      EXPECT_TRUE(found.error().code == Code::kNotFound || found.error().code == Code::kPermissionDenied)
+          << found.error().message;
       refused += found.error().code == Code::kPermissionDenied;
     }
   }

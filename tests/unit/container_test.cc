@@ -32,7 +32,9 @@ void Check(const std::vector<Case>& cases) {
 
 TEST(Container, Kubernetes) {
   const std::string slice = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + kUidSlice + ".slice";
-  const std::string kubelet = "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod" + kUidSlice + ".slice";
+  const std::string kubelet =
+      "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod" + kUidSlice +
+      ".slice";
   Check({
       {slice, {.pod_uid = kUid}},
       {slice + "/cri-containerd-" + kId + ".scope", {.runtime = Runtime::kContainerd, .pod_uid = kUid, .container_id = kId}},

@@ -9,13 +9,23 @@ namespace moat::event {
 namespace {
 
 TEST(Event, KindsHaveNamesBothWays) {
-  constexpr std::pair<Kind, const char*> kAll[] = {
-      {Kind::kFork, "fork"},           {Kind::kExec, "exec"},         {Kind::kExit, "exit"},
-      {Kind::kScan, "scan"},           {Kind::kFileOpen, "file_open"}, {Kind::kFileMap, "file_map"},
-      {Kind::kFileTamper, "file_tamper"}, {Kind::kFileIo, "file_io"}, {Kind::kGpuOpen, "gpu_open"},
-      {Kind::kGpuIoctl, "gpu_ioctl"},  {Kind::kNetConnect, "net_connect"}, {Kind::kNetSend, "net_send"},
-      {Kind::kNetListen, "net_listen"}, {Kind::kNetAccept, "net_accept"}, {Kind::kNetClose, "net_close"},
-      {Kind::kNetFlow, "net_flow"},    {Kind::kGap, "gap"}};
+  constexpr std::pair<Kind, const char*> kAll[] = {{Kind::kFork, "fork"},
+                                                   {Kind::kExec, "exec"},
+                                                   {Kind::kExit, "exit"},
+                                                   {Kind::kScan, "scan"},
+                                                   {Kind::kFileOpen, "file_open"},
+                                                   {Kind::kFileMap, "file_map"},
+                                                   {Kind::kFileTamper, "file_tamper"},
+                                                   {Kind::kFileIo, "file_io"},
+                                                   {Kind::kGpuOpen, "gpu_open"},
+                                                   {Kind::kGpuIoctl, "gpu_ioctl"},
+                                                   {Kind::kNetConnect, "net_connect"},
+                                                   {Kind::kNetSend, "net_send"},
+                                                   {Kind::kNetListen, "net_listen"},
+                                                   {Kind::kNetAccept, "net_accept"},
+                                                   {Kind::kNetClose, "net_close"},
+                                                   {Kind::kNetFlow, "net_flow"},
+                                                   {Kind::kGap, "gap"}};
   std::set<std::string> names;
   for (auto [kind, name] : kAll) {
     EXPECT_STREQ(KindName(kind), name);

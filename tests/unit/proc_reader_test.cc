@@ -103,9 +103,7 @@ class FakeProc : public testing::Test {
     Write("status", "Name:\ta\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000400\n");
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
-  void Write(const char* name, std::string_view text) {
-    std::ofstream(root_ / "7" / name, std::ios::binary) << text;
-  }
+  void Write(const char* name, std::string_view text) { std::ofstream(root_ / "7" / name, std::ios::binary) << text; }
   std::optional<event::Process> Read() { return ReadProcess(root_, {7, 5'000'000'000}); }
   std::filesystem::path root_;
 };

@@ -63,8 +63,12 @@ TEST(Utf8, NothingActsOnTheTerminal) {
       {"a\nb\tc\rd\\e", "a\\nb\\tc\\rd\\\\e"},
       {"\x7f\x01"s, "\\x7f\\x01"},
       {"\0"s, "\\x00"},
-      {"\xC2\x9B" "31m", "\\u{9b}31m"},          // C1: another way to write ESC [
-      {"\xE2\x80\xAE" "txt.exe", "\\u{202e}txt.exe"},  // right-to-left override
+      {"\xC2\x9B"
+       "31m",
+       "\\u{9b}31m"},          // C1: another way to write ESC [
+      {"\xE2\x80\xAE"
+       "txt.exe",
+       "\\u{202e}txt.exe"},  // right-to-left override
       {"\xE2\x81\xA6x\xE2\x80\x8B", "\\u{2066}x\\u{200b}"},
       {"\xEF\xBB\xBF", "\\u{feff}"},
       {"\xF3\xA0\x81\x81", "\\u{e0041}"},  // tag
