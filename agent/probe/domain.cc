@@ -211,7 +211,7 @@ DomainStatus Domain::Describe() const {
   for (const Hook& hook : hooks_) {
     HookStatus out;
     out.event = hook.row->event;
-    out.why = hook.why;
+    out.why = loaded_ ? hook.why : error_;
     out.attached = hook.attached;
     if (hook.candidate != nullptr) {
       out.backend = BackendName(hook.candidate->backend);

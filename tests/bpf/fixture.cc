@@ -190,7 +190,7 @@ void BpfTest::Finish(pid_t pid, int status) {
   for (;;) {
     if (child != outside_.end() && child->go >= 0) {
       pollfd ready{child->done, POLLIN, 0};
-      if (poll(&ready, 1, 0) == 1) {
+      if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0) {  // not POLLHUP: it failed and is gone
         DrainAll();  // while the process is still there to be asked about
         const char byte = 1;
         (void)!write(child->go, &byte, 1);
