@@ -17,7 +17,7 @@
 /* Kernel 6.2. Turns any pointer into one that plain loads may follow, read-only. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 
-/* Kernel 6.2. What the kernel keeps behind a context: a struct sock for cgroup socket programs, bpf_sock_addr_kern for connect. */
+/* Kernel 6.2. What is behind a context: a struct sock for cgroup socket programs, bpf_sock_addr_kern for connect. */
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
 #define moat_cast(type, ptr) ((type *)bpf_rdonly_cast((ptr), bpf_core_type_id_kernel(type)))
