@@ -20,7 +20,7 @@ USAGE
 # shellcheck disable=SC2034  # read through the name reference below
 build=(
   g++ cmake ninja-build ccache pkg-config      # C++23 by g++ 12
-  clang-19 llvm-19 bpftool libbpf-dev          # BPF
+  clang-19 bpftool libbpf-dev                  # BPF
   libelf-dev zlib1g-dev                        # for libbpf
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libssl-dev
   libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev

@@ -12,6 +12,8 @@ usage: deploy/quickstart.sh [--keep | --stop]
   --keep   leave moatd running at the end, and print how to reach it
   --stop   end what --keep left, and remove it
 
+Environment: MOAT_BIN, a folder with moatd, moatctl and moat-workload: these are used, and nothing is installed or built.
+
 Needs root and Debian 12. Exit status: 0 moat saw the workload, 1 something went wrong (the log says what), 2 wrong usage.
 USAGE
 }
@@ -26,7 +28,8 @@ case "$#:${1:-}" in
   *) usage >&2; exit 2 ;;
 esac
 
-readonly kept=/run/moat-quickstart # what --keep left: the cgroup, the folder, then "pid start-time" a line
+bin=${MOAT_BIN:-build/bin}
+readonly kept=${MOAT_QUICKSTART_STATE:-/run/moat-quickstart} # what --keep left: the cgroup, the folder, then "pid start-time" a line
 began=${EPOCHREALTIME/[.,]/}
 say() {
   local ms=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
@@ -93,35 +96,8 @@ fi
 cgroup_mount=$(awk '$0 ~ / - cgroup2 / {print $5; exit}' /proc/self/mountinfo)
 [[ -n $cgroup_mount ]] || die "no cgroup2 file system is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup"
 
-say "packages"
-deploy/packages.sh build
-
-mkdir -p build
-build_log=build/quickstart-build.log
-say "building moatd, moatctl and the workload (minutes the first time; $build_log)"
-# Without the tests, so that their libraries need not be installed; a folder that has them configured stays as it is.
-tests_off=(-DMOAT_TESTS=OFF)
-if grep -qs '^MOAT_TESTS:BOOL=ON' build/CMakeCache.txt; then tests_off=(); fi
-deploy/build.sh "${tests_off[@]}" moatd moatctl moat-workload </dev/null >"$build_log" 2>&1 &
-build=$!
-while kill -0 "$build" 2>/dev/null; do
-  for _ in {1..150}; do
-    kill -0 "$build" 2>/dev/null || break 2
-    sleep 0.1
-  done
-  say "  $(grep -o '^\[[0-9]*/[0-9]*\]' "$build_log" | tail -n 1)"
-done
-if ! wait "$build"; then
-  grep -E -A 8 'FAILED|rror:|CMake Error' "$build_log" | head -n 40 >&2 || tail -n 20 "$build_log" >&2
-  die "the build failed; all of it is in $build_log"
-fi
-
-if $keep && stop_kept; then say "stopped the agent that an earlier --keep left"; fi
-
-folder=$(mktemp -d "${TMPDIR:-/tmp}/moat-quickstart.XXXXXX")
-scope=/moat-quickstart-$$
-cgroup=${cgroup_mount%/}$scope
-moatd='' # pids of what runs
+folder='' cgroup=''
+moatd='' build='' # pids of what runs
 sink=''
 watchers=()
 cleanup() {
@@ -130,14 +106,48 @@ cleanup() {
   for pid in $sink "${watchers[@]}" $moatd; do
     end_process "$pid" || { echo "quickstart: process $pid did not end within 5 s and was killed" >&2; rc=1; }
   done
-  remove_cgroup "$cgroup" || rc=1
-  rm -rf "$folder"
+  [[ -z $build ]] || kill -TERM -- "-$build" 2>/dev/null || true # with the compilers below it
+  if [[ -n $folder ]]; then
+    remove_cgroup "$cgroup" || rc=1
+    rm -rf "$folder"
+  fi
   exit "$rc"
 }
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+install_and_build() {
+  say "packages"
+  deploy/packages.sh build
+
+  mkdir -p build
+  local build_log=build/quickstart-build.log tests_off=(-DMOAT_TESTS=OFF)
+  say "building moatd, moatctl and the workload (minutes the first time; $build_log)"
+  # Without the tests, so that their libraries need not be installed; a folder that has them configured stays as it is.
+  if grep -qs '^MOAT_TESTS:BOOL=ON' build/CMakeCache.txt; then tests_off=(); fi
+  setsid deploy/build.sh "${tests_off[@]}" moatd moatctl moat-workload </dev/null >"$build_log" 2>&1 &
+  build=$!
+  while kill -0 "$build" 2>/dev/null; do
+    for _ in {1..150}; do
+      kill -0 "$build" 2>/dev/null || break 2
+      sleep 0.1
+    done
+    say "  $(grep -o '^\[[0-9]*/[0-9]*\]' "$build_log" | tail -n 1)"
+  done
+  if ! wait "$build"; then
+    grep -E -A 8 'FAILED|rror:|CMake Error' "$build_log" | head -n 40 >&2 || tail -n 20 "$build_log" >&2
+    die "the build failed; all of it is in $build_log"
+  fi
+  build=''
+}
+if [[ -z ${MOAT_BIN:-} ]]; then install_and_build; fi
+
+if $keep && stop_kept; then say "stopped the agent that an earlier --keep left"; fi
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/moat-quickstart.XXXXXX")
+scope=/moat-quickstart-$$
+cgroup=${cgroup_mount%/}$scope
 mkdir "$cgroup" || die "cannot make the cgroup $cgroup (in a container: is the cgroup file system writable?)"
 mkdir "$folder/weights"
 readonly read_bytes=8388608 map_bytes=4194304 calls=3 parent_bytes=65536 child_bytes=4096
@@ -163,27 +173,27 @@ tell() {
   tail -n 40 "$folder/moatd.log" >&2
   if [[ -S $folder/moat.sock ]]; then
     echo "-- moatctl status" >&2
-    build/bin/moatctl status >&2 || true
+    "$bin"/moatctl status >&2 || true
   fi
 }
 
 say "starting moatd, scope $cgroup"
 export MOAT_ADDRESS="unix://$folder/moat.sock"
-setsid build/bin/moatd --config "$folder/moatd.yaml" </dev/null >"$folder/moatd.log" 2>&1 &
+setsid "$bin"/moatd --config "$folder/moatd.yaml" </dev/null >"$folder/moatd.log" 2>&1 &
 moatd=$!
 for _ in {1..100}; do
-  if build/bin/moatctl status >/dev/null 2>&1; then break; fi
+  if "$bin"/moatctl status >/dev/null 2>&1; then break; fi
   kill -0 "$moatd" 2>/dev/null || { tell; die "moatd ended at start"; }
   sleep 0.1
 done
-build/bin/moatctl status >/dev/null || { tell; die "moatd did not answer within 10 s"; }
+"$bin"/moatctl status >/dev/null || { tell; die "moatd did not answer within 10 s"; }
 
 # Two subscribers, for people and for the check; from the oldest event, so that their start is no race with the workload.
-build/bin/moatctl watch --since oldest >"$folder/seen.txt" 2>"$folder/watch.log" </dev/null &
+"$bin"/moatctl watch --since oldest >"$folder/seen.txt" 2>"$folder/watch.log" </dev/null &
 watchers+=($!)
-build/bin/moatctl watch --since oldest -o json >"$folder/seen.json" 2>>"$folder/watch.log" </dev/null &
+"$bin"/moatctl watch --since oldest -o json >"$folder/seen.json" 2>>"$folder/watch.log" </dev/null &
 watchers+=($!)
-setsid build/bin/moat-workload sink >"$folder/port" </dev/null &
+setsid "$bin"/moat-workload sink >"$folder/port" </dev/null &
 sink=$!
 for _ in {1..50}; do
   [[ ! -s $folder/port ]] || break
@@ -199,7 +209,7 @@ workload=(
 say "the workload, in that cgroup:"
 (
   echo "$BASHPID" >"$cgroup/cgroup.procs"
-  exec build/bin/moat-workload "${workload[@]}"
+  exec "$bin"/moat-workload "${workload[@]}"
 ) </dev/null >"$folder/workload.txt" 2>&1 || { cat "$folder/workload.txt" >&2; tell; die "the workload failed"; }
 sed "s|$folder/||; s/^/    /" "$folder/workload.txt"
 
@@ -244,7 +254,8 @@ sed "s|$folder/||g; s/^/    /" "$folder/seen.txt"
 say "what must be there:"
 if ! check true; then
   echo "-- moatctl watch -o json" >&2
-  cat "$folder/seen.json" "$folder/watch.log" >&2
+  sed 's/"process":{.*"exec_flags":[^}]*},//' "$folder/seen.json" >&2 # without who: it is the same in all
+  cat "$folder/watch.log" >&2
   tell
   die "moat did not see all of the workload"
 fi
@@ -260,9 +271,9 @@ if $keep; then
   cat <<NEXT
 
   export MOAT_ADDRESS=$MOAT_ADDRESS
-  build/bin/moatctl watch                     # live; and in a second terminal:
-  build/bin/moat-workload --cgroup $cgroup ${workload[*]}
-  build/bin/moatctl status                    # backends, what they cannot see, the ledger
+  $bin/moatctl watch                     # live; and in a second terminal:
+  $bin/moat-workload --cgroup $cgroup ${workload[*]}
+  $bin/moatctl status                    # backends, what they cannot see, the ledger
   deploy/quickstart.sh --stop                 # the end of it
 
 NEXT
@@ -278,11 +289,11 @@ wait "$moatd" || rc=$?
 moatd=''
 ((rc == 0)) || { tell; die "moatd ended with status $rc"; }
 say "moatd ended cleanly; nothing is left attached or running. Next:"
-cat <<'NEXT'
+cat <<NEXT
 
   deploy/quickstart.sh --keep                        # the same, and moatd stays up to play with
-  build/bin/moatctl doctor                           # what this kernel offers, and what stays unseen on it
-  build/bin/moatd --config deploy/config/moatd.yaml  # the whole host; every setting is explained in that file
+  $bin/moatctl doctor                           # what this host offers, and what stays unseen on it
+  $bin/moatd --config deploy/config/moatd.yaml  # the whole host; every setting is explained in that file
   tests/run.sh                                       # all tests that this machine can run
 
 NEXT

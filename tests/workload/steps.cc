@@ -66,10 +66,10 @@ void ReadAll(const char* path, size_t chunk, int flags) {
     if (n < 0) {
       Die(std::string("read ") + path);
     }
-    reads++;
     if (n == 0) {
       break;
     }
+    reads++;
     bytes += static_cast<uint64_t>(n);
   }
   std::printf("%s %s: %lu bytes in %lu reads\n", flags == 0 ? "read" : "direct", path, bytes, reads);
