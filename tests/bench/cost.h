@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tracing costs the traced program: base, empty, ring-only and moat by turns.
+// The parts of the bench, and the operations that they have the load generator do.
 #pragma once
 
 #include <array>
@@ -20,10 +20,11 @@ struct Operation {
   uint64_t batch;       // per measurement: some 20 ms
   bool ring_makes_one;  // ring-only sends a record for it
 };
-constexpr std::array<Operation, 12> kOperations = {{
+constexpr std::array<Operation, 13> kOperations = {{
     {"getppid", "bystander: getppid", 60'000, false},
     {"read_plain", "bystander: read of another file", 25'000, false},
-    {"ioctl_other", "bystander: ioctl of another device", 50'000, false},
+    {"ioctl_plain", "bystander: ioctl of no device", 50'000, false},
+    {"ioctl_sibling", "ioctl, same major, no accelerator", 50'000, false},
     {"open_plain", "open+close, no asset", 5'000, false},
     {"open_read_plain", "open+read+close, no asset", 5'000, false},
     {"open_asset", "open+close, asset, 1 event", 5'000, true},

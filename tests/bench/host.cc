@@ -55,6 +55,13 @@ uint64_t ResidentBytes(pid_t pid) {
   return 0;
 }
 
+std::string CpuPressure() {
+  std::ifstream file("/proc/pressure/cpu");
+  std::string some, ten;
+  file >> some >> ten;
+  return ten.empty() ? "unknown" : ten + " %";
+}
+
 std::string BinaryPath(const char* name) {
   return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / name).string();
 }

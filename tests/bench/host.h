@@ -21,6 +21,7 @@ void PinThread(int cpu);                // the calling thread
 uint64_t ThreadCpuNs();                 // of the calling thread
 uint64_t ProcessCpuNs(pid_t pid);       // all threads, exact to the scheduler's nanoseconds; 0: no such process
 uint64_t ResidentBytes(pid_t pid);      // VmRSS; 0: no such process
+std::string CpuPressure();              // how long something waited for a core lately; the wall-clock figures suffer from it
 std::string BinaryPath(const char* name);  // beside the running program
 
 // A child process: ended and waited for when the object goes.

@@ -83,7 +83,8 @@ class Operations {
     // System calls are made by syscall(): glibc's wrappers add cancellation points that would blur a nanosecond.
     ops_["getppid"] = [] { syscall(SYS_getppid); };
     ops_["read_plain"] = [this] { syscall(SYS_pread64, plain_, buffer_, 1, 0); };
-    ops_["ioctl_other"] = [this] { syscall(SYS_ioctl, zero_, kCountedIoctl, buffer_); };
+    ops_["ioctl_plain"] = [this] { syscall(SYS_ioctl, plain_, kCountedIoctl, buffer_); };
+    ops_["ioctl_sibling"] = [this] { syscall(SYS_ioctl, zero_, kCountedIoctl, buffer_); };
     ops_["open_plain"] = [this] { OpenClose(targets_.plain.c_str(), false); };
     ops_["open_read_plain"] = [this] { OpenClose(targets_.plain.c_str(), true); };
     ops_["open_asset"] = [this] { OpenClose(targets_.asset.c_str(), false); };

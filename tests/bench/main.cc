@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   Report report;
+  report.Note("others on this machine, by /proc/pressure/cpu: " + CpuPressure());
   bool unmeasured = false;
   const auto part = [&](const char* name, auto measure) {
     if (!only.empty() && only != name) {
