@@ -10,21 +10,30 @@
 namespace moat::probe {
 namespace {
 
-// One value per possible CPU, in one call per key: a record counted on one CPU while we read another is in the next reading.
+// All keys of a per-CPU array in one call, one value per possible CPU each: asked every second on an idle host, where forty calls
+// instead of two were a seventh of the agent's time. Before 5.13 the kernel has no batches for these: key by key.
+// A record counted on one CPU while we read another is in the next reading.
 template <typename Value, typename Add>
 Status EachCpu(int map_fd, uint32_t keys, Add add) {
   static const int cpus = libbpf_num_possible_cpus();
   if (cpus <= 0) {
     return Fail(Code::kInternal, "the number of possible CPUs is not known");
   }
-  std::vector<Value> values(static_cast<size_t>(cpus));
-  for (uint32_t key = 0; key < keys; ++key) {
-    if (bpf_map_lookup_elem(map_fd, &key, values.data()) != 0) {
-      return FailErrno(errno, "read the counters");
+  const auto per_key = static_cast<size_t>(cpus);
+  std::vector<Value> values(keys * per_key);
+  std::vector<uint32_t> which(keys);
+  uint32_t count = keys, position = 0;
+  LIBBPF_OPTS(bpf_map_batch_opts, options);
+  if (bpf_map_lookup_batch(map_fd, nullptr, &position, which.data(), values.data(), &count, &options) != 0 || count != keys) {
+    for (uint32_t key = 0; key < keys; ++key) {
+      which[key] = key;
+      if (bpf_map_lookup_elem(map_fd, &key, &values[key * per_key]) != 0) {
+        return FailErrno(errno, "read the counters");
+      }
     }
-    for (const Value& value : values) {
-      add(key, value);
-    }
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    add(which[i / per_key], values[i]);
   }
   return {};
 }
