@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // moatd: the agent of a host.
+#include <malloc.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -37,7 +38,15 @@ void StartLog(const std::string& level) {
   spdlog::set_level(spdlog::level::from_str(level));
 }
 
+// Memory for full batches comes and goes with floods. By default glibc raises the size from which it gives memory back at once as
+// soon as such a piece is freed, and keeps an arena per thread: 20 MiB that nobody uses any more.
+void TameAllocator() {
+  ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
+  ::mallopt(M_ARENA_MAX, 2);
+}
+
 int Run(const AppOptions& options, config::Config config) {
+  TameAllocator();
   StartLog(config.log_level);
   BlockSignals();
   spdlog::info("moatd {}, scope {}, socket {}", kVersion, config.scope, config.socket);

@@ -22,7 +22,7 @@ namespace moat::app {
 namespace {
 
 constexpr size_t kDrainRecords = kBatchEvents;  // of each ring in one call
-constexpr size_t kKeptBatches = 24;             // free ones; 3.6 MiB after a flood
+constexpr size_t kKeptBatches = 16;             // free ones; 2.4 MiB after a flood
 constexpr uint32_t kEmptyPolls = 10;            // then the reader declares itself asleep
 constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kIdleNs = 1000 * kMs;

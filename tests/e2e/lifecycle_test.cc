@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starting, stopping, reloading and failing.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/e2e/agent.h"
+
+namespace moat::e2e {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class LifecycleTest : public ::testing::Test {
+ protected:
+  // Runs moatd to its end; what it printed is in output_.
+  int Run(const std::vector<std::string>& args) {
+    const std::string out = place_.File("out");
+    const pid_t pid = place_.Spawn(
+        [&] {
+          const int fd = ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+          ::dup2(fd, STDOUT_FILENO);
+          ::dup2(fd, STDERR_FILENO);
+          std::vector<char*> argv = {const_cast<char*>("moatd")};
+          for (const std::string& arg : args) {
+            argv.push_back(const_cast<char*>(arg.c_str()));
+          }
+          argv.push_back(nullptr);
+          ::execv(MOAT_BINARY_DIR "/bin/moatd", argv.data());
+        },
+        false);
+    const int status = WaitFor(pid);
+    output_ = ReadText(out);
+    return status;
+  }
+
+  Place place_;
+  std::string output_;
+};
+
+TEST_F(LifecycleTest, CommandLine) {
+  EXPECT_EQ(Run({"--version"}), 0);
+  EXPECT_THAT(output_, HasSubstr("moatd 0."));
+  EXPECT_EQ(Run({"--help"}), 0);
+  EXPECT_THAT(output_, HasSubstr("SIGHUP"));
+  EXPECT_EQ(Run({"--nonsense"}), 2);
+  EXPECT_EQ(Run({"--config", place_.File("none.yaml")}), 2);
+  EXPECT_EQ(output_, place_.File("none.yaml") + ": cannot be read: No such file or directory\n");
+}
+
+TEST_F(LifecycleTest, ABadFileTellsEveryMistakeAndExits2) {
+  const std::string file = place_.Write("bad.yaml", "scope: nowhere\nrings: {bulk: 3KiB}\nlgo: {}\n");
+  for (const bool check : {false, true}) {
+    EXPECT_EQ(Run(check ? std::vector<std::string>{"--check", "--config", file} : std::vector<std::string>{"--config", file}), 2);
+    EXPECT_THAT(output_, HasSubstr(file + ":1:8: "));
+    EXPECT_THAT(output_, HasSubstr(file + ":2:15: "));
+    EXPECT_THAT(output_, HasSubstr(file + ":3:1: "));
+  }
+}
+
+TEST_F(LifecycleTest, CheckOfAGoodFileStartsNothing) {
+  EXPECT_EQ(Run({"--check", "--config", MOAT_SOURCE_DIR "/deploy/config/moatd.yaml"}), 0);
+  EXPECT_THAT(output_, HasSubstr("good"));
+}
+
+TEST_F(LifecycleTest, AMissingScopeExits1AndSaysWhatToDo) {
+  const std::string file =
+      place_.Write("moatd.yaml", "scope: /moat-e2e-no-such-cgroup\napi: {socket: " + place_.File("s") + "}\n");
+  EXPECT_EQ(Run({"--config", file}), 1);
+  EXPECT_THAT(output_, HasSubstr("cannot start: probe: scope: no cgroup"));
+}
+
+TEST_F(LifecycleTest, StartsSeesStopsAndLeavesNothing) {
+  Agent agent(place_, "");
+  ASSERT_TRUE(agent.WaitReady());
+  const KernelObjects objects = agent.Objects();
+  EXPECT_GE(objects.programs.size(), 4u);
+  EXPECT_GE(objects.links.size(), 4u);
+  EXPECT_EQ(objects.Alive().size(), objects.programs.size() + objects.maps.size() + objects.links.size());
+  const v1::AgentStatus status = agent.Status();
+  EXPECT_EQ(status.scope(), place_.scope());
+  EXPECT_TRUE(status.healthy()) << status.ShortDebugString();
+  EXPECT_EQ(status.domains_size(), 4);
+  std::printf("hooks attached after %lu ms; resident %lu KiB\n", status.attach_ms(), status.rss_bytes() >> 10);
+  struct stat socket{};
+  ASSERT_EQ(::stat(place_.File("moat.sock").c_str(), &socket), 0);
+  EXPECT_EQ(socket.st_mode & 07777, 0660u);
+
+  v1::Filter all;
+  Watcher watcher(agent, all);
+  ASSERT_TRUE(watcher.WaitConnected());
+  const pid_t pid = place_.Spawn([] { ::execl("/bin/true", "true", nullptr); });
+  EXPECT_EQ(WaitFor(pid), 0);
+  EXPECT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_EXEC) == 1 && watcher.Count(v1::KIND_EXIT) == 1; }));
+
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
+  EXPECT_TRUE(Eventually([&] { return objects.Alive().empty(); }, 5s)) << ::testing::PrintToString(objects.Alive());
+  EXPECT_NE(::stat(place_.File("moat.sock").c_str(), &socket), 0);
+}
+
+TEST_F(LifecycleTest, SigintEndsItToo) {
+  Agent agent(place_, "");
+  ASSERT_TRUE(agent.WaitReady());
+  EXPECT_EQ(agent.End(SIGINT), 0);
+}
+
+TEST_F(LifecycleTest, SigkillLeavesNothingAttached) {
+  Agent agent(place_, "");
+  ASSERT_TRUE(agent.WaitReady());
+  const KernelObjects objects = agent.Objects();
+  EXPECT_THAT(objects.Alive(), ::testing::Not(IsEmpty()));
+  EXPECT_EQ(agent.End(SIGKILL), 128 + SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return objects.Alive().empty(); }, 5s)) << ::testing::PrintToString(objects.Alive());
+  // And the next agent starts over the dead one's socket.
+  Agent next(place_, "");
+  EXPECT_TRUE(next.WaitReady());
+  EXPECT_EQ(next.End(SIGTERM), 0);
+}
+
+TEST_F(LifecycleTest, ASecondAgentOnTheSocketExits1) {
+  Agent agent(place_, "");
+  ASSERT_TRUE(agent.WaitReady());
+  EXPECT_EQ(Run({"--config", place_.File("moatd.yaml")}), 1);
+  EXPECT_THAT(output_, HasSubstr("cannot start: api: "));
+  EXPECT_EQ(agent.Status().scope(), place_.scope());  // the first is as it was
+}
+
+TEST_F(LifecycleTest, SigtermEndsWithinFiveSecondsWithAStuckSubscriber) {
+  Agent agent(place_, "gpu: {devices: [{path: /dev/null}], watch: [{command: 0x2a}]}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  grpc::ClientContext context;
+  const auto channel = agent.Channel();
+  const auto stub = v1::Monitor::NewStub(channel);
+  const auto reader = stub->Watch(&context, {});
+  v1::WatchResponse first;
+  ASSERT_TRUE(reader->Read(&first));  // connected; and never again
+  const pid_t pid = place_.Spawn([] {
+    const int fd = ::open("/dev/null", O_RDWR);
+    for (int i = 0; i < 300'000; ++i) {
+      ::ioctl(fd, _IO('F', 0x2a), nullptr);
+    }
+  });
+  EXPECT_EQ(WaitFor(pid), 0);
+  EXPECT_TRUE(Eventually([&] { return agent.Status().subscriber_losses() > 0; })) << "the subscriber is not stuck";
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
+  context.TryCancel();
+}
+
+TEST_F(LifecycleTest, SighupReadsAssetsAgainAndABadFileChangesNothing) {
+  const auto document = [](const std::string& name, const std::string& path) {
+    return "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: " + name + "}\nspec: {paths: [" + path + "]}\n";
+  };
+  const std::string one = place_.Write("one.bin", "12345"), two = place_.Write("two.bin", "1234567");
+  place_.Write("assets.yaml", document("one", one));
+  Agent agent(place_, "assets: {files: [" + place_.File("assets.yaml") + "]}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  const auto names = [&] {
+    std::vector<std::string> out;
+    const v1::AgentStatus status = agent.Status();
+    for (const v1::Asset& asset : status.assets()) {
+      out.push_back(asset.name());
+    }
+    return out;
+  };
+  const auto open_both = [&] {
+    const pid_t pid = place_.Spawn([&] {
+      ::close(::open(one.c_str(), O_RDONLY));
+      ::close(::open(two.c_str(), O_RDONLY));
+    });
+    EXPECT_EQ(WaitFor(pid), 0);
+  };
+  const auto opens = [](const Watcher& watcher) {
+    std::vector<std::string> out;
+    for (const Watcher::Seen& seen : watcher.seen()) {
+      if (seen.event.kind() == v1::KIND_FILE_OPEN) {
+        out.push_back(seen.event.file_open().asset());
+      }
+    }
+    return out;
+  };
+  EXPECT_THAT(names(), ElementsAre("one"));
+  v1::Filter files;
+  files.add_kinds("file_open");
+  Watcher watcher(agent, files);
+  ASSERT_TRUE(watcher.WaitConnected());
+  open_both();
+  EXPECT_TRUE(Eventually([&] { return opens(watcher).size() == 1; }));
+
+  place_.Write("assets.yaml", "kind: Asset\n");
+  agent.Signal(SIGHUP);
+  EXPECT_TRUE(Eventually([&] { return agent.Log().find("assets stay as they were") != std::string::npos; }));
+  EXPECT_THAT(agent.Log(), HasSubstr(place_.File("assets.yaml") + ":1:1: \"apiVersion\" is missing"));
+  EXPECT_THAT(names(), ElementsAre("one"));
+
+  place_.Write("assets.yaml", document("one", one) + "---\n" + document("two", two));
+  agent.Signal(SIGHUP);
+  EXPECT_TRUE(Eventually([&] { return names().size() == 2; }));
+  EXPECT_TRUE(Eventually([&] { return agent.Log().find("2 assets in force") != std::string::npos; }));
+  open_both();
+  EXPECT_TRUE(Eventually([&] { return opens(watcher).size() == 3; }));
+  EXPECT_THAT(opens(watcher), ElementsAre("one", "one", "two"));
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+}
+
+// A kernel without fsopen(2), where no tracefs is mounted: what rests on per-syscall tracepoints cannot be attached.
+void WithoutFsopen() {
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fsopen, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program = {std::size(code), code};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+    ::_exit(96);
+  }
+}
+
+TEST_F(LifecycleTest, ADomainThatCannotLoadIsReportedAndTheOthersRun) {
+  if (::access("/sys/kernel/tracing/events", F_OK) == 0 || ::access("/sys/kernel/debug/tracing/events", F_OK) == 0) {
+    GTEST_SKIP() << "tracefs is mounted here, so its absence cannot be played";
+  }
+  Agent agent(place_, "", {}, WithoutFsopen);
+  ASSERT_TRUE(agent.WaitReady());
+  const v1::AgentStatus status = agent.Status();
+  EXPECT_FALSE(status.healthy());
+  for (const v1::Domain& domain : status.domains()) {
+    EXPECT_GT(domain.hooks_size(), 0) << domain.name();
+    for (const v1::Hook& hook : domain.hooks()) {
+      EXPECT_EQ(hook.attached(), hook.backend() != "tracepoint" && !hook.backend().empty()) << hook.event() << ": " << hook.why();
+      EXPECT_FALSE(hook.why().empty()) << hook.event();
+    }
+  }
+  EXPECT_THAT(agent.Log(), HasSubstr("warning"));
+  Watcher watcher(agent, {});
+  ASSERT_TRUE(watcher.WaitConnected());
+  EXPECT_EQ(WaitFor(place_.Spawn([] { ::execl("/bin/true", "true", nullptr); })), 0);
+  EXPECT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_EXEC) == 1; }));
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+}
+
+TEST_F(LifecycleTest, ADomainSwitchedOffIsOff) {
+  Agent agent(place_, "domains: {net: false}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  const v1::AgentStatus status = agent.Status();
+  for (const v1::Domain& domain : status.domains()) {
+    EXPECT_EQ(domain.loaded(), domain.name() != "net") << domain.name();
+  }
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+}
+
+}  // namespace
+}  // namespace moat::e2e
