@@ -250,7 +250,7 @@ for _ in {1..50}; do
 done
 
 say "what moatctl watch saw:"
-sed "s|$folder/||g; s/^/    /" "$folder/seen.txt"
+sed "s|$folder/||g; s|$PWD/||g; s/^/    /" "$folder/seen.txt"
 say "what must be there:"
 if ! check true; then
   echo "-- moatctl watch -o json" >&2
