@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/base/fd.h"
+#include "agent/probe/table.h"
 
 namespace moat::probe {
 namespace {
@@ -50,9 +51,18 @@ bool Features::HasTracepoint(std::string_view name) const {
 }
 
 Result<Features> Features::Ask() {
-  constexpr KernelBtf::Name kIterator = {BTF_KIND_FUNC, "bpf_iter_task"}, kCast = {BTF_KIND_FUNC, "bpf_rdonly_cast"},
-                            kList = {BTF_KIND_STRUCT, "list_head"};
-  const KernelBtf::Name names[] = {kIterator, kCast, kList};
+  const KernelBtf::Name iterator = {BTF_KIND_FUNC, "bpf_iter_task"}, cast_function = {BTF_KIND_FUNC, "bpf_rdonly_cast"},
+                        list_head = {BTF_KIND_STRUCT, "list_head"};
+  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head};
+  for (const Row& row : Table()) {
+    for (const Candidate& candidate : row.candidates) {
+      for (const std::string_view point : candidate.attach) {
+        if (candidate.backend == Backend::kTpBtf) {
+          names.emplace_back(BTF_KIND_TYPEDEF, "btf_trace_" + std::string(point));
+        }
+      }
+    }
+  }
   MOAT_ASSIGN(KernelBtf btf, KernelBtf::Load(names));
   Features f(std::move(btf));
   const auto find = [&f](const KernelBtf::Name& name) { return f.btf_.Find(name.first, name.second); };
@@ -62,13 +72,13 @@ Result<Features> Features::Ask() {
   f.tp_btf =
       Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
            zero);
-  f.task_iter = Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(kIterator)}, zero);
+  f.task_iter = Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);
   f.cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
   f.cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
 
   // Exactly what the per-syscall programs need: bpf_task_pt_regs (5.15) and the kfunc bpf_rdonly_cast (6.2).
-  const int cast = find(kCast);
-  const int list = find(kList);
+  const int cast = find(cast_function);
+  const int list = find(list_head);
   f.syscall_exit =
       Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
             static_cast<bpf_attach_type>(0), cast < 0 ? cast : 0},

@@ -27,7 +27,7 @@ class Features {
   Answer cgroup_addr;   // cgroup/connect, sendmsg
   Answer cgroup_sock;   // cgroup/post_bind, sock_release
 
-  // Whether the kernel has a BTF tracepoint of this name ("sock_send_length").
+  // Whether the kernel has a BTF tracepoint of this name ("sock_send_length"); only those of the table are known.
   bool HasTracepoint(std::string_view name) const;
 
  private:

@@ -170,7 +170,7 @@ TEST(ProbeBtf, FindsByKindAndName) {
   header.str_off = header.type_len;
   header.str_len = static_cast<uint32_t>(strings.size());
   const std::string good = std::string(reinterpret_cast<const char*>(&header), sizeof(header)) + types + strings;
-  const KernelBtf::Name names[] = {{BTF_KIND_FUNC, "a"}};
+  const KernelBtf::Name names[] = {{BTF_KIND_FUNC, "a"}, {BTF_KIND_TYPEDEF, "btf_trace_x"}, {BTF_KIND_FUNC, "none"}};
   const auto btf = KernelBtf::Parse(good, names);
   ASSERT_TRUE(btf) << btf.error().message;
   EXPECT_EQ(btf->Find(BTF_KIND_FUNC, "a"), 3);
