@@ -178,8 +178,8 @@ struct PutBody {
     wire.Varint(To::kFirstFieldNumber, from.first);
     wire.Varint(To::kWatchedFieldNumber, from.watched);
     wire.Varint(To::kArgFieldNumber, from.arg);
-    wire.Bytes(To::kParamsFieldNumber, {reinterpret_cast<const char*>(from.params.data()),
-                                        std::min<size_t>(from.params_len, from.params.size())});
+    wire.Bytes(To::kParamsFieldNumber,
+               {reinterpret_cast<const char*>(from.params.data()), std::min<size_t>(from.params_len, from.params.size())});
     wire.End(mark);
   }
   void operator()(const event::Net& from) const {
@@ -226,7 +226,6 @@ constexpr FlagName kExecFlags[] = {{event::kExecMemfd, v1::EXEC_FLAG_MEMFD},
                                    {event::kExecPathTruncated, v1::EXEC_FLAG_PATH_TRUNCATED},
                                    {event::kExecArgvUnreadable, v1::EXEC_FLAG_ARGS_UNREADABLE},
                                    {event::kExecSetuid, v1::EXEC_FLAG_SETUID}};
-
 
 // A repeated enum, packed: all its values are below 128, one byte each.
 template <size_t N>

@@ -108,9 +108,10 @@ bool SamePrefix(const std::array<uint8_t, 16>& a, const std::array<uint8_t, 16>&
 
 Result<Filter::Destination> Filter::ParseDestination(const std::string& text) {
   auto bad = [&](const std::string& why) {
-    return Fail(Code::kInvalidArgument,
-                "filter: destination " + Quoted(text) + ": " + why +
-                    "; write ADDRESS, ADDRESS/BITS, ADDRESS:PORT, [IPV6/BITS]:PORT or *:PORT, for instance 10.0.0.0/8 or [::1]:443");
+    return Fail(
+        Code::kInvalidArgument,
+        "filter: destination " + Quoted(text) + ": " + why +
+            "; write ADDRESS, ADDRESS/BITS, ADDRESS:PORT, [IPV6/BITS]:PORT or *:PORT, for instance 10.0.0.0/8 or [::1]:443");
   };
   std::string_view address = text, port;
   if (address.starts_with('[')) {
@@ -154,7 +155,8 @@ Result<Filter::Destination> Filter::ParseDestination(const std::string& text) {
   if (network != result.prefix) {
     char name[INET6_ADDRSTRLEN] = "";
     inet_ntop(result.ipv6 ? AF_INET6 : AF_INET, network.data(), name, sizeof(name));
-    return bad("the address has bits below its prefix (did you mean " + std::string(name) + "/" + std::to_string(result.bits) + "?)");
+    return bad("the address has bits below its prefix (did you mean " + std::string(name) + "/" + std::to_string(result.bits) +
+               "?)");
   }
   return result;
 }
@@ -175,8 +177,9 @@ Result<Filter> Filter::Make(const FilterSpec& spec, const Known& known) {
   std::ranges::sort(filter.pids_);
   for (std::string path : spec.cgroups) {
     if (path[0] != '/') {
-      return Fail(Code::kInvalidArgument, "filter: cgroup " + Quoted(path) + " is not a path below the cgroup2 mount (did you mean " +
-                                              Quoted("/" + path) + "?)");
+      return Fail(
+          Code::kInvalidArgument,
+          "filter: cgroup " + Quoted(path) + " is not a path below the cgroup2 mount (did you mean " + Quoted("/" + path) + "?)");
     }
     while (path.ends_with('/')) {
       path.pop_back();  // "/" becomes "": every known cgroup
@@ -207,8 +210,8 @@ Result<Filter> Filter::Make(const FilterSpec& spec, const Known& known) {
     MOAT_ASSIGN(Destination destination, ParseDestination(text));
     filter.destinations_.push_back(destination);
   }
-  filter.empty_ = spec.kinds.empty() && spec.pids.empty() && spec.cgroups.empty() && spec.assets.empty() && spec.devices.empty() &&
-                  spec.destinations.empty();
+  filter.empty_ = spec.kinds.empty() && spec.pids.empty() && spec.cgroups.empty() && spec.assets.empty() &&
+                  spec.devices.empty() && spec.destinations.empty();
   return filter;
 }
 

@@ -31,8 +31,8 @@ struct Known {
 
 class Filter {
  public:
-  static constexpr size_t kMaxValues = 64;   // per field
-  static constexpr size_t kMaxText = 4096;   // bytes per value
+  static constexpr size_t kMaxValues = 64;  // per field
+  static constexpr size_t kMaxText = 4096;  // bytes per value
 
   Filter() = default;  // lets everything through
   // INVALID_ARGUMENT names the value, says why, and suggests.
@@ -59,7 +59,7 @@ class Filter {
   bool MatchesDestination(const event::Event& event) const;
 
   bool empty_ = true;
-  uint32_t kinds_ = 0;          // bit: Kind; 0: any
+  uint32_t kinds_ = 0;  // bit: Kind; 0: any
   std::vector<uint32_t> pids_;  // sorted
   std::vector<std::string> cgroups_;
   std::vector<std::string> assets_;

@@ -25,14 +25,14 @@ struct HubOptions {
 
 // Where a subscription begins.
 struct Start {
-  std::string cursor;           // of an earlier response; empty: from now on
-  bool replay = false;          // without a cursor: from the oldest event in memory
+  std::string cursor;  // of an earlier response; empty: from now on
+  bool replay = false;  // without a cursor: from the oldest event in memory
 };
 
 class Hub : public event::Consumer {
  public:
   static std::unique_ptr<Hub> Create(const HubOptions& options);
-  virtual size_t subscribers() const = 0;       // any thread
+  virtual size_t subscribers() const = 0;  // any thread
   virtual uint64_t subscriber_losses() const = 0;  // events that slow subscribers lost, in all; any thread
   // Ends every stream with UNAVAILABLE, and refuses new ones. Before the server stops.
   virtual void Close() = 0;

@@ -48,7 +48,7 @@ class ProcessRefs {
   struct Slot {
     event::ProcessKey key;
     std::shared_ptr<const event::Process> info;  // held: its address cannot come to mean another
-    uint64_t used = 0;                           // message; 0: never
+    uint64_t used = 0;  // message; 0: never
   };
   uint32_t Ref(const Slot& slot) const { return static_cast<uint32_t>(&slot - slots_.data()) + 1; }
 

@@ -141,6 +141,8 @@ class StatusService final : public v1::Status::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status) { return std::make_unique<StatusService>(std::move(status)); }
+std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status) {
+  return std::make_unique<StatusService>(std::move(status));
+}
 
 }  // namespace moat::api

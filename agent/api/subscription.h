@@ -48,7 +48,7 @@ class Subscription {
   bool closed() const;
 
   // Set once by Subscribe.
-  uint64_t start_seq() const { return start_seq_; }    // events after this one follow
+  uint64_t start_seq() const { return start_seq_; }  // events after this one follow
   uint64_t start_lost() const { return start_lost_; }  // missed between the cursor and start_seq
   bool agent_restarted() const { return agent_restarted_; }
 
@@ -62,7 +62,7 @@ class Subscription {
   mutable std::mutex mutex_;  // below: held for a few instructions, once per batch
   std::deque<Slice> queue_;
   size_t pending_ = 0;  // events in queue_
-  uint64_t lost_ = 0;   // before the first of queue_
+  uint64_t lost_ = 0;  // before the first of queue_
   uint64_t waiting_since_ns_ = 0;
   bool turn_ = false;
   bool closed_ = false;

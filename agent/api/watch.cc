@@ -111,8 +111,8 @@ class WatchReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
       }
     }
     uint64_t now_ns = MonotonicNs();
-    bool tell = encoder_.events() > 0 || lost_ || restarted_ || cursor_due_ ||
-                (seq_ != told_seq_ && now_ns - told_ns_ >= kCursorNs);
+    bool tell =
+        encoder_.events() > 0 || lost_ || restarted_ || cursor_due_ || (seq_ != told_seq_ && now_ns - told_ns_ >= kCursorNs);
     if (!tell) {
       return false;
     }
@@ -155,7 +155,7 @@ class WatchReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   Subscription::Slice slice_;
   bool slice_left_ = false;
   bool cursor_due_ = false, restarted_ = false;
-  uint64_t seq_ = 0;   // all up to here was dealt with
+  uint64_t seq_ = 0;  // all up to here was dealt with
   uint64_t lost_ = 0;  // to be told
   uint64_t told_seq_ = 0, told_ns_ = 0;
 };

@@ -79,18 +79,27 @@ std::string LedgerTable(const v1::AgentStatus& agent, bool color) {
     lost_all += lost_kind;
   }
   std::string text = Table({"KIND", "ATTEMPTED", "DELIVERED", "LOST", "WHY"}, rows, color);
-  std::string sum = "attempted " + Number(attempted) + ", delivered " + Number(delivered) + " + lost " + Number(lost_all) + " = " +
-                    Number(delivered + lost_all) + ": ";
+  std::string sum = "attempted " + Number(attempted) + ", delivered " + Number(delivered) + " + lost " + Number(lost_all) +
+                    " = " + Number(delivered + lost_all) + ": ";
   if (attempted == delivered + lost_all) {
     text += sum + Paint(color, Color::kGreen, "it adds up") + "\n";
   } else if (attempted > delivered + lost_all) {
-    text += sum + Paint(color, Color::kYellow, Number(attempted - delivered - lost_all) + " on their way (or, if this stays, unaccounted for)") + "\n";
+    text += sum +
+            Paint(color, Color::kYellow,
+                  Number(attempted - delivered - lost_all) + " on their way (or, if this stays, unaccounted for)") +
+            "\n";
   } else {
-    text += sum + Paint(color, Color::kYellow, Number(delivered + lost_all - attempted) + " came while the numbers were read (or, if this stays, were counted twice)") + "\n";
+    text += sum +
+            Paint(color, Color::kYellow,
+                  Number(delivered + lost_all - attempted) +
+                      " came while the numbers were read (or, if this stays, were counted twice)") +
+            "\n";
   }
   for (const auto& table : agent.tables_full()) {
-    text += Paint(color, Color::kRed, "table " + Safe(table.table()) + " was full " + Number(table.refused()) +
-                                          " times: no event is lost, but sums or labels are") + "\n";
+    text += Paint(color, Color::kRed,
+                  "table " + Safe(table.table()) + " was full " + Number(table.refused()) +
+                      " times: no event is lost, but sums or labels are") +
+            "\n";
   }
   return text;
 }

@@ -74,13 +74,15 @@ std::string Bash(const std::vector<CommandWords>& commands) {
       "_moatctl() {\n"
       "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command= i\n"
       "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
-      "    case ${COMP_WORDS[i]} in " + [&] {
+      "    case ${COMP_WORDS[i]} in " +
+      [&] {
         std::string alternatives = Names(commands);
         for (char& c : alternatives) {
           c = c == ' ' ? '|' : c;
         }
         return alternatives;
-      }() + ") command=${COMP_WORDS[i]}; break;; esac\n"
+      }() +
+      ") command=${COMP_WORDS[i]}; break;; esac\n"
       "  done\n"
       "  case $before in\n";
   for (const char* option : {"--kind", "--color", "--output", "--since"}) {
@@ -93,7 +95,8 @@ std::string Bash(const std::vector<CommandWords>& commands) {
     for (const auto& option : command.options) {
       words += " " + option.name;
     }
-    text += "    " + (command.name.empty() ? "\"\"" : command.name) + ") COMPREPLY=($(compgen -W '" + words + "' -- \"$word\"));;\n";
+    text +=
+        "    " + (command.name.empty() ? "\"\"" : command.name) + ") COMPREPLY=($(compgen -W '" + words + "' -- \"$word\"));;\n";
   }
   return text + "  esac\n}\ncomplete -F _moatctl moatctl\n";
 }
@@ -128,21 +131,23 @@ std::string Zsh(const std::vector<CommandWords>& commands) {
   text += "))' \\\n    '*::argument:->arguments'\n  case $line[1] in\n";
   for (const auto& command : commands) {
     if (!command.name.empty()) {
-      text += "  " + command.name + ") _arguments" + options(command) + (command.name == "completion" ? " \\\n    '1:shell:(bash zsh fish)'" : "") + ";;\n";
+      text += "  " + command.name + ") _arguments" + options(command) +
+              (command.name == "completion" ? " \\\n    '1:shell:(bash zsh fish)'" : "") + ";;\n";
     }
   }
   return text + "  esac\n}\n_moatctl \"$@\"\n";
 }
 
 std::string Fish(const std::vector<CommandWords>& commands) {
-  std::string text = "# fish completion for moatctl: moatctl completion fish > ~/.config/fish/completions/moatctl.fish\ncomplete -c moatctl -f\n";
+  std::string text =
+      "# fish completion for moatctl: moatctl completion fish > ~/.config/fish/completions/moatctl.fish\ncomplete -c moatctl -f\n";
   for (const auto& command : commands) {
     if (!command.name.empty()) {
       text += "complete -c moatctl -n __fish_use_subcommand -a " + command.name + " -d " + Quoted(command.help) + "\n";
     }
     for (const auto& option : command.options) {
-      text += "complete -c moatctl" + (command.name.empty() ? "" : " -n '__fish_seen_subcommand_from " + command.name + "'") + " -l " +
-              option.name.substr(2) + " -d " + Quoted(option.help);
+      text += "complete -c moatctl" + (command.name.empty() ? "" : " -n '__fish_seen_subcommand_from " + command.name + "'") +
+              " -l " + option.name.substr(2) + " -d " + Quoted(option.help);
       if (option.takes_value) {
         std::string values = Values(option.name);
         text += " -x" + (values.empty() ? "" : " -a '" + values + "'");

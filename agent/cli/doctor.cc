@@ -41,8 +41,13 @@ std::string DoctorJson(const std::vector<HostFact>& facts, const v1::AgentStatus
   json.Open('{').Key("host").Open('[');
   for (const HostFact& fact : facts) {
     std::string one;
-    Json(one).Open('{').Field("name", fact.name).Field("verdict", Word(fact.verdict)).Field("value", Safe(fact.value))
-        .Field("meaning", fact.meaning).Close('}');
+    Json(one)
+        .Open('{')
+        .Field("name", fact.name)
+        .Field("verdict", Word(fact.verdict))
+        .Field("value", Safe(fact.value))
+        .Field("meaning", fact.meaning)
+        .Close('}');
     json.Raw(one);
   }
   std::string status = agent ? ToJson(*agent) : "null";

@@ -100,7 +100,8 @@ std::string Object(const v1::Event& event, const Processes& processes) {
     }
     case v1::Event::kFileMap: {
       const auto& map = event.file_map();
-      return FileWord(map) + " " + MapMode(map.prot(), map.map_flags()) + ", " + Bytes(map.length()) + ", asset " + Safe(map.asset());
+      return FileWord(map) + " " + MapMode(map.prot(), map.map_flags()) + ", " + Bytes(map.length()) + ", asset " +
+             Safe(map.asset());
     }
     case v1::Event::kFileTamper: {
       const auto& tamper = event.file_tamper();
@@ -110,7 +111,8 @@ std::string Object(const v1::Event& event, const Processes& processes) {
     case v1::Event::kFileIo: {
       const auto& io = event.file_io();
       return "asset " + Safe(io.asset()) + ": read " + Bytes(io.bytes_read()) + " in " + Number(io.reads()) +
-             (io.writes() ? ", wrote " + Bytes(io.bytes_written()) + " in " + Number(io.writes()) : "") + (io.last() ? ", final" : "");
+             (io.writes() ? ", wrote " + Bytes(io.bytes_written()) + " in " + Number(io.writes()) : "") +
+             (io.last() ? ", final" : "");
     }
     case v1::Event::kGpuOpen: return DeviceWord(event.gpu_open()) + " for " + OpenMode(event.gpu_open().open_flags());
     case v1::Event::kGpuIoctl: {
@@ -135,8 +137,8 @@ std::string Object(const v1::Event& event, const Processes& processes) {
     }
     case v1::Event::kGap: {
       const auto& gap = event.gap();
-      return Number(gap.count()) + " events are missing" + (gap.lost_kind() ? " (" + KindName(gap.lost_kind()) + ")" : "") + ": " +
-             ReasonWord(gap.reason());
+      return Number(gap.count()) + " events are missing" + (gap.lost_kind() ? " (" + KindName(gap.lost_kind()) + ")" : "") +
+             ": " + ReasonWord(gap.reason());
     }
     case v1::Event::BODY_NOT_SET: break;
   }
@@ -165,7 +167,9 @@ Json& JsonFile(Json& json, const File& file) {
 }
 
 Json& JsonEndpoints(Json& json, const v1::Endpoints& ep) {
-  json.Field("protocol", ProtocolWord(ep.protocol())).Field("local_address", ep.local_address()).Field("local_port", ep.local_port());
+  json.Field("protocol", ProtocolWord(ep.protocol()))
+      .Field("local_address", ep.local_address())
+      .Field("local_port", ep.local_port());
   json.Field("remote_address", ep.remote_address()).Field("remote_port", ep.remote_port());
   return json.Field("mapped", ep.mapped());
 }
@@ -210,13 +214,19 @@ void JsonBody(Json& json, const v1::Event& event) {
     }
     case v1::Event::kGpuOpen: {
       const auto& open = event.gpu_open();
-      JsonDevice(json, open).Field("mode", OpenMode(open.open_flags())).Field("open_flags", open.open_flags()).Field("fd", open.fd());
+      JsonDevice(json, open)
+          .Field("mode", OpenMode(open.open_flags()))
+          .Field("open_flags", open.open_flags())
+          .Field("fd", open.fd());
       break;
     }
     case v1::Event::kGpuIoctl: {
       const auto& call = event.gpu_ioctl();
       JsonDevice(json, call).Field("command", call.command()).Field("number", call.command() & 0xff).Field("size", call.size());
-      json.Field("result", call.result()).Field("count", call.count()).Field("first", call.first()).Field("watched", call.watched());
+      json.Field("result", call.result())
+          .Field("count", call.count())
+          .Field("first", call.first())
+          .Field("watched", call.watched());
       json.Field("arg", call.arg()).Field("params", HexBytes(call.params()));
       break;
     }

@@ -81,8 +81,9 @@ HostFact Capabilities(const std::string& root) {
     const char* name;
     bool must;
   };
-  static constexpr Needed kNeeded[] = {{39, "CAP_BPF", true},         {38, "CAP_PERFMON", true},      {12, "CAP_NET_ADMIN", true},
-                                       {21, "CAP_SYS_ADMIN", false},  {2, "CAP_DAC_READ_SEARCH", true}, {19, "CAP_SYS_PTRACE", false}};
+  static constexpr Needed kNeeded[] = {
+      {39, "CAP_BPF", true},        {38, "CAP_PERFMON", true},        {12, "CAP_NET_ADMIN", true},
+      {21, "CAP_SYS_ADMIN", false}, {2, "CAP_DAC_READ_SEARCH", true}, {19, "CAP_SYS_PTRACE", false}};
   bool found = false;
   std::istringstream status(ReadFile(root + "/proc/self/status", &found));
   std::string line, missing;
@@ -112,7 +113,8 @@ HostFact Jit(const std::string& root) {
   bool found = false;
   std::string value = ReadFile(root + "/proc/sys/net/core/bpf_jit_enable", &found);
   if (found && value == "0") {
-    return {"BPF JIT", Verdict::kLess, "off", "programs are interpreted: several times the cost (sysctl net.core.bpf_jit_enable=1)"};
+    return {"BPF JIT", Verdict::kLess, "off",
+            "programs are interpreted: several times the cost (sysctl net.core.bpf_jit_enable=1)"};
   }
   return {"BPF JIT", Verdict::kGood, found ? "on" : "always on, or not told", ""};
 }

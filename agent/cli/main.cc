@@ -48,15 +48,20 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", "moatctl " MOAT_VERSION);
-  app.add_option("--address", options.address, "the agent's socket: unix:///PATH")->envname("MOAT_ADDRESS")->capture_default_str();
-  app.add_option("--color", color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str();
+  app.add_option("--address", options.address, "the agent's socket: unix:///PATH")
+      ->envname("MOAT_ADDRESS")
+      ->capture_default_str();
+  app.add_option("--color", color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   auto add_output = [&](CLI::App* command, std::vector<std::string> formats) {
     command->add_option("-o,--output", output, "how to print")->check(CLI::IsMember(std::move(formats)))->capture_default_str();
   };
 
   CLI::App* watch = app.add_subcommand("watch", "live events");
   add_output(watch, {"human", "json", "none"});
-  watch->add_option("--kind", options.kinds, "only this kind (exec, file_open, ...) or domain (process, file, gpu, net); may be repeated, as all filters");
+  watch->add_option("--kind", options.kinds,
+                    "only this kind (exec, file_open, ...) or domain (process, file, gpu, net); may be repeated, as all filters");
   watch->add_option("--pid", options.pids, "only this process");
   watch->add_option("--cgroup", options.cgroups, "only this cgroup path and below");
   watch->add_option("--asset", options.assets, "only this asset, and what processes that hold its label do");

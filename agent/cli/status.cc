@@ -42,10 +42,12 @@ int RunStatus(const Options& options) {
   }
   bool color = options.color;
   Print(Paint(color, Color::kBold, "moatd " + Safe(agent.version())) + " on " + Safe(agent.hostname()) + " (kernel " +
-        Safe(agent.kernel()) + "), " + (agent.healthy() ? Paint(color, Color::kGreen, "healthy") : Paint(color, Color::kRed, "not healthy: a hook or domain is missing")) +
+        Safe(agent.kernel()) + "), " +
+        (agent.healthy() ? Paint(color, Color::kGreen, "healthy")
+                         : Paint(color, Color::kRed, "not healthy: a hook or domain is missing")) +
         "\n");
-  Print("up " + Span(agent.uptime_ns()) + ", scope " + Safe(agent.scope()) + ", attached within " + std::to_string(agent.attach_ms()) +
-        " ms, CPU " + Span(agent.cpu_ns()) + ", memory " + Bytes(agent.rss_bytes()) + "\n");
+  Print("up " + Span(agent.uptime_ns()) + ", scope " + Safe(agent.scope()) + ", attached within " +
+        std::to_string(agent.attach_ms()) + " ms, CPU " + Span(agent.cpu_ns()) + ", memory " + Bytes(agent.rss_bytes()) + "\n");
   Print(std::to_string(agent.subscribers()) + " subscribers, which lost " + Number(agent.subscriber_losses()) +
         " events by being slow; last event " + Number(agent.last_seq()) + "\n");
   Print(Heading("Hooks", color) + HookTable(agent, color));
@@ -63,7 +65,8 @@ int RunStatus(const Options& options) {
   for (const auto& device : agent.devices()) {
     devices.push_back({Safe(device.path()), Safe(device.device_class()), Device(device.rdev())});
   }
-  Print("\n" + (devices.empty() ? "No accelerator devices are present.\n" : Table({"DEVICE", "CLASS", "NUMBER"}, devices, color)));
+  Print("\n" +
+        (devices.empty() ? "No accelerator devices are present.\n" : Table({"DEVICE", "CLASS", "NUMBER"}, devices, color)));
   return kExitOk;
 }
 

@@ -43,7 +43,9 @@ class Stopper {
     done_ = true;
     pthread_kill(thread_.native_handle(), SIGUSR1);
     thread_.join();
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    if (!by_signal_) {  // else the program is ending: a second signal (timeout(1) sends two) must not make it end otherwise
+      pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
   }
   void Watch(grpc::ClientContext* context) {
     std::lock_guard lock(mutex_);
@@ -71,6 +73,7 @@ class Stopper {
       return;
     }
     std::lock_guard lock(mutex_);
+    by_signal_ = signal > 0;
     stopped_ = true;
     if (context_) {
       context_->TryCancel();
@@ -78,7 +81,7 @@ class Stopper {
   }
 
   sigset_t signals_{}, before_{};
-  std::atomic<bool> done_{false}, stopped_{false};
+  std::atomic<bool> done_{false}, stopped_{false}, by_signal_{false};
   std::mutex mutex_;
   grpc::ClientContext* context_ = nullptr;
   std::thread thread_;
@@ -112,7 +115,12 @@ class Watcher {
         break;
       }
       if (!options_.reconnect || status.error_code() != grpc::StatusCode::UNAVAILABLE) {
-        code = Complain(options_, status);
+        if (status.error_code() == grpc::StatusCode::UNAVAILABLE && received_) {
+          std::fprintf(stderr, "moatctl: the agent at %s has ended\n", Safe(options_.address).c_str());
+          code = kExitUnreachable;
+        } else {
+          code = Complain(options_, status);
+        }
         break;
       }
       std::fprintf(stderr, "moatctl: no connection to %s, trying again\n", Safe(options_.address).c_str());
@@ -183,7 +191,8 @@ class Watcher {
   }
 
   void Summary() const {
-    std::string line = Number(events_) + " events, " + Number(missing_) + " missing (gaps), " + Number(lost_) + " lost by this subscriber";
+    std::string line =
+        Number(events_) + " events, " + Number(missing_) + " missing (gaps), " + Number(lost_) + " lost by this subscriber";
     if (!cursor_.empty() && events_ != options_.count) {
       line += "; to go on: --since " + Safe(cursor_);
     }

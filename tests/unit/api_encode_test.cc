@@ -50,7 +50,8 @@ void ExpectBody(Kind kind, event::Body body, const std::string& text) {
   EXPECT_TRUE(differencer.Compare(want, got)) << field->name() << ": " << difference;
   std::vector<const google::protobuf::FieldDescriptor*> set;
   got.GetReflection()->ListFields(got, &set);
-  EXPECT_EQ(static_cast<int>(set.size()), got.GetDescriptor()->field_count()) << "a field of " << field->name() << " is not encoded";
+  EXPECT_EQ(static_cast<int>(set.size()), got.GetDescriptor()->field_count())
+      << "a field of " << field->name() << " is not encoded";
 }
 
 template <typename File>
@@ -112,18 +113,23 @@ TEST(ApiEncode, GpuBodies) {
 
 TEST(ApiEncode, NetBodies) {
   event::Endpoints ep{{{127, 0, 0, 1}, 40000}, {{10, 20, 0, 255}, 443}, false, true, 6};
-  const std::string text = R"(endpoints { local_address: "127.0.0.1" local_port: 40000 remote_address: "10.20.0.255" remote_port: 443
+  const std::string text =
+      R"(endpoints { local_address: "127.0.0.1" local_port: 40000 remote_address: "10.20.0.255" remote_port: 443
                                           protocol: PROTOCOL_TCP mapped: true } cookie: 99 )";
   ExpectBody(Kind::kNetConnect, event::Net{99, ep}, "net { " + text + "}");
-  ExpectBody(Kind::kNetClose, event::NetTotals{99, ep, 1, 2, 3, 4, 5, true, true, true},
-             "net_totals { " + text + "bytes_out: 1 bytes_in: 2 sends: 3 receives: 4 opened_monotonic_ns: 5 established: true passive: true shared: true }");
+  ExpectBody(
+      Kind::kNetClose, event::NetTotals{99, ep, 1, 2, 3, 4, 5, true, true, true},
+      "net_totals { " + text +
+          "bytes_out: 1 bytes_in: 2 sends: 3 receives: 4 opened_monotonic_ns: 5 established: true passive: true shared: true }");
   ep.ipv6 = true;
   ep.remote.bytes = {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-  EXPECT_EQ(Encode(MakeEvent(Kind::kNetSend, event::Net{1, ep}, MakeProcess(7))).events(0).net().endpoints().remote_address(), "fd00::1");
+  EXPECT_EQ(Encode(MakeEvent(Kind::kNetSend, event::Net{1, ep}, MakeProcess(7))).events(0).net().endpoints().remote_address(),
+            "fd00::1");
 }
 
 TEST(ApiEncode, GapBody) {
-  ExpectBody(Kind::kGap, event::Gap{Kind::kFileOpen, 3, 1000}, "gap { lost_kind: KIND_FILE_OPEN reason: LOST_REASON_QUEUE_FULL count: 1000 }");
+  ExpectBody(Kind::kGap, event::Gap{Kind::kFileOpen, 3, 1000},
+             "gap { lost_kind: KIND_FILE_OPEN reason: LOST_REASON_QUEUE_FULL count: 1000 }");
 }
 
 TEST(ApiEncode, Header) {
@@ -169,7 +175,7 @@ TEST(ApiEncode, EveryFieldOfAProcess) {
   v1::Process want;
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
       R"(pid: 7 start_ns: 1007 parent_pid: 1 parent_start_ns: 2 known: true from_scan: true uid: 3 euid: 4 gid: 5 cap_permitted: 6
-         cap_effective: 7 cgroup_id: 8 cgroup: "/work/job1" exe: "/usr/bin/python3" filename: "./serve" args: "" args: "a" exe_inode: 9
+         cap_effective: 7 cgroup_id: 8 cgroup: "/jobs/job1" exe: "/usr/bin/python3" filename: "./serve" args: "" args: "a" exe_inode: 9
          exe_dev: 10 exec_flags: EXEC_FLAG_MEMFD exec_flags: EXEC_FLAG_SETUID)",
       &want));
   want.set_ref(response.events(0).process());

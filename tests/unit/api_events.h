@@ -26,7 +26,7 @@ inline std::shared_ptr<event::Names> MakeNames() {
   return names;
 }
 
-inline std::shared_ptr<event::Process> MakeProcess(uint32_t pid, const char* cgroup = "/work/job1") {
+inline std::shared_ptr<event::Process> MakeProcess(uint32_t pid, const char* cgroup = "/jobs/job1") {
   auto process = std::make_shared<event::Process>();
   process->key = {pid, 1000 + pid};
   process->exe = "/usr/bin/python3";

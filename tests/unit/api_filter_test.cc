@@ -83,14 +83,14 @@ TEST(ApiFilter, Pids) {
 
 TEST(ApiFilter, CgroupsEndAtAComponent) {
   auto in = [](const char* cgroup) { return MakeEvent(Kind::kExit, event::Exit{}, MakeProcess(7, cgroup)); };
-  Filter filter = Make({.cgroups = {"/work/job1/"}});
-  EXPECT_TRUE(filter.Matches(in("/work/job1")));
-  EXPECT_TRUE(filter.Matches(in("/work/job1/task")));
-  EXPECT_FALSE(filter.Matches(in("/work/job10")));
-  EXPECT_FALSE(filter.Matches(in("/work")));
+  Filter filter = Make({.cgroups = {"/jobs/job1/"}});
+  EXPECT_TRUE(filter.Matches(in("/jobs/job1")));
+  EXPECT_TRUE(filter.Matches(in("/jobs/job1/task")));
+  EXPECT_FALSE(filter.Matches(in("/jobs/job10")));
+  EXPECT_FALSE(filter.Matches(in("/jobs")));
   EXPECT_FALSE(filter.Matches(in(""))) << "not resolved is not a match";
-  EXPECT_TRUE(Make({.cgroups = {"/"}}).Matches(in("/work")));
-  EXPECT_THAT(MakeError({.cgroups = {"work"}}), HasSubstr("did you mean \"/work\"?"));
+  EXPECT_TRUE(Make({.cgroups = {"/"}}).Matches(in("/jobs")));
+  EXPECT_THAT(MakeError({.cgroups = {"jobs"}}), HasSubstr("did you mean \"/jobs\"?"));
 }
 
 TEST(ApiFilter, AssetsByBodyAndByLabel) {

@@ -213,6 +213,21 @@ TEST(ApiHub, CloseEndsAllAndRefusesNew) {
   EXPECT_EQ(after.error().code, Code::kUnavailable);
 }
 
+TEST(ApiHub, ATrickleDoesNotHoldOnToWholeBatches) {
+  auto hub = Hub::Create({});
+  auto roomy = std::make_shared<event::Batch>();
+  roomy->events.reserve(512);
+  roomy->events.push_back(MakeBatch(1, 1)->events[0]);
+  std::weak_ptr<event::Batch> few = roomy;
+  hub->OnBatch(std::move(roomy));
+  EXPECT_TRUE(few.expired()) << "one event holds the room of 512";
+  event::BatchPtr full = MakeBatch(2, 512);
+  std::weak_ptr<const event::Batch> many = full;
+  hub->OnBatch(std::move(full));
+  EXPECT_FALSE(many.expired()) << "a full one is shared, not copied";
+  EXPECT_EQ(TakeAll(*MustSubscribe(*hub, {.cursor = "", .replay = true})).seqs.size(), 513u);
+}
+
 TEST(ApiHub, LossesAreCountedPerSubscriber) {
   auto hub = Hub::Create({.queue_events = 100});
   auto slow = MustSubscribe(*hub);

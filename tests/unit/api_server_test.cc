@@ -213,7 +213,8 @@ TEST_F(ApiServer, ReflectionListsTheServices) {
   ASSERT_TRUE(next());
   ASSERT_TRUE(response.DumpToSingleSlice(&slice).ok());
   std::string text(slice.begin(), slice.end());
-  for (const char* service : {"moat.v1.Monitor", "moat.v1.Status", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
+  for (const char* service :
+       {"moat.v1.Monitor", "moat.v1.Status", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
     EXPECT_THAT(text, HasSubstr(service));
   }
   context.TryCancel();

@@ -144,7 +144,9 @@ TEST(CliText, AddressesAreBracketedOnlyForIpv6) {
 
 // Names come from whoever runs programs on the host: nothing in them may reach the terminal as a command.
 TEST(CliText, HostileNamesAreEscaped) {
-  const std::string hostile = "\x1b]0;owned\x07\nfake line\r\xc2\x9b" "31m";
+  const std::string hostile =
+      "\x1b]0;owned\x07\nfake line\r\xc2\x9b"
+      "31m";
   auto response = Response();
   SetFileOpen(&response);
   auto* event = response.mutable_events(0);
@@ -285,8 +287,9 @@ TEST(CliDoctor, ReadsTheHostsFiles) {
   EXPECT_EQ(fact("capabilities").verdict, HostFact::Verdict::kBad);
   EXPECT_EQ(fact("bpf LSM").verdict, HostFact::Verdict::kLess);
   write("/sys/kernel/btf/vmlinux", "x");
-  write("/proc/self/mountinfo",
-        "30 20 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n");
+  write(
+      "/proc/self/mountinfo",
+      "30 20 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n");
   write("/proc/self/status", "Name:\tx\nCapEff:\t000001ffffffffff\n");
   write("/sys/kernel/security/lsm", "lockdown,capability,bpf\n");
   write("/proc/sys/net/core/bpf_jit_enable", "0\n");
@@ -314,15 +317,17 @@ std::string Shell(const std::string& command, int* code) {
 
 // Bash itself reads the script and completes.
 TEST(CliCompletion, BashCompletesCommandsOptionsAndValues) {
-  std::vector<CommandWords> commands{{"", "", {{"--address", "the agent's socket", true}}},
-                                     {"watch", "live events", {{"--kind", "only [this] kind: it's", true}, {"--count", "n", true}}},
-                                     {"completion", "a script", {}}};
+  std::vector<CommandWords> commands{
+      {"", "", {{"--address", "the agent's socket", true}}},
+      {"watch", "live events", {{"--kind", "only [this] kind: it's", true}, {"--count", "n", true}}},
+      {"completion", "a script", {}}};
   std::string script = testing::TempDir() + "/moat-completion-" + std::to_string(getpid());
   std::ofstream(script) << Completion("bash", commands);
   auto complete = [&](const std::string& words, int at) {
     int code = 0;
     std::string text = Shell("bash -c '. " + script + "; COMP_WORDS=(" + words + "); COMP_CWORD=" + std::to_string(at) +
-                               "; _moatctl; echo \"${COMPREPLY[@]}\"'", &code);
+                                 "; _moatctl; echo \"${COMPREPLY[@]}\"'",
+                             &code);
     EXPECT_EQ(code, 0);
     return text;
   };

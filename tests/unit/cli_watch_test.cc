@@ -5,8 +5,8 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <functional>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -131,11 +131,12 @@ TEST_F(CliWatch, GapsAreCountedApart) {
   options_.json = false;
   options_.count = 1;
   EXPECT_EQ(Run([&] {
-    auto batch = std::make_shared<event::Batch>();
-    batch->events.push_back(test::MakeEvent(event::Kind::kGap, event::Gap{event::Kind::kExec, 0, 12}, nullptr));
-    batch->events[0].header.seq = 1;
-    hub_->OnBatch(batch);
-  }), kExitOk);
+              auto batch = std::make_shared<event::Batch>();
+              batch->events.push_back(test::MakeEvent(event::Kind::kGap, event::Gap{event::Kind::kExec, 0, 12}, nullptr));
+              batch->events[0].header.seq = 1;
+              hub_->OnBatch(batch);
+            }),
+            kExitOk);
   EXPECT_THAT(out_, HasSubstr("12 events are missing (exec): ring_full"));
   EXPECT_THAT(err_, HasSubstr("1 events, 12 missing (gaps)"));
 }
@@ -154,11 +155,13 @@ TEST_F(CliWatch, NobodyThereIsItsOwnCode) {
 
 TEST_F(CliWatch, AnAgentThatStopsIsItsOwnCode) {
   EXPECT_EQ(Run([&] {
-    hub_->OnBatch(test::MakeBatch(1, 3));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    server_.reset();
-  }), kExitUnreachable);
+              hub_->OnBatch(test::MakeBatch(1, 3));
+              std::this_thread::sleep_for(std::chrono::milliseconds(300));
+              server_.reset();
+            }),
+            kExitUnreachable);
   EXPECT_EQ(Objects().size(), 3u);
+  EXPECT_THAT(err_, HasSubstr("has ended"));
   EXPECT_THAT(err_, HasSubstr("3 events"));
 }
 
@@ -166,12 +169,13 @@ TEST_F(CliWatch, ReconnectsToANewRunAndSaysSo) {
   options_.reconnect = true;
   options_.count = 5;
   EXPECT_EQ(Run([&] {
-    hub_->OnBatch(test::MakeBatch(1, 3));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    server_.reset();
-    StartAgent();
-    hub_->OnBatch(test::MakeBatch(1, 2));
-  }), kExitOk);
+              hub_->OnBatch(test::MakeBatch(1, 3));
+              std::this_thread::sleep_for(std::chrono::milliseconds(300));
+              server_.reset();
+              StartAgent();
+              hub_->OnBatch(test::MakeBatch(1, 2));
+            }),
+            kExitOk);
   auto objects = Objects();
   ASSERT_EQ(objects.size(), 6u) << out_;
   EXPECT_EQ(objects[3]["kind"], "lost");
@@ -219,7 +223,8 @@ TEST_F(CliMain, AReaderThatHasSeenEnoughEndsIt) {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   });
-  Result result = Moatctl("--address " + options_.address + " watch --since oldest | head -1'", "bash -c 'set -o pipefail; timeout 30");
+  Result result =
+      Moatctl("--address " + options_.address + " watch --since oldest | head -1'", "bash -c 'set -o pipefail; timeout 30");
   done = true;
   more.join();
   EXPECT_EQ(result.code, kExitOk) << result.text;
