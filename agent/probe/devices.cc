@@ -101,8 +101,9 @@ std::vector<Major> ParseMajors(std::string_view text) {
     line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
     const size_t space = line.find(' ');
     uint32_t number = 0;
+    const std::string_view digits = line.substr(0, space);
     if (!character || space == std::string_view::npos ||
-        std::from_chars(line.data(), line.data() + space, number).ec != std::errc() || number >= MOAT_MAX_MAJOR) {
+        std::from_chars(digits.begin(), digits.end(), number).ec != std::errc() || number >= MOAT_MAX_MAJOR) {
       continue;
     }
     const std::string_view name = line.substr(space + 1);

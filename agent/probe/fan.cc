@@ -50,7 +50,6 @@ bool ParseOne(std::string_view infos, FanEvent& event) {
       return false;
     }
     const std::string_view body = infos.substr(sizeof(header), header.len - sizeof(header));
-    FileHandle handle;
     std::string name;
     switch (header.info_type) {
       case FAN_EVENT_INFO_TYPE_FID:

@@ -32,7 +32,8 @@ bool Alive(uint32_t pid, uint64_t start_ns) {
     if (field == 22) {
       static const uint64_t tick_ns = 1000000000ull / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
       uint64_t ticks = 0;
-      std::from_chars(rest.data(), rest.data() + end, ticks);
+      const std::string_view word = rest.substr(0, end);
+      std::from_chars(word.begin(), word.end(), ticks);
       const uint64_t expected = start_ns / tick_ns;
       return ticks + 1 >= expected && ticks <= expected + 1;
     }

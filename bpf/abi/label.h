@@ -29,7 +29,8 @@ struct moat_control {
 	__u32 have_dirs;     /* at least one asset directory: walk up the parents */
 	__u32 watch_epoch;   /* raised when the watched commands change */
 	__u32 agent_pid;     /* the agent's own thread group is not reported; 0: report all */
-	__u64 dir_devs[8];   /* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
+	__u64 dir_devs
+		[8]; /* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
 	__u32 dir_devs_full;
 	__u32 pad;
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */

@@ -10,10 +10,18 @@
 #include <linux/types.h>
 
 typedef __u32 dev_t_k; /* as the kernel keeps it: major << 20 | minor */
-typedef struct { int counter; } atomic_t;
-typedef struct { __s64 counter; } atomic64_t;
-typedef struct { __u32 val; } kuid_t;
-typedef struct { __u32 val; } kgid_t;
+typedef struct {
+	int counter;
+} atomic_t;
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+typedef struct {
+	__u32 val;
+} kuid_t;
+typedef struct {
+	__u32 val;
+} kgid_t;
 typedef __u16 umode_t;
 #ifndef bool
 typedef _Bool bool;
@@ -99,7 +107,9 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-typedef struct { __u64 val; } kernel_cap_t; /* since 6.3; before: flavors.h */
+typedef struct {
+	__u64 val;
+} kernel_cap_t; /* since 6.3; before: flavors.h */
 
 struct cred {
 	kuid_t uid;

@@ -80,10 +80,10 @@ static __always_inline void moat_submit(struct moat_control *control, void *reco
  * clang puts a struct into BTF only if a map, a function or a relocation names it; asking for its type id is the least of these
  * (one instruction). tests/abi holds the BTF of every record against the C++ side.
  */
-#define MOAT_RESERVE(ring, kind, type)                                                                                        \
-	({                                                                                                                    \
-		asm volatile("" : : "r"(bpf_core_type_id_local(type)));                                                       \
-		(type *)moat_reserve(&(ring), (kind), sizeof(type));                                                          \
+#define MOAT_RESERVE(ring, kind, type)                                  \
+	({                                                              \
+		asm volatile("" : : "r"(bpf_core_type_id_local(type))); \
+		(type *)moat_reserve(&(ring), (kind), sizeof(type));    \
 	})
 
 #endif

@@ -196,7 +196,8 @@ class Run {
     const std::string parts = Text("%.0f ns", p.agent_ns) + Text(" + %.0f", p.subscriber_ns);
     report_.Add({"10,000 events/s, agent + subscriber", "", "", "", parts, Text("%.2f %% of a core", p.percent), "", "<= 3.5 %",
                  p.percent <= 3.5});
-    report_.Add({"10,000 events/s, agent with gRPC", "", "", "", Text("%.0f responses/s", static_cast<double>(p.received.responses) / static_cast<double>(p.load.wall_ns) * 1e9),
+    report_.Add({"10,000 events/s, agent with gRPC", "", "", "",
+                 Text("%.0f responses/s", static_cast<double>(p.received.responses) / static_cast<double>(p.load.wall_ns) * 1e9),
                  Text("%.0f ns an event", p.agent_ns), "", "<= 1,000 ns", p.agent_ns <= 1000});
     report_.Add({"event to subscriber", "", "", "",
                  Text("p50 %.1f ms", p.received.p50_us / 1000) + Text(", max %.1f", p.received.max_us / 1000),

@@ -93,8 +93,9 @@ void Tell(const std::map<std::string, Samples>& samples, Report& report) {
     row.empty = Text("%.0f", s.ns[kEmpty]) + Text(" (%+.0f)", s.empty_added);
     row.ring = Text("%.0f", s.ns[kRing]);
     row.moat = Text("%.0f", s.ns[kMoat]);
-    row.change = Text("%+.0f", s.added) + Text(" [%.0f", s.added_low) + Text("..%.0f]", s.added_high) + Text(" %.2fx base", s.to_base) +
-                 Text(", %.2fx empty", s.to_empty) + (op.ring_makes_one ? Text(", %.2fx ring", s.to_ring) : "");
+    row.change = Text("%+.0f", s.added) + Text(" [%.0f", s.added_low) + Text("..%.0f]", s.added_high) +
+                 Text(" %.2fx base", s.to_base) + Text(", %.2fx empty", s.to_empty) +
+                 (op.ring_makes_one ? Text(", %.2fx ring", s.to_ring) : "");
     row.scaled = Text("%+.0f", s.added * scale);
     if (const auto goal = Goals().find(op.name); goal != Goals().end()) {
       row.goal = goal->second.goal;

@@ -204,9 +204,10 @@ config::Config Host::MoatConfig() const {
 Status Host::WriteMoatYaml(const std::string& path, const std::string& socket) const {
   const config::Config config = MoatConfig();
   std::ofstream file(path);
-  file << "scope: " << config.scope << "\napi: {socket: " << socket << "}\nassets:\n  inline:\n    - {name: "
-       << config.assets[0].name << ", class: weights, paths: [" << config.assets[0].paths[0] << "]}\ngpu:\n  devices: [{path: "
-       << config.devices[0].path << ", class: other}]\n  watch: [{command: " << config.watch[0].command << ", whole: true}]\n";
+  file << "scope: " << config.scope << "\napi: {socket: " << socket
+       << "}\nassets:\n  inline:\n    - {name: " << config.assets[0].name << ", class: weights, paths: ["
+       << config.assets[0].paths[0] << "]}\ngpu:\n  devices: [{path: " << config.devices[0].path
+       << ", class: other}]\n  watch: [{command: " << config.watch[0].command << ", whole: true}]\n";
   return file.flush() ? Status{} : Fail(Code::kInternal, "cannot write " + path);
 }
 

@@ -22,9 +22,9 @@ inline Balance Check(const Ledger& ledger) {
     const uint64_t lost = std::accumulate(kind.lost.begin(), kind.lost.end(), uint64_t{0});
     balance.lost += lost;
     if (kind.attempted != kind.delivered + lost) {
-      balance.broken += std::string(balance.broken.empty() ? "" : "; ") + event::KindName(static_cast<event::Kind>(i)) + ": attempted " +
-                        std::to_string(kind.attempted) + ", delivered " + std::to_string(kind.delivered) + ", lost " +
-                        std::to_string(lost);
+      balance.broken += std::string(balance.broken.empty() ? "" : "; ") + event::KindName(static_cast<event::Kind>(i)) +
+                        ": attempted " + std::to_string(kind.attempted) + ", delivered " + std::to_string(kind.delivered) +
+                        ", lost " + std::to_string(lost);
     }
   }
   return balance;

@@ -56,7 +56,9 @@ uint64_t Now(clockid_t clock) {
 uint64_t CpuNs() {
   rusage children{};
   getrusage(RUSAGE_CHILDREN, &children);
-  const auto ns = [](const timeval& t) { return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_usec) * 1000u; };
+  const auto ns = [](const timeval& t) {
+    return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_usec) * 1000u;
+  };
   return Now(CLOCK_THREAD_CPUTIME_ID) + ns(children.ru_utime) + ns(children.ru_stime);
 }
 

@@ -34,7 +34,9 @@ void Report::Print() const {
       {"what", "base", "empty", "ring-only", "moat", "measured", "scaled", "goal", ""}};
   for (const Row& row : rows_) {
     table.push_back({row.name, row.base, row.empty, row.ring, row.moat, row.change, row.scaled, row.goal,
-                     !row.meets ? "" : *row.meets ? "meets" : "falls short"});
+                     !row.meets   ? ""
+                     : *row.meets ? "meets"
+                                  : "falls short"});
   }
   std::array<size_t, kColumns> widths{};
   for (const auto& line : table) {
@@ -56,8 +58,9 @@ void Report::Print() const {
   for (const std::string& line : broken_) {
     std::printf("BROKEN: %s\n", line.c_str());
   }
-  std::printf("%zu of %zu goals fall short\n", FallShort(),
-              static_cast<size_t>(std::count_if(rows_.begin(), rows_.end(), [](const Row& row) { return row.meets.has_value(); })));
+  std::printf(
+      "%zu of %zu goals fall short\n", FallShort(),
+      static_cast<size_t>(std::count_if(rows_.begin(), rows_.end(), [](const Row& row) { return row.meets.has_value(); })));
 }
 
 size_t Report::FallShort() const {

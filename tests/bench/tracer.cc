@@ -38,7 +38,8 @@ class TracerImpl final : public Tracer {
       // No look into /proc or for cgroup names: the load is one process, known from the scan.
       auto tree = enrich::ProcessTree::Create([](const event::ProcessKey&) { return std::nullopt; },
                                               [](uint64_t, uint64_t) { return std::string(); });
-      tracer->pipeline_ = app::Pipeline::Start(options, *tracer->probe_, std::make_shared<event::Names>(), std::move(tree), {&tracer->consumer_}, nullptr);
+      tracer->pipeline_ = app::Pipeline::Start(options, *tracer->probe_, std::make_shared<event::Names>(), std::move(tree),
+                                               {&tracer->consumer_}, nullptr);
     }
     sched_setaffinity(0, sizeof own, &own);
     if (!probe) {
