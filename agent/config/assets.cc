@@ -73,7 +73,6 @@ void AssetReader::ReadDocument(const Reading& reading, const Node& document) {
     return;  // "---" with nothing after it
   }
   Section top(reading, &document, "");
-  std::string version, kind;
   if (const Node* node = top.Required("apiVersion"); node && node->value != "moat/v1") {
     reading.Complain(*node, "apiVersion must be moat/v1");
   }
