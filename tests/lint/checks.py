@@ -51,26 +51,31 @@ def abi_padding(tree: Tree) -> list[Finding]:
     return findings
 
 
-def format_command(tree: Tree, path: str) -> list[str]:
-    """BPF programs are kernel style wherever they are."""
-    style = "bpf/.clang-format" if is_kernel_side(path) else ".clang-format"
-    return [tool("clang-format-19", "clang-format-19"), f"--style=file:{tree.root / style}", path]
+def clang_format(tree: Tree, *arguments: str) -> str:
+    """Runs it once for each style, over all files of the style; BPF programs are kernel style wherever they are."""
+    command = [tool("clang-format-19", "clang-format-19"), *arguments]
+    paths = tree.named(".h", ".cc", ".c", under=("agent/", "bpf/", "tests/"))
+    told = ""
+    for style, kernel_side in ((".clang-format", False), ("bpf/.clang-format", True)):
+        some = [path for path in paths if is_kernel_side(path) == kernel_side]
+        if some:
+            style_at = f"--style=file:{tree.root / style}"
+            run = subprocess.run([*command, style_at, *some], cwd=tree.root, capture_output=True, text=True, check=False)
+            if run.returncode and ": error:" not in run.stderr:
+                raise RuntimeError(f"clang-format ended with {run.returncode}: {run.stderr}")
+            told += run.stderr
+    return told
 
 
 def format(tree: Tree) -> list[Finding]:  # pylint: disable=redefined-builtin
-    findings = []
-    for path in tree.named(".h", ".cc", ".c", under=("agent/", "bpf/", "tests/")):
-        command = [*format_command(tree, path), "--dry-run", "-Werror", "--ferror-limit=1"]
-        run = subprocess.run(command, cwd=tree.root, capture_output=True, text=True, check=False)
-        if run.returncode:
-            where = re.match(r"[^:]+:(\d+):", run.stderr)
-            findings.append(Finding(path, int(where.group(1)) if where else 0, "not formatted: tests/lint/lint.py --fix format"))
-    return findings
+    first = {}  # line of the first complaint about each file
+    for path, line in re.findall(r"^([^:\n]+):(\d+):\d+: error:", clang_format(tree, "--dry-run", "-Werror"), re.MULTILINE):
+        first.setdefault(path, int(line))
+    return [Finding(path, line, "not formatted: tests/lint/lint.py --fix format") for path, line in first.items()]
 
 
 def fix_format(tree: Tree) -> None:
-    for path in tree.named(".h", ".cc", ".c", under=("agent/", "bpf/", "tests/")):
-        subprocess.run([*format_command(tree, path), "-i"], cwd=tree.root, check=True)
+    clang_format(tree, "-i")
 
 
 def spdx(tree: Tree) -> list[Finding]:
