@@ -15,14 +15,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -169,7 +170,11 @@ class ServerImpl final : public Server {
     }
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
-      const int fd = std::atoi(entry.path().filename().c_str());
+      const std::string number = entry.path().filename();
+      int fd = -1;
+      if (std::from_chars(number.data(), number.data() + number.size(), fd).ec != std::errc()) {
+        continue;
+      }
       sockaddr_un name{}, peer{};
       socklen_t name_size = sizeof(name), peer_size = sizeof(peer);
       if (getsockname(fd, reinterpret_cast<sockaddr*>(&name), &name_size) == 0 && name.sun_family == AF_UNIX &&
