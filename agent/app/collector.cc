@@ -80,9 +80,10 @@ void Collector::Flush() {
   const uint64_t frontier_ns = Frontier();
   order_.clear();
   for (uint32_t i = 0; i < count_; ++i) {
-    const uint64_t time_ns = events_[i].header.time_ns;
-    // No clock of ours says so (a recording of another host): do not wait for it to come true.
-    order_.push_back({time_ns > begin_ns_ + kMaxAheadNs ? begin_ns_ : time_ns, i});
+    const event::Header& header = events_[i].header;
+    // Not held: a gap, which must be told within a second, and a time that no clock of ours says (a recording of another host).
+    const bool at_once = header.kind == event::Kind::kGap || header.time_ns > begin_ns_ + kMaxAheadNs;
+    order_.push_back({at_once ? std::min(begin_ns_, frontier_ns) : header.time_ns, i});
   }
   if (!std::is_sorted(order_.begin(), order_.end())) {
     std::sort(order_.begin(), order_.end());
