@@ -274,7 +274,6 @@ size_t ProbeImpl::PollTampering(RecordSink& sink, bool idle) {
 void ProbeImpl::Sleep(int timeout_ms) {
   moat_control* control = maps_->control();
   __atomic_store_n(&control->reader_asleep, 1, __ATOMIC_SEQ_CST);
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
   if (urgent_.Empty() && bulk_.Empty()) {
     epoll_event event{};
     if (epoll_wait(epoll_.get(), &event, 1, timeout_ms) == 1 && event.data.fd == wake_.get()) {
