@@ -130,10 +130,11 @@ class PipelineImpl final : public Pipeline {
   }
 
   void HandOn(std::unique_ptr<event::Batch> batch) {
-    if (queue_.Push(std::move(batch))) {
+    std::optional<std::unique_ptr<event::Batch>> refused = queue_.Push(std::move(batch));
+    if (!refused) {
       return;
     }
-    for (const event::Event& event : batch->events) {
+    for (const event::Event& event : (*refused)->events) {
       if (const auto* gap = std::get_if<event::Gap>(&event.body)) {
         gap_finder_.Untell(*gap);  // never made: a later one tells the same
         counters_.made[static_cast<size_t>(event::Kind::kGap)].AddOwned(static_cast<uint64_t>(-1));
@@ -141,7 +142,7 @@ class PipelineImpl final : public Pipeline {
         counters_.queue_full[static_cast<size_t>(event.header.kind)].AddOwned();
       }
     }
-    pool_->Return(std::move(batch));
+    pool_->Return(std::move(*refused));
   }
 
   // ---- pipeline thread ----

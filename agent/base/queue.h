@@ -20,18 +20,18 @@ class BoundedQueue {
   BoundedQueue(const BoundedQueue&) = delete;
   BoundedQueue& operator=(const BoundedQueue&) = delete;
 
-  // False: full or closed, and value is untouched.
-  [[nodiscard]] bool Push(T&& value) {
+  // Gives the value back when the queue is full or closed; nullopt: it was taken.
+  [[nodiscard]] std::optional<T> Push(T value) {
     {
       std::lock_guard lock(mutex_);
       if (closed_ || size_ == slots_.size()) {
-        return false;
+        return value;
       }
       slots_[(head_ + size_) % slots_.size()] = std::move(value);
       ++size_;
     }
     ready_.notify_one();
-    return true;
+    return std::nullopt;
   }
 
   // Waits until there is a value, the queue is closed or the time is over. After Close() what is left still comes out; nullopt

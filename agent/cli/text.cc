@@ -97,6 +97,7 @@ std::string Device(uint32_t rdev) { return std::to_string(rdev >> 20) + ":" + st
 
 std::string Table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows, bool color) {
   std::vector<size_t> widths;
+  widths.reserve(header.size());
   for (const auto& cell : header) {
     widths.push_back(cell.size());
   }

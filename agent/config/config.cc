@@ -138,8 +138,9 @@ Loaded LoadUnguarded(const std::string& path) {
     }
   }
   const auto rank = [&](const Problem& p) { return std::find(files.begin(), files.end(), p.file) - files.begin(); };
-  std::stable_sort(loaded.problems.begin(), loaded.problems.end(), [&](const Problem& a, const Problem& b) {
-    return std::tuple(rank(a), a.line, a.column) < std::tuple(rank(b), b.line, b.column);
+  std::sort(loaded.problems.begin(), loaded.problems.end(), [&](const Problem& a, const Problem& b) {
+    return std::tuple(rank(a), a.line, a.column, std::string_view(a.message)) <
+           std::tuple(rank(b), b.line, b.column, std::string_view(b.message));
   });
   return loaded;
 }

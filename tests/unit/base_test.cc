@@ -42,13 +42,13 @@ TEST(Clock, ConvertsToUnixTimeAndBack) {
 TEST(Queue, HandsOnInOrderAndSaysWhenFull) {
   BoundedQueue<std::unique_ptr<int>> queue(2);
   EXPECT_EQ(queue.capacity(), 2u);
-  EXPECT_TRUE(queue.Push(std::make_unique<int>(1)));
-  EXPECT_TRUE(queue.Push(std::make_unique<int>(2)));
-  auto third = std::make_unique<int>(3);
-  EXPECT_FALSE(queue.Push(std::move(third)));
-  ASSERT_TRUE(third);  // NOLINT(bugprone-use-after-move): a refused value stays with its owner
+  EXPECT_FALSE(queue.Push(std::make_unique<int>(1)));
+  EXPECT_FALSE(queue.Push(std::make_unique<int>(2)));
+  std::optional<std::unique_ptr<int>> refused = queue.Push(std::make_unique<int>(3));
+  ASSERT_TRUE(refused);
+  ASSERT_TRUE(*refused);
   EXPECT_EQ(**queue.TryPop(), 1);
-  EXPECT_TRUE(queue.Push(std::move(third)));
+  EXPECT_FALSE(queue.Push(std::move(*refused)));
   EXPECT_EQ(**queue.Pop(0ns), 2);
   EXPECT_EQ(**queue.Pop(0ns), 3);
   EXPECT_FALSE(queue.Pop(1ms));
@@ -57,9 +57,9 @@ TEST(Queue, HandsOnInOrderAndSaysWhenFull) {
 
 TEST(Queue, CloseLetsOutWhatIsLeftAndWakesTheWaiting) {
   BoundedQueue<int> queue(4);
-  EXPECT_TRUE(queue.Push(7));
+  EXPECT_EQ(queue.Push(7), std::nullopt);
   queue.Close();
-  EXPECT_FALSE(queue.Push(8));
+  EXPECT_EQ(queue.Push(8), 8);
   EXPECT_EQ(queue.Pop(1h), 7);
   EXPECT_EQ(queue.Pop(1h), std::nullopt);
 
@@ -74,7 +74,7 @@ TEST(Queue, CloseLetsOutWhatIsLeftAndWakesTheWaiting) {
 TEST(Queue, KeepsNothingAliveThatWasHandedOn) {
   BoundedQueue<std::shared_ptr<int>> queue(1);
   auto value = std::make_shared<int>(1);
-  EXPECT_TRUE(queue.Push(std::shared_ptr<int>(value)));
+  EXPECT_FALSE(queue.Push(value));
   queue.TryPop();
   EXPECT_EQ(value.use_count(), 1);
 }
@@ -103,7 +103,7 @@ TEST(Queue, ManyThreadsLoseNothing) {
       for (int i = 0; i < 2; ++i) {
         pushers.emplace_back([&] {
           for (uint64_t n = 1; n <= kEach; ++n) {
-            while (!queue.Push(uint64_t{n})) {
+            while (queue.Push(n)) {
               std::this_thread::yield();
             }
           }
