@@ -19,6 +19,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "moat/v1/services.grpc.pb.h"
 #include "tests/unit/api_events.h"
+#include "tests/unit/sanitizer.h"
 
 namespace moat::api {
 namespace {
@@ -43,6 +44,7 @@ StatusSnapshot FakeStatus() {
 class ApiServer : public testing::Test {
  protected:
   void SetUp() override {
+    MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
     std::string path = testing::TempDir() + "/moat-api-XXXXXX";
     ASSERT_NE(mkdtemp(path.data()), nullptr);
     directory_ = path;

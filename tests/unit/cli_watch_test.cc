@@ -16,6 +16,7 @@
 #include "agent/api/server.h"
 #include "agent/cli/options.h"
 #include "tests/unit/api_events.h"
+#include "tests/unit/sanitizer.h"
 
 namespace moat::cli {
 namespace {
@@ -25,6 +26,7 @@ using testing::HasSubstr;
 class CliWatch : public testing::Test {
  protected:
   void SetUp() override {
+    MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
     std::string path = testing::TempDir() + "/moat-cli-XXXXXX";
     ASSERT_NE(mkdtemp(path.data()), nullptr);
     directory_ = path;
