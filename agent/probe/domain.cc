@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -15,13 +16,13 @@ namespace moat::probe {
 namespace {
 
 // Whether the kernel can run a candidate at all; the reason why not.
-Answer Offered(const Candidate& candidate, const Features* features, const Tracefs* tracefs) {
+Answer Offered(const Candidate& candidate, const Features* features) {
   if (features == nullptr) {
     return {false, "the kernel's features could not be asked (no BTF)"};
   }
   switch (candidate.backend) {
     case Backend::kTpBtf: return features->tp_btf;
-    case Backend::kSyscallExit: return tracefs != nullptr ? features->syscall_exit : Answer{false, "tracefs cannot be opened"};
+    case Backend::kSyscallExit: return features->syscall_exit;
     case Backend::kIter: return features->task_iter;
     case Backend::kCgroupAddr: return features->cgroup_addr;
     case Backend::kCgroupSock: return features->cgroup_sock;
@@ -48,6 +49,10 @@ void Domain::Refuse(std::string why) {
       bpf_link__destroy(link);
     }
     hook.links.clear();
+    for (const uint32_t slot : hook.slots) {
+      calls_->Remove(slot);
+    }
+    hook.slots.clear();
     hook.attached = false;
     hook.program = nullptr;
   }
@@ -68,7 +73,7 @@ void Domain::Open() {
   }
 }
 
-void Domain::ChooseFor(Hook& hook, const Features* features, const Tracefs* tracefs) {
+void Domain::ChooseFor(Hook& hook, const Features* features) {
   for (const Candidate& candidate : hook.row->candidates) {
     const std::string as = std::string(BackendName(candidate.backend)) + " " + candidate.program;
     bpf_program* program = bpf_object__find_program_by_name(object_, candidate.program);
@@ -76,16 +81,15 @@ void Domain::ChooseFor(Hook& hook, const Features* features, const Tracefs* trac
       hook.why += as + ": not part of this build; ";
       continue;
     }
-    if (const Answer answer = Offered(candidate, features, tracefs); !answer.yes) {
+    if (const Answer answer = Offered(candidate, features); !answer.yes) {
       hook.why += as + ": the kernel refuses: " + answer.why + "; ";
       continue;
     }
     std::vector<std::string> present, absent;
     for (const std::string_view point : candidate.attach) {
       const bool is_call = candidate.backend == Backend::kSyscallExit;
-      const std::string name = is_call ? "syscalls/sys_exit_" + std::string(point) : std::string(point);
-      (is_call ? tracefs->EventId(name).has_value() : features->HasTracepoint(point)) ? present.push_back(name)
-                                                                                      : absent.push_back(name);
+      const bool has = is_call ? SyscallNumber(point).has_value() : features->HasTracepoint(point);
+      (has ? present : absent).emplace_back(point);
     }
     if (present.empty() && !absent.empty()) {
       hook.why += as + ": the kernel lacks " + Join(absent) + "; ";
@@ -99,7 +103,7 @@ void Domain::ChooseFor(Hook& hook, const Features* features, const Tracefs* trac
   }
 }
 
-void Domain::Choose(const Features* features, const Tracefs* tracefs) {
+void Domain::Choose(const Features* features) {
   if (object_ == nullptr) {
     return;
   }
@@ -111,7 +115,7 @@ void Domain::Choose(const Features* features, const Tracefs* tracefs) {
     }
     Hook hook;
     hook.row = &row;
-    ChooseFor(hook, features, tracefs);
+    ChooseFor(hook, features);
     if (hook.program != nullptr) {
       bpf_program__set_autoload(hook.program, true);
       bpf_program__set_autoattach(hook.program, false);
@@ -137,7 +141,7 @@ void Domain::Load(const SharedMaps& maps) {
   loaded_ = true;
 }
 
-Status Domain::AttachHook(Hook& hook, const Tracefs* tracefs, int cgroup_fd) {
+Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
   const auto keep = [&hook](bpf_link* link, const std::string& where) -> Status {
     if (link == nullptr) {
       return FailErrno(errno, "attach " + where);
@@ -156,30 +160,37 @@ Status Domain::AttachHook(Hook& hook, const Tracefs* tracefs, int cgroup_fd) {
       return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
     case Backend::kSyscallExit: break;
   }
+  if (calls == nullptr) {
+    return Fail(Code::kFailedPrecondition, "no program sits on sys_exit (see domain syscall)");
+  }
   for (const std::string& point : hook.points) {
-    MOAT_ASSIGN(Fd event, tracefs->OpenEvent(point));
-    MOAT_TRY(keep(bpf_program__attach_perf_event(hook.program, event.get()), point));
-    (void)event.Release();  // the link owns it now
+    MOAT_ASSIGN(const uint32_t slot, calls->Add(*SyscallNumber(point), bpf_program__fd(hook.program), hook.candidate->passes_on));
+    hook.slots.push_back(slot);
   }
   return {};
 }
 
-void Domain::Attach(const Tracefs* tracefs, int cgroup_fd) {
+void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
   if (!loaded_) {
     return;
   }
+  calls_ = calls;
   for (Hook& hook : hooks_) {
     if (hook.candidate == nullptr) {
       continue;
     }
     LogCapture log;
-    if (Status status = AttachHook(hook, tracefs, cgroup_fd); !status) {
+    if (Status status = AttachHook(hook, calls, cgroup_fd); !status) {
       hook.why = status.error().message;
       spdlog::error("hook {}: {}", hook.row->event, hook.why);
     } else {
       hook.attached = true;
     }
   }
+}
+
+bool Domain::attached(std::string_view event) const {
+  return std::ranges::any_of(hooks_, [event](const Hook& hook) { return hook.row->event == event && hook.attached; });
 }
 
 int Domain::MapFd(const char* name) const { return loaded_ ? bpf_object__find_map_fd_by_name(object_, name) : -1; }

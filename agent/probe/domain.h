@@ -13,8 +13,8 @@
 #include "agent/base/status.h"
 #include "agent/probe/features.h"
 #include "agent/probe/shared_maps.h"
+#include "agent/probe/syscall_table.h"
 #include "agent/probe/table.h"
-#include "agent/probe/tracefs.h"
 
 struct bpf_link;
 struct bpf_object;
@@ -27,7 +27,7 @@ struct Image {
   const char* name;
   std::span<const std::byte> bytes;
 };
-std::span<const Image> Images();  // process, file, gpu, net
+std::span<const Image> Images();  // syscall, process, file, gpu, net
 
 // One thread at a time until attached; then MapFd, Describe and MissedRuns from any thread.
 class Domain {
@@ -39,14 +39,16 @@ class Domain {
 
   // Each returns at once when an earlier step failed; error() then says why.
   void Open();
-  void Choose(const Features* features, const Tracefs* tracefs);
+  void Choose(const Features* features);
   void Load(const SharedMaps& maps);
-  void Attach(const Tracefs* tracefs, int cgroup_fd);
+  // calls: null when no program sits on sys_exit, so that nothing can be reached through the table.
+  void Attach(SyscallTable* calls, int cgroup_fd);
   void Refuse(std::string why);  // switched off, or it failed: everything of it is closed
 
   const std::string& name() const { return name_; }
   bpf_object* object() const { return object_; }
   bool loaded() const { return loaded_; }
+  bool attached(std::string_view event) const;
   const std::string& error() const { return error_; }
 
   int MapFd(const char* name) const;                 // negative: no such map, or not loaded
@@ -62,11 +64,12 @@ class Domain {
     bpf_program* program = nullptr;
     std::vector<std::string> points;  // attach points that this kernel has
     std::vector<bpf_link*> links;
+    std::vector<uint32_t> slots;  // of the table of system calls
     std::string why;
     bool attached = false;
   };
-  void ChooseFor(Hook& hook, const Features* features, const Tracefs* tracefs);
-  Status AttachHook(Hook& hook, const Tracefs* tracefs, int cgroup_fd);
+  void ChooseFor(Hook& hook, const Features* features);
+  Status AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd);
   static uint64_t Missed(const Hook& hook);
 
   std::string name_;
@@ -75,6 +78,7 @@ class Domain {
   bool loaded_ = false;
   std::string error_;
   std::vector<Hook> hooks_;
+  SyscallTable* calls_ = nullptr;  // while hooks hold slots of it
 };
 
 }  // namespace moat::probe

@@ -52,8 +52,8 @@ bool Features::HasTracepoint(std::string_view name) const {
 
 Result<Features> Features::Ask() {
   const KernelBtf::Name iterator = {BTF_KIND_FUNC, "bpf_iter_task"}, cast_function = {BTF_KIND_FUNC, "bpf_rdonly_cast"},
-                        list_head = {BTF_KIND_STRUCT, "list_head"};
-  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head};
+                        list_head = {BTF_KIND_STRUCT, "list_head"}, sys_exit = {BTF_KIND_TYPEDEF, "btf_trace_sys_exit"};
+  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, sys_exit};
   for (const Row& row : Table()) {
     for (const Candidate& candidate : row.candidates) {
       for (const std::string_view point : candidate.attach) {
@@ -76,14 +76,12 @@ Result<Features> Features::Ask() {
   f.cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
   f.cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
 
-  // Exactly what the per-syscall programs need: bpf_task_pt_regs (5.15) and the kfunc bpf_rdonly_cast (6.2).
+  // What the programs behind it need beyond the tracepoint: the kfunc bpf_rdonly_cast (6.2).
   const int cast = find(cast_function);
-  const int list = find(list_head);
-  f.syscall_exit =
-      Load({"tracepoint program with bpf_task_pt_regs and bpf_rdonly_cast", BPF_PROG_TYPE_TRACEPOINT,
-            static_cast<bpf_attach_type>(0), cast < 0 ? cast : 0},
-           {Call(BPF_FUNC_get_current_task_btf), Insn(BPF_ALU64 | BPF_MOV | BPF_X, 1, 0, 0, 0), Call(BPF_FUNC_task_pt_regs),
-            MovImm(1, 0), MovImm(2, list), Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0), kReturn});
+  f.syscall_exit = Load(
+      {"tp_btf/sys_exit program with bpf_rdonly_cast", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, cast < 0 ? cast : find(sys_exit)},
+      {MovImm(1, 0), MovImm(2, find(list_head)), Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0),
+       kReturn});
   return f;
 }
 

@@ -21,8 +21,8 @@ class Features {
  public:
   static Result<Features> Ask();
 
-  Answer tp_btf;        // BTF tracepoints: typed arguments, no per-syscall gate
-  Answer syscall_exit;  // classic tracepoints whose programs may reach the saved registers and follow any kernel pointer
+  Answer tp_btf;        // BTF tracepoints
+  Answer syscall_exit;  // the one on the return from any system call, in whose programs any kernel pointer can be followed
   Answer task_iter;     // iterator over tasks
   Answer cgroup_addr;   // cgroup/connect, sendmsg
   Answer cgroup_sock;   // cgroup/post_bind, sock_release

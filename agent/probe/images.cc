@@ -7,6 +7,7 @@
 #include "gpu.skel.h"
 #include "net.skel.h"
 #include "process.skel.h"
+#include "syscall.skel.h"
 
 namespace moat::probe {
 namespace {
@@ -20,8 +21,9 @@ Image Make(const char* name, const void* (*bytes)(size_t*)) {
 }  // namespace
 
 std::span<const Image> Images() {
-  static const std::array<Image, 4> images = {Make("process", process_bpf__elf_bytes), Make("file", file_bpf__elf_bytes),
-                                              Make("gpu", gpu_bpf__elf_bytes), Make("net", net_bpf__elf_bytes)};
+  static const std::array<Image, 5> images = {Make("syscall", syscall_bpf__elf_bytes), Make("process", process_bpf__elf_bytes),
+                                              Make("file", file_bpf__elf_bytes), Make("gpu", gpu_bpf__elf_bytes),
+                                              Make("net", net_bpf__elf_bytes)};
   return images;
 }
 

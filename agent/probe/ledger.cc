@@ -44,7 +44,6 @@ Result<std::array<moat_stat, MOAT_KIND_COUNT>> ReadStats(int map_fd) {
   std::array<moat_stat, MOAT_KIND_COUNT> sums{};
   MOAT_TRY(EachCpu<moat_stat>(map_fd, MOAT_KIND_COUNT, [&](uint32_t kind, const moat_stat& stat) {
     sums[kind].attempted += stat.attempted;
-    sums[kind].submitted += stat.submitted;
     sums[kind].lost_ring_full += stat.lost_ring_full;
     sums[kind].unreadable += stat.unreadable;
   }));

@@ -75,9 +75,9 @@ class ProbeImpl final : public Probe {
     RecordSink& sink_;
   };
 
-  std::optional<Tracefs> tracefs_;
   Fd cgroup_;  // where cgroup programs attach
   std::unique_ptr<SharedMaps> maps_;
+  std::unique_ptr<SyscallTable> calls_;  // before the domains that have slots in it
   std::vector<std::unique_ptr<Domain>> domains_;
   Ring urgent_, bulk_;
   Fd epoll_, wake_;
@@ -103,7 +103,11 @@ Domain* ProbeImpl::Find(std::string_view name) const {
 
 void ProbeImpl::OpenDomains(const config::Config& config) {
   const auto wanted = [&config](std::string_view name) {
-    return name == "process" ? config.process : name == "file" ? config.file : name == "gpu" ? config.gpu : config.net;
+    return name == "syscall"   ? config.file || config.gpu || config.net
+           : name == "process" ? config.process
+           : name == "file"    ? config.file
+           : name == "gpu"     ? config.gpu
+                               : config.net;
   };
   for (const Image& image : Images()) {
     auto domain = std::make_unique<Domain>(image);
@@ -121,7 +125,7 @@ Status ProbeImpl::LoadDomains(const Features* features) {
   {
     std::vector<std::jthread> threads;
     for (const auto& domain : domains_) {
-      domain->Choose(features, tracefs_ ? &*tracefs_ : nullptr);
+      domain->Choose(features);
       threads.emplace_back([&domain, this] { domain->Load(*maps_); });
     }
   }
@@ -182,11 +186,6 @@ Status ProbeImpl::OpenRings() {
 Status ProbeImpl::Begin(const config::Config& config) {
   CatchLibbpfLog();
   scope_ = config.scope;
-  if (auto tracefs = Tracefs::Open(); tracefs) {
-    tracefs_ = std::move(*tracefs);
-  } else {
-    spdlog::error("{}", tracefs.error().message);
-  }
   OpenDomains(config);
   auto features = Features::Ask();
   if (!features) {
@@ -205,8 +204,13 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MakeParts();
   inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);
   inventory_->Fill(*Find("file"), *Find("gpu"));
+  calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
+  Find("syscall")->Attach(nullptr, cgroup_.get());
+  SyscallTable* calls = Find("syscall")->attached("syscall.exit") ? calls_.get() : nullptr;
   for (const auto& domain : domains_) {
-    domain->Attach(tracefs_ ? &*tracefs_ : nullptr, cgroup_.get());
+    if (domain->name() != "syscall") {
+      domain->Attach(calls, cgroup_.get());
+    }
   }
   inventory_->WatchTampering(epoll_.get());
   return {};

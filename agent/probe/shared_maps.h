@@ -29,12 +29,13 @@ class SharedMaps {
   int stats() const { return fds_[4].get(); }
   int table_full() const { return fds_[5].get(); }
   int procs() const { return fds_[6].get(); }
+  int syscalls() const { return fds_[7].get(); }
   moat_control* control() const { return control_; }  // mapped: a store here is what every program reads next
 
  private:
   SharedMaps() = default;
   static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk",  "moat_control", "moat_scope",
-                                           "moat_stats",       "moat_table_full", "moat_procs"};
+                                           "moat_stats",       "moat_table_full", "moat_procs",   "moat_syscalls"};
   Fd fds_[std::size(kNames)];
   moat_control* control_ = nullptr;
 };

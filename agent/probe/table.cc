@@ -5,13 +5,14 @@ namespace moat::probe {
 namespace {
 
 constexpr const char* kUring = "operations submitted through io_uring";
-// arch/x86: ARCH_TRACE_IGNORE_COMPAT_SYSCALLS, the per-syscall tracepoints do not fire for 32-bit entries.
 constexpr const char* kCompat = "32-bit system calls (int 0x80)";
 constexpr const char* kPassed = "a descriptor received from another process is not an open (what is done with it is seen)";
 constexpr const char* kAfter = "the call is seen when it returns: it cannot be denied here";
 
 // NOLINTNEXTLINE(cert-err58-cpp): allocation failure here is before main
 const std::vector<Row> kTable = {
+    // syscall: the way to all hooks of Backend::kSyscallExit
+    {"syscall.exit", "syscall", {{Backend::kTpBtf, "moat_syscall_exit", {"sys_exit"}, MOAT_KIND_NONE, {}}}},
     // process
     {"process.fork", "process", {{Backend::kTpBtf, "moat_process_fork", {"sched_process_fork"}, MOAT_KIND_FORK, {}}}},
     {"process.exec", "process", {{Backend::kTpBtf, "moat_process_exec", {"sched_process_exec"}, MOAT_KIND_EXEC, {}}}},
@@ -25,7 +26,8 @@ const std::vector<Row> kTable = {
        "moat_file_open",
        {"open", "openat", "openat2", "creat", "open_by_handle_at"},
        MOAT_KIND_FILE_OPEN,
-       {kUring, kCompat, kPassed, kAfter}}}},
+       {kUring, kCompat, kPassed, kAfter},
+       /*passes_on=*/true}}},
     {"file.read",
      "file",
      {{Backend::kSyscallExit,
@@ -47,7 +49,7 @@ const std::vector<Row> kTable = {
        {"mmap"},
        MOAT_KIND_FILE_MAP,
        {kCompat, "which pages of a mapping are touched: the whole mapping counts as read"}}}},
-    {"file.sendfile", "file", {{Backend::kSyscallExit, "moat_file_sendfile", {"sendfile64"}, MOAT_KIND_FILE_IO, {kCompat}}}},
+    {"file.sendfile", "file", {{Backend::kSyscallExit, "moat_file_sendfile", {"sendfile"}, MOAT_KIND_FILE_IO, {kCompat}}}},
     {"file.copy",
      "file",
      {{Backend::kSyscallExit,
@@ -117,7 +119,7 @@ std::span<const Row> Table() { return kTable; }
 const char* BackendName(Backend backend) {
   switch (backend) {
     case Backend::kTpBtf: return "tp_btf";
-    case Backend::kSyscallExit: return "tracepoint";
+    case Backend::kSyscallExit: return "sys_exit";
     case Backend::kIter: return "iter";
     case Backend::kCgroupAddr: return "cgroup";
     case Backend::kCgroupSock: return "cgroup";

@@ -10,17 +10,24 @@
 
 namespace moat::probe {
 
-enum class Backend { kTpBtf, kSyscallExit, kIter, kCgroupAddr, kCgroupSock };
+enum class Backend {
+  kTpBtf,
+  kSyscallExit /* reached through the tp_btf program of domain syscall */,
+  kIter,
+  kCgroupAddr,
+  kCgroupSock
+};
 const char* BackendName(Backend backend);
 
 struct Candidate {
   Backend backend;
   const char* program;
-  // tp_btf: names of tracepoints; syscall exit: names of system calls, of which a kernel may lack some; others: empty.
+  // tp_btf: names of tracepoints; syscall exit: names of system calls, of which an architecture may lack some; others: empty.
   std::vector<std::string_view> attach;
   // The kind that a run which the kernel skipped (recursion) would have reported: such runs are counted as lost.
   moat_kind missed;
   std::vector<const char*> unseen;
+  bool passes_on = false;  // syscall exit: ends with moat_pass_on(), so that a second program may look at the same call
 };
 
 struct Row {

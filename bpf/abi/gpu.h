@@ -49,6 +49,8 @@ struct moat_gpu_val {
 	__u64 errors;      /* of those, how many returned < 0 */
 	__u32 watched;     /* the command is configured: each call is an event */
 	__u32 watch_epoch; /* moat_control.watch_epoch when .watched was decided */
+	__u32 class_id;
+	__u32 pad;
 };
 
 /* Key of the watch map: a configured command. class_id 0: of any class; match on the number or the whole word. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The ledger's kernel half. Per CPU, per kind: attempted = submitted + lost_ring_full. User space adds the program runs that
+ * The ledger's kernel half. Per CPU, per kind: submitted to a ring = attempted - lost_ring_full. User space adds the program runs that
  * the kernel itself skipped (bpf_prog_info.recursion_misses), decoding failures and full queues.
  */
 #ifndef MOAT_ABI_STATS_H
@@ -11,7 +11,6 @@
 /* Per-CPU array, index: moat_kind. */
 struct moat_stat {
 	__u64 attempted;
-	__u64 submitted;
 	__u64 lost_ring_full;
 	__u64 unreadable; /* delivered, but with MOAT_F_UNREADABLE */
 };

@@ -34,7 +34,7 @@ static long moat_flush_row(__u32 asset, void *ctx)
 	e->asset = asset;
 	e->last = 1;
 	bpf_map_delete_elem(&moat_io, &key);
-	moat_submit(flush->control, e, MOAT_KIND_FILE_IO);
+	moat_submit(flush->control, e);
 	return 0;
 }
 

@@ -43,7 +43,7 @@ static __always_inline void moat_emit_tamper(struct moat_control *control, struc
 	e->fd = fd;
 	if (moat_last_name(e->name, sizeof(e->name), file) < 0)
 		e->hdr.flags |= MOAT_F_UNREADABLE;
-	moat_submit(control, e, MOAT_KIND_FILE_TAMPER);
+	moat_submit(control, e);
 }
 
 /* A read of an asset: sums, and the label with the first. Without a row nothing says first, and the label is set again: no harm. */

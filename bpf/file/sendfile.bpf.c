@@ -2,15 +2,15 @@
 /* sendfile(out, in): the second descriptor is read, the first written. */
 #include "io.bpf.h"
 
-SEC("tracepoint/syscalls/sys_exit_sendfile64")
-int moat_file_sendfile(struct moat_syscall_exit *ctx)
+SEC("tp_btf/sys_exit")
+int moat_file_sendfile(struct moat_sys_exit *ctx)
 {
 	struct moat_control *control = moat_get_control();
-	struct task_struct *task = moat_current();
+	struct task_struct *task = moat_caller();
 
-	if (!control || !control->have_assets || ctx->ret <= 0)
+	if (!control || !task || !control->have_assets || ctx->ret <= 0)
 		return 0;
-	moat_file_read_fd(control, task, moat_syscall_arg(task, 1), ctx->ret);
-	moat_file_write_fd(control, task, moat_syscall_arg(task, 0), ctx->ret);
+	moat_file_read_fd(control, task, moat_syscall_arg(ctx, 1), ctx->ret);
+	moat_file_write_fd(control, task, moat_syscall_arg(ctx, 0), ctx->ret);
 	return 0;
 }

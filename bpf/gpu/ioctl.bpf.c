@@ -4,7 +4,7 @@
  * configured command is an event. An inference server makes 10^4 to 10^6 of them a second, so a counted call is one look-up.
  *
  * Recognised by the device number behind the descriptor, so it does not matter where the descriptor came from (dup, fork,
- * SCM_RIGHTS). Not seen: 32-bit programs (the tracepoint skips compat calls) and io_uring commands.
+ * SCM_RIGHTS). Not seen: 32-bit programs and io_uring commands.
  */
 #include <linux/errno.h>
 #include "../lib/emit.bpf.h"
@@ -62,7 +62,7 @@ static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want)
 	return bpf_probe_read_user(to, page, (void *)arg) == 0 ? page : 0;
 }
 
-static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, struct moat_syscall_exit *ctx,
+static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, struct moat_sys_exit *ctx,
 				       const struct moat_gpu_key *key, __u32 class_id, __u64 count, __u32 why)
 {
 	__u32 kind = MOAT_KIND_GPU_IOCTL, want = MOAT_IOC_SIZE(key->cmd);
@@ -74,7 +74,7 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 		return;
 	moat_fill(&e->hdr, kind, sizeof(*e), task);
 	e->hdr.labels = moat_labels(key->pid, key->start_ns);
-	e->arg = moat_syscall_arg(task, 2);
+	e->arg = moat_syscall_arg(ctx, 2);
 	e->result = ctx->ret;
 	e->count = count;
 	e->rdev = key->rdev;
@@ -97,7 +97,7 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 		if (stat)
 			__sync_fetch_and_add(&stat->unreadable, 1);
 	}
-	moat_submit(control, e, kind);
+	moat_submit(control, e);
 }
 
 /*
@@ -106,7 +106,8 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 static __always_inline struct moat_gpu_val *first_call(struct moat_control *control, const struct moat_gpu_key *key,
 						       __u32 class_id, __u32 *why)
 {
-	struct moat_gpu_val *val, fresh = {.watch_epoch = control->watch_epoch, .watched = is_watched(class_id, key->cmd)};
+	struct moat_gpu_val *val,
+		fresh = {.watch_epoch = control->watch_epoch, .watched = is_watched(class_id, key->cmd), .class_id = class_id};
 
 	/* Another thread may have been first: then this call is not. */
 	*why = bpf_map_update_elem(&moat_gpu_calls, key, &fresh, BPF_NOEXIST) == -EEXIST ? 0 : MOAT_IOCTL_FIRST;
@@ -118,19 +119,19 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 	return val;
 }
 
-SEC("tracepoint/syscalls/sys_exit_ioctl")
-int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
+SEC("tp_btf/sys_exit")
+int moat_gpu_ioctl(struct moat_sys_exit *ctx)
 {
-	struct task_struct *task = moat_current();
+	struct task_struct *task = moat_caller();
 	struct moat_major_val *major;
 	struct moat_gpu_key key = {};
 	struct moat_control *control;
 	struct moat_gpu_val *val;
-	__u32 class_id, why = 0;
+	__u32 class_id = MOAT_GPU_NONE, why = 0;
 	__u64 count = 0;
 	struct file *file;
 
-	file = moat_fd_file(task, moat_syscall_arg(task, 0));
+	file = task ? moat_fd_file(task, moat_syscall_arg(ctx, 0)) : NULL;
 	if (!file)
 		return 0;
 	major = moat_major_of(file, &key.rdev);
@@ -141,7 +142,7 @@ int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
 		return 0;
 	key.start_ns = task->group_leader->start_boottime;
 	key.pid = task->tgid;
-	key.cmd = moat_syscall_arg(task, 1);
+	key.cmd = moat_syscall_arg(ctx, 1);
 
 	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
 	val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
@@ -152,9 +153,11 @@ int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
 		val = first_call(control, &key, class_id, &why);
 	} else if (val->watch_epoch != control->watch_epoch) {
 		val->watch_epoch = control->watch_epoch;
-		val->watched = is_watched(moat_class_of(major, key.rdev), key.cmd);
+		val->class_id = moat_class_of(major, key.rdev);
+		val->watched = is_watched(val->class_id, key.cmd);
 	}
 	if (val) {
+		class_id = val->class_id;
 		if (ctx->ret < 0)
 			__sync_fetch_and_add(&val->errors, 1);
 		if (!why && !val->watched) { /* the usual call; a sum without fetching is cheaper */
@@ -166,6 +169,6 @@ int moat_gpu_ioctl(struct moat_syscall_exit *ctx)
 			why |= MOAT_IOCTL_WATCHED;
 	}
 	if (why) /* no room in the table: rather too many events than silence */
-		emit_ioctl(control, task, ctx, &key, moat_class_of(major, key.rdev), count, why);
+		emit_ioctl(control, task, ctx, &key, class_id, count, why);
 	return 0;
 }

@@ -5,11 +5,11 @@
 #include "device.bpf.h"
 
 /*
- * Attached to the exit of open, openat, openat2, creat and open_by_handle_at. Not seen: opens by io_uring, by 32-bit programs
- * (the tracepoints skip compat calls), and descriptors received from others (their ioctls are seen).
+ * open, openat, openat2, creat and open_by_handle_at. Not seen: opens by io_uring and by 32-bit programs, and descriptors
+ * received from others (their ioctls are seen).
  */
-SEC("tracepoint/syscalls/sys_exit_openat")
-int moat_gpu_open(struct moat_syscall_exit *ctx)
+SEC("tp_btf/sys_exit")
+int moat_gpu_open(struct moat_sys_exit *ctx)
 {
 	struct moat_control *control;
 	struct moat_gpu_open *e;
@@ -20,8 +20,8 @@ int moat_gpu_open(struct moat_syscall_exit *ctx)
 
 	if (ctx->ret < 0)
 		return 0;
-	task = moat_current();
-	file = moat_fd_file(task, ctx->ret);
+	task = moat_caller();
+	file = task ? moat_fd_file(task, ctx->ret) : NULL;
 	if (!file)
 		return 0;
 	major = moat_major_of(file, &rdev);
@@ -42,6 +42,6 @@ int moat_gpu_open(struct moat_syscall_exit *ctx)
 	e->class_id = class_id;
 	e->open_flags = file->f_flags;
 	e->fd = ctx->ret;
-	moat_submit(control, e, MOAT_KIND_GPU_OPEN);
+	moat_submit(control, e);
 	return 0;
 }

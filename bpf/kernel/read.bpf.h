@@ -12,7 +12,6 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include "types.h"
-#include "flavors.h"
 
 /* Kernel 6.2. Turns any pointer into one that plain loads may follow, read-only. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
@@ -59,38 +58,40 @@ static __always_inline struct file *moat_fd_file(struct task_struct *task, __u32
 	return file ? moat_cast(struct file, file) : NULL;
 }
 
-/* Context of a program on tracepoint/syscalls/sys_exit_*: struct syscall_tp_t (kernel/trace/trace_syscalls.c). */
-struct moat_syscall_exit {
-	__u64 regs;
-	__s32 nr;
-	__u32 pad;
+#if defined(__TARGET_ARCH_x86)
+#define moat_pt_regs pt_regs___x86
+#elif defined(__TARGET_ARCH_arm64)
+#define moat_pt_regs pt_regs___arm64
+#else
+#error "no system call registers known for this architecture"
+#endif
+
+/*
+ * Context of a program on tp_btf/sys_exit: the two arguments of the tracepoint. The registers are those saved at entry; on
+ * return only ax (x86-64), regs[0] (arm64) has changed. Not cast: the pointer is trusted, its loads plain.
+ */
+struct moat_sys_exit {
+	const struct moat_pt_regs *regs;
 	__s64 ret;
 };
 
-/*
- * The registers saved when the current task entered the kernel lie at one distance from the start of its stack, the same for all
- * tasks. Asked of the kernel once, because the helper costs 40 ns of the 310 that a counted ioctl may add. (The address in the
- * first eight bytes of the context is no way round: it is of made-up registers without arguments.)
- */
-static volatile __u64 moat_regs_distance;
+#if defined(__TARGET_ARCH_x86)
 
-static __always_inline void *moat_saved_regs(struct task_struct *task)
+static __always_inline __u32 moat_syscall_nr(const struct moat_sys_exit *ctx)
 {
-	__u64 distance = moat_regs_distance;
-	void *stack = moat_cast(struct list_head, task->stack); /* a pointer again, so that the verifier lets us subtract it */
-
-	if (!distance) {
-		distance = (char *)bpf_task_pt_regs(bpf_get_current_task_btf()) - (char *)stack;
-		moat_regs_distance = distance;
-	}
-	return (void *)((__u64)task->stack + distance);
+	return ctx->regs->orig_ax;
 }
 
-/* Argument 0..5 of the system call from which the current task is returning. n must be a constant. */
-static __always_inline __u64 moat_syscall_arg(struct task_struct *task, int n)
+/* A call by int 0x80 or from a 32-bit program has the numbers and registers of another architecture. */
+static __always_inline int moat_is_compat(const struct task_struct *task)
 {
-#if defined(__TARGET_ARCH_x86)
-	struct pt_regs___x86 *regs = moat_cast(struct pt_regs___x86, moat_saved_regs(task));
+	return (task->thread_info.status & MOAT_TS_COMPAT) != 0;
+}
+
+/* Argument 0..5 of the system call that returns. n must be a constant. */
+static __always_inline __u64 moat_syscall_arg(const struct moat_sys_exit *ctx, int n)
+{
+	const struct pt_regs___x86 *regs = ctx->regs;
 
 	switch (n) {
 	case 0:
@@ -106,13 +107,38 @@ static __always_inline __u64 moat_syscall_arg(struct task_struct *task, int n)
 	default:
 		return regs->r9;
 	}
+}
+
 #elif defined(__TARGET_ARCH_arm64)
-	struct pt_regs___arm64 *regs = moat_cast(struct pt_regs___arm64, moat_saved_regs(task));
+
+static __always_inline __u32 moat_syscall_nr(const struct moat_sys_exit *ctx)
+{
+	return ctx->regs->syscallno;
+}
+
+static __always_inline int moat_is_compat(const struct task_struct *task)
+{
+	return (task->thread_info.flags & MOAT_TIF_32BIT) != 0;
+}
+
+static __always_inline __u64 moat_syscall_arg(const struct moat_sys_exit *ctx, int n)
+{
+	const struct pt_regs___arm64 *regs = ctx->regs;
 
 	return n ? regs->regs[n] : regs->orig_x0;
-#else
-#error "moat_syscall_arg: no system call registers known for this architecture"
+}
+
 #endif
+
+/*
+ * The task that returns from the call of a hook, or NULL: a 32-bit call, whose number means another call and whose arguments are in
+ * other registers. The first thing in every hook.
+ */
+static __always_inline struct task_struct *moat_caller(void)
+{
+	struct task_struct *task = moat_current();
+
+	return moat_is_compat(task) ? NULL : task;
 }
 
 /*
@@ -124,21 +150,22 @@ static __always_inline __u64 moat_syscall_arg(struct task_struct *task, int n)
 #define MOAT_O_TRUNC 00001000
 #define MOAT_O_PATH 010000000
 
-static __always_inline __u32 moat_open_flags(struct task_struct *task, int nr)
+static __always_inline __u32 moat_open_flags(const struct moat_sys_exit *ctx)
 {
+	__u32 nr = moat_syscall_nr(ctx);
 	__u64 how = 0;
 
 	if (nr == 437) { /* openat2, the same number everywhere */
-		bpf_probe_read_user(&how, sizeof(how), (void *)moat_syscall_arg(task, 2));
+		bpf_probe_read_user(&how, sizeof(how), (void *)moat_syscall_arg(ctx, 2));
 		return how;
 	}
 #if defined(__TARGET_ARCH_x86)
 	if (nr == 2) /* open */
-		return moat_syscall_arg(task, 1);
+		return moat_syscall_arg(ctx, 1);
 	if (nr == 85) /* creat */
 		return MOAT_O_CREAT | MOAT_O_TRUNC;
 #endif
-	return moat_syscall_arg(task, 2); /* openat, open_by_handle_at */
+	return moat_syscall_arg(ctx, 2); /* openat, open_by_handle_at */
 }
 
 /* The mount that holds a vfsmount. */
@@ -147,30 +174,11 @@ static __always_inline struct mount *moat_mount_of(const struct vfsmount *mnt)
 	return moat_cast(struct mount, (const char *)mnt - bpf_core_field_offset(struct mount, mnt));
 }
 
-static __always_inline __u64 moat_cap_permitted(const struct cred *cred)
-{
-	if (bpf_core_type_exists(struct kernel_cap_struct___old)) {
-		const struct cred___old *old = (const void *)cred;
-		__u64 low = 0, high = 0;
-
-		bpf_core_read(&low, 4, &old->cap_permitted.cap[0]);
-		bpf_core_read(&high, 4, &old->cap_permitted.cap[1]);
-		return high << 32 | low;
-	}
-	return cred->cap_permitted.val;
-}
-
-static __always_inline __u64 moat_cap_effective(const struct cred *cred)
-{
-	if (bpf_core_type_exists(struct kernel_cap_struct___old)) {
-		const struct cred___old *old = (const void *)cred;
-		__u64 low = 0, high = 0;
-
-		bpf_core_read(&low, 4, &old->cap_effective.cap[0]);
-		bpf_core_read(&high, 4, &old->cap_effective.cap[1]);
-		return high << 32 | low;
-	}
-	return cred->cap_effective.val;
-}
+/*
+ * A set of capabilities. Since 6.3 a __u64, before it an array of two __u32, the lower half first: on little-endian machines the
+ * same eight bytes. Not by a flavor of the struct: a type that the kernel lacks makes libbpf search the BTF of all modules, which
+ * costs 20 ms and CAP_SYS_ADMIN.
+ */
+#define moat_caps(cred, field) ((__u64)moat_load_ptr((const char *)(cred) + bpf_core_field_offset(struct cred, field)))
 
 #endif

@@ -2,7 +2,6 @@
 /*
  * The kernel's structs, only the fields we read. preserve_access_index makes every access a CO-RE relocation, so neither the
  * order nor the completeness matters, and neither vmlinux.h nor the build machine's BTF is needed.
- * A field that was renamed keeps its older shape in flavors.h.
  */
 #ifndef MOAT_KERNEL_TYPES_H
 #define MOAT_KERNEL_TYPES_H
@@ -109,7 +108,7 @@ struct css_set {
 
 typedef struct {
 	__u64 val;
-} kernel_cap_t; /* since 6.3; before: flavors.h */
+} kernel_cap_t;
 
 struct cred {
 	kuid_t uid;
@@ -130,8 +129,16 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+struct thread_info {
+	unsigned long flags;
+	__u32 status; /* x86 */
+};
+
+#define MOAT_TS_COMPAT 0x2u       /* arch/x86/include/asm/thread_info.h, thread_info.status */
+#define MOAT_TIF_32BIT (1ul << 22) /* arch/arm64/include/asm/thread_info.h, thread_info.flags */
+
 struct task_struct {
-	void *stack;
+	struct thread_info thread_info;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
@@ -198,6 +205,7 @@ struct pt_regs___x86 {
 struct pt_regs___arm64 {
 	__u64 regs[31];
 	__u64 orig_x0;
+	int syscallno;
 };
 
 /* What a task iterator hands its program; task is NULL once, at the end. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From a hook to a ring. moat_reserve() counts the attempt and fills the header; moat_submit() counts and sends. The reader is
- * woken only when it has said that it sleeps: a wake-up per record costs the traced program 1,500 to 4,000 ns.
+ * From a hook to a ring. moat_reserve() counts the attempt, and the loss when there is no room; moat_fill() writes the header;
+ * moat_submit() sends. The reader is woken only when it has said that it sleeps: a wake-up per record costs the traced program
+ * 1,500 to 4,000 ns.
  */
 #ifndef MOAT_LIB_EMIT_BPF_H
 #define MOAT_LIB_EMIT_BPF_H
@@ -55,12 +56,8 @@ static __always_inline void *moat_reserve(void *ring, __u32 kind, __u32 size)
  * The flag is asked again after the record is visible: a reader that set it in between found the record still busy and went to
  * sleep. An empty discarded record then wakes it (either ring will do, the reader drains both).
  */
-static __always_inline void moat_submit(struct moat_control *control, void *record, __u32 kind)
+static __always_inline void moat_submit(struct moat_control *control, void *record)
 {
-	struct moat_stat *stat = moat_stat(kind);
-
-	if (stat)
-		__sync_fetch_and_add(&stat->submitted, 1);
 	if (*(volatile __u32 *)&control->reader_asleep) {
 		control->reader_asleep = 0;
 		bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);

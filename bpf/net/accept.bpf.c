@@ -6,9 +6,9 @@
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
-/* Attached to the exit of accept and accept4. */
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int moat_net_accept(struct moat_syscall_exit *ctx)
+/* accept and accept4. */
+SEC("tp_btf/sys_exit")
+int moat_net_accept(struct moat_sys_exit *ctx)
 {
 	__u32 net_flags = MOAT_NET_PASSIVE | MOAT_NET_ESTABLISHED;
 	struct moat_control *control;
@@ -21,8 +21,8 @@ int moat_net_accept(struct moat_syscall_exit *ctx)
 
 	if (ctx->ret < 0)
 		return 0;
-	task = moat_current();
-	file = moat_fd_file(task, ctx->ret);
+	task = moat_caller();
+	file = task ? moat_fd_file(task, ctx->ret) : NULL;
 	/* Another thread can have put another file under this number since; only a socket's private_data is a socket. */
 	if (!file || (file->f_inode->i_mode & S_IFMT) != S_IFSOCK)
 		return 0;

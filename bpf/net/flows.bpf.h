@@ -136,7 +136,7 @@ static __always_inline void moat_net_emit(struct moat_control *control, const st
 	e->ep = *ep;
 	e->net_flags = net_flags;
 	e->pad = 0;
-	moat_submit(control, e, kind);
+	moat_submit(control, e);
 }
 
 /*
@@ -178,7 +178,7 @@ static __always_inline void moat_flow_close(__u64 cookie, const struct sock *sk)
 		__builtin_memcpy(flow.ep.local, ep.local, sizeof(ep.local));
 	}
 	e->flow = flow;
-	moat_submit(control, e, MOAT_KIND_NET_CLOSE);
+	moat_submit(control, e);
 }
 
 #endif

@@ -42,6 +42,6 @@ int BPF_PROG(moat_process_exec, struct task_struct *task, int old_pid, struct li
 		e->hdr.flags |= MOAT_F_UNREADABLE;
 		e->argv_len = 0;
 	}
-	moat_submit(control, e, MOAT_KIND_EXEC);
+	moat_submit(control, e);
 	return 0;
 }

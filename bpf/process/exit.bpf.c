@@ -30,6 +30,6 @@ int BPF_PROG(moat_process_exit, struct task_struct *task, bool group_dead)
 	e->signal = code & 0x7f;
 	e->core = code >> 7 & 1;
 	e->pad = 0;
-	moat_submit(control, e, MOAT_KIND_EXIT);
+	moat_submit(control, e);
 	return 0;
 }

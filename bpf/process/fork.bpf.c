@@ -36,6 +36,6 @@ int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *
 	e->child_start_ns = child_start;
 	e->child_pid = child_pid;
 	e->pad = 0;
-	moat_submit(control, e, MOAT_KIND_FORK);
+	moat_submit(control, e);
 	return 0;
 }

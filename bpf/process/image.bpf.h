@@ -30,8 +30,8 @@ static __always_inline void moat_fill_image(struct moat_exec *e, const struct ta
 	e->inode = inode->i_ino;
 	e->dev = inode->i_sb->s_dev;
 	e->nlink = inode->i_nlink;
-	e->cap_permitted = moat_cap_permitted(cred);
-	e->cap_effective = moat_cap_effective(cred);
+	e->cap_permitted = moat_caps(cred, cap_permitted);
+	e->cap_effective = moat_caps(cred, cap_effective);
 	e->euid = cred->euid.val;
 	e->gid = cred->gid.val;
 	if (cred->euid.val != cred->uid.val)

@@ -60,7 +60,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_file_io, M(hdr), M(sum), M(asset), M(last)),
       STRUCT(moat_major_val, M(flags), M(class_id)),
       STRUCT(moat_gpu_key, M(start_ns), M(pid), M(rdev), M(cmd), M(pad)),
-      STRUCT(moat_gpu_val, M(count), M(errors), M(watched), M(watch_epoch)),
+      STRUCT(moat_gpu_val, M(count), M(errors), M(watched), M(watch_epoch), M(class_id), M(pad)),
       STRUCT(moat_watch_key, M(class_id), M(cmd), M(whole), M(pad)),
       STRUCT(moat_gpu_open, M(hdr), M(rdev), M(class_id), M(open_flags), M(fd)),
       STRUCT(moat_gpu_ioctl, M(hdr), M(arg), M(result), M(count), M(rdev), M(class_id), M(cmd), M(size), M(why), M(params_len),
@@ -75,7 +75,7 @@ const std::vector<Struct>& Structs() {
              M(labels), M(pid), M(uid), M(net_flags), M(pad), M(ep), M(comm)),
       STRUCT(moat_net_close, M(hdr), M(cookie), M(flow)),
       STRUCT(moat_net_totals, M(bytes_out), M(bytes_in), M(bytes_out_labelled), M(pad)),
-      STRUCT(moat_stat, M(attempted), M(submitted), M(lost_ring_full), M(unreadable)),
+      STRUCT(moat_stat, M(attempted), M(lost_ring_full), M(unreadable)),
   };
   return all;
 }

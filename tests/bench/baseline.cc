@@ -18,7 +18,7 @@ class EmptyBaseline final : public Baseline {
  public:
   static Result<std::unique_ptr<Baseline>> Create(const std::vector<Hook>& hooks, int cgroup_fd) {
     auto baseline = std::make_unique<EmptyBaseline>();
-    MOAT_ASSIGN(baseline->attacher_, Attacher::Create(cgroup_fd));
+    baseline->cgroup_ = cgroup_fd;
     for (const Hook& hook : hooks) {
       MOAT_ASSIGN(Fd program, LoadEmpty(hook));  // one each: a tracepoint refuses the same program twice
       baseline->programs_.emplace_back(hook, std::move(program));
@@ -27,7 +27,7 @@ class EmptyBaseline final : public Baseline {
   }
   Status Attach() override {
     for (const auto& [hook, program] : programs_) {
-      MOAT_ASSIGN(Fd link, attacher_.Attach(hook, program.get()));
+      MOAT_ASSIGN(Fd link, bench::Attach(hook, program.get(), cgroup_));
       links_.push_back(std::move(link));
     }
     return {};
@@ -37,7 +37,7 @@ class EmptyBaseline final : public Baseline {
   uint64_t received() const override { return 0; }
 
  private:
-  Attacher attacher_;
+  int cgroup_ = -1;
   std::vector<std::pair<Hook, Fd>> programs_;
   std::vector<Fd> links_;
 };
@@ -46,7 +46,7 @@ class RingBaseline final : public Baseline {
  public:
   static Result<std::unique_ptr<Baseline>> Create(uint64_t cgroup_id, int cgroup_fd, int agent_cpu) {
     auto baseline = std::make_unique<RingBaseline>();
-    MOAT_ASSIGN(baseline->attacher_, Attacher::Create(cgroup_fd));
+    baseline->cgroup_ = cgroup_fd;
     baseline->cpu_ = agent_cpu;
     baseline->object_.reset(ringonly_bpf__open());
     if (!baseline->object_) {
@@ -71,9 +71,7 @@ class RingBaseline final : public Baseline {
   Status Attach() override {
     const auto& p = object_->progs;
     const std::pair<Hook, bpf_program*> all[] = {
-        {{Hook::Type::kTracepoint, "sys_exit_openat", 0}, p.ring_open},
-        {{Hook::Type::kTracepoint, "sys_exit_ioctl", 0}, p.ring_ioctl},
-        {{Hook::Type::kTracepoint, "sys_exit_accept4", 0}, p.ring_accept},
+        {{Hook::Type::kTpBtf, "sys_exit", 0}, p.ring_syscall},
         {{Hook::Type::kTpBtf, "sched_process_fork", 0}, p.ring_fork},
         {{Hook::Type::kTpBtf, "sched_process_exec", 0}, p.ring_exec},
         {{Hook::Type::kTpBtf, "sched_process_exit", 0}, p.ring_exit},
@@ -81,7 +79,7 @@ class RingBaseline final : public Baseline {
         {{Hook::Type::kCgroup, "sock_release", BPF_CGROUP_INET_SOCK_RELEASE}, p.ring_release},
     };
     for (const auto& [hook, program] : all) {
-      MOAT_ASSIGN(Fd link, attacher_.Attach(hook, bpf_program__fd(program)));
+      MOAT_ASSIGN(Fd link, bench::Attach(hook, bpf_program__fd(program), cgroup_));
       links_.push_back(std::move(link));
     }
     drain_ = std::jthread([this](const std::stop_token& stop) {
@@ -106,7 +104,7 @@ class RingBaseline final : public Baseline {
     void operator()(ringonly_bpf* object) const { ringonly_bpf__destroy(object); }
     void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
   };
-  Attacher attacher_;
+  int cgroup_ = -1;
   int cpu_ = 0;
   std::unique_ptr<ringonly_bpf, Free> object_;
   std::unique_ptr<ring_buffer, Free> ring_;

@@ -13,9 +13,9 @@
 namespace moat::bench {
 
 struct Hook {
-  enum class Type { kTracepoint, kTpBtf, kCgroup };
-  Type type = Type::kTracepoint;
-  std::string name;  // "sys_exit_ioctl", "sched_process_exec"; cgroup: the attach type as a number
+  enum class Type { kTpBtf, kCgroup };
+  Type type = Type::kTpBtf;
+  std::string name;  // "sched_process_exec"; cgroup: the attach type, for people
   int cgroup_attach_type = 0;
 };
 
@@ -24,18 +24,8 @@ Result<std::vector<Hook>> HooksOfThisProcess();
 // The ids of the programs on those links, each once.
 Result<std::vector<uint32_t>> ProgramsOfThisProcess();
 
-// Attaches loaded programs. A tracepoint is reached through a tracefs that is mounted nowhere; the perf event is opened for one CPU
-// but a BPF program on it runs on all.
-class Attacher {
- public:
-  static Result<Attacher> Create(int cgroup_fd);
-  Result<Fd> Tracepoint(const std::string& name, int program) const;  // of "syscalls"
-  Result<Fd> Attach(const Hook& hook, int program) const;
-
- private:
-  Fd tracefs_;
-  int cgroup_ = -1;
-};
+// Links a loaded program; the descriptor is the link's.
+Result<Fd> Attach(const Hook& hook, int program, int cgroup_fd);
 
 // A program of two instructions that fits the hook: r0 = 0 (cgroup: 1, allow), exit.
 Result<Fd> LoadEmpty(const Hook& hook);

@@ -127,10 +127,11 @@ void BpfTest::Start(bool expect_all) {
     return;
   }
   for (const DomainStatus& domain : probe_->Domains()) {
-    const bool wanted = domain.name == "process" ? config_.process
-                        : domain.name == "file"  ? config_.file
-                        : domain.name == "gpu"   ? config_.gpu
-                                                 : config_.net;
+    const bool wanted = domain.name == "syscall"   ? config_.file || config_.gpu || config_.net
+                        : domain.name == "process" ? config_.process
+                        : domain.name == "file"    ? config_.file
+                        : domain.name == "gpu"     ? config_.gpu
+                                                   : config_.net;
     ASSERT_EQ(domain.loaded, wanted) << domain.name << ": " << domain.error;
     for (const HookStatus& hook : domain.hooks) {
       EXPECT_TRUE(!wanted || hook.attached) << hook.event << ": " << hook.why;

@@ -9,10 +9,11 @@
 #include <algorithm>
 
 #include "agent/base/fd.h"
-#include "agent/probe/tracefs.h"
+#include "agent/probe/syscall_table.h"
 #include "bpf/abi/label.h"
 #include "bpf/abi/stats.h"
 #include "file.skel.h"
+#include "syscall.skel.h"
 #include "tests/bpf/file_kit.h"
 
 namespace moat::test {
@@ -43,15 +44,17 @@ class InodeBpfTest : public BpfTest {
     control_ = static_cast<moat_control*>(page);
     control_->have_assets = 1;
 
-    const auto tracefs = probe::Tracefs::Open();
-    ASSERT_TRUE(tracefs) << tracefs.error().message;
-    const auto event = tracefs->OpenEvent("syscalls/sys_exit_openat");
-    ASSERT_TRUE(event) << event.error().message;
-    link_ = Fd(bpf_link_create(bpf_program__fd(skel_->progs.moat_file_open), event->get(), BPF_PERF_EVENT, nullptr));
-    ASSERT_TRUE(link_) << std::strerror(errno);
+    switch_ = syscall_bpf__open();
+    ASSERT_NE(switch_, nullptr);
+    ASSERT_EQ(bpf_map__reuse_fd(switch_->maps.moat_syscalls, bpf_map__fd(skel_->maps.moat_syscalls)), 0);
+    ASSERT_EQ(syscall_bpf__load(switch_), 0);
+    probe::SyscallTable calls(bpf_map__fd(skel_->maps.moat_syscalls));
+    const auto slot = calls.Add(*probe::SyscallNumber("openat"), bpf_program__fd(skel_->progs.moat_file_open), true);
+    ASSERT_TRUE(slot) << slot.error().message;
+    ASSERT_EQ(syscall_bpf__attach(switch_), 0);
   }
   void TearDown() override {
-    link_ = Fd();
+    syscall_bpf__destroy(switch_);
     if (control_ != nullptr) {
       munmap(control_, sizeof(*control_));
     }
@@ -123,7 +126,7 @@ class InodeBpfTest : public BpfTest {
   }
 
   file_bpf* skel_ = nullptr;
-  Fd link_;
+  syscall_bpf* switch_ = nullptr;
 };
 
 TEST_F(InodeBpfTest, AnInodeNumberInUseAgainIsNotTheAsset) {

@@ -2,8 +2,7 @@
 // Starting, stopping, reloading and failing.
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -11,7 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <map>
+
 #include "tests/e2e/agent.h"
+#include "tests/e2e/refusal.h"
 
 namespace moat::e2e {
 namespace {
@@ -89,7 +92,7 @@ TEST_F(LifecycleTest, StartsSeesStopsAndLeavesNothing) {
   const v1::AgentStatus status = agent.Status();
   EXPECT_EQ(status.scope(), place_.scope());
   EXPECT_TRUE(status.healthy()) << status.ShortDebugString();
-  EXPECT_EQ(status.domains_size(), 4);
+  EXPECT_EQ(status.domains_size(), 5);
   std::printf("hooks attached after %lu ms; resident %lu KiB\n", status.attach_ms(), status.rss_bytes() >> 10);
   struct stat socket{};
   ASSERT_EQ(::stat(place_.File("moat.sock").c_str(), &socket), 0);
@@ -215,40 +218,63 @@ TEST_F(LifecycleTest, SighupReadsAssetsAgainAndABadFileChangesNothing) {
   EXPECT_EQ(agent.End(SIGTERM), 0);
 }
 
-// A kernel without fsopen(2), where no tracefs is mounted: what rests on per-syscall tracepoints cannot be attached.
-void WithoutFsopen() {
-  sock_filter code[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fsopen, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program = {std::size(code), code};
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
-    ::_exit(96);
+// Attached and not, by domain; each with its reason.
+std::map<std::string, std::pair<int, int>> CountHooks(const v1::AgentStatus& status) {
+  std::map<std::string, std::pair<int, int>> count;
+  for (const v1::Domain& domain : status.domains()) {
+    EXPECT_EQ(domain.loaded(), domain.error().empty()) << domain.name() << ": " << domain.error();
+    for (const v1::Hook& hook : domain.hooks()) {
+      ++(hook.attached() ? count[domain.name()].first : count[domain.name()].second);
+      EXPECT_FALSE(hook.why().empty()) << hook.event();
+      EXPECT_TRUE(hook.attached() || hook.unseen_size() > 0) << hook.event();
+    }
   }
+  return count;
 }
 
 TEST_F(LifecycleTest, ADomainThatCannotLoadIsReportedAndTheOthersRun) {
-  if (::access("/sys/kernel/tracing/events", F_OK) == 0 || ::access("/sys/kernel/debug/tracing/events", F_OK) == 0) {
-    GTEST_SKIP() << "tracefs is mounted here, so its absence cannot be played";
-  }
-  Agent agent(place_, "", {}, WithoutFsopen);
+  Refusal refusal("moat_net_sent");
+  Agent agent(place_, "", {}, refusal.InChild());
   ASSERT_TRUE(agent.WaitReady());
+  EXPECT_GT(refusal.refused(), 0);
   const v1::AgentStatus status = agent.Status();
   EXPECT_FALSE(status.healthy());
-  for (const v1::Domain& domain : status.domains()) {
-    EXPECT_GT(domain.hooks_size(), 0) << domain.name();
-    for (const v1::Hook& hook : domain.hooks()) {
-      EXPECT_EQ(hook.attached(), hook.backend() != "tracepoint" && !hook.backend().empty()) << hook.event() << ": " << hook.why();
-      EXPECT_FALSE(hook.why().empty()) << hook.event();
-    }
+  for (const auto& [domain, hooks] : CountHooks(status)) {
+    EXPECT_EQ(hooks.first == 0, domain == "net") << domain;
+    EXPECT_EQ(hooks.second > 0, domain == "net") << domain;
   }
-  EXPECT_THAT(agent.Log(), HasSubstr("warning"));
+  EXPECT_THAT(agent.Log(), HasSubstr("domain net is off: the kernel refuses to load it: Invalid argument"));
   Watcher watcher(agent, {});
   ASSERT_TRUE(watcher.WaitConnected());
   EXPECT_EQ(WaitFor(place_.Spawn([] { ::execl("/bin/true", "true", nullptr); })), 0);
   EXPECT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_EXEC) == 1; }));
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+}
+
+// As a unit file with too few capabilities would start it. Exec hands root no more than the bounding set.
+void WithBpfAndPerfmonAlone() {
+  for (int cap = 0; cap <= CAP_LAST_CAP; ++cap) {
+    if (cap != CAP_BPF && cap != CAP_PERFMON && ::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0 && errno != EINVAL) {
+      ::_exit(96);
+    }
+  }
+}
+
+TEST_F(LifecycleTest, WithFewCapabilitiesItSeesWhatItCanAndTellsTheRest) {
+  const std::string weights = place_.Write("weights.bin", "12345");
+  Agent agent(place_, "assets: {inline: [{name: w, paths: [" + weights + "]}]}\n", {}, WithBpfAndPerfmonAlone);
+  ASSERT_TRUE(agent.WaitReady());
+  const v1::AgentStatus status = agent.Status();
+  EXPECT_FALSE(status.healthy());
+  auto hooks = CountHooks(status);
+  EXPECT_EQ(hooks["process"].second, 0);
+  EXPECT_EQ(hooks["gpu"].second, 0);
+  EXPECT_EQ(hooks["file"].second, 1);  // fanotify needs CAP_SYS_ADMIN
+  EXPECT_EQ(hooks["net"].second, 7);   // cgroup programs need CAP_NET_ADMIN
+  Watcher watcher(agent, {});
+  ASSERT_TRUE(watcher.WaitConnected());
+  EXPECT_EQ(WaitFor(place_.Spawn([&] { ::close(::open(weights.c_str(), O_RDONLY)); })), 0);
+  EXPECT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_FILE_OPEN) == 1; }));
   EXPECT_EQ(agent.End(SIGTERM), 0);
 }
 

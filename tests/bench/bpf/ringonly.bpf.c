@@ -39,22 +39,16 @@ static __always_inline int send_if_in_scope(void)
 	return moat_current()->cgroups->dfl_cgrp->kn->id == scope_id ? send_record() : 0;
 }
 
-SEC("tracepoint/syscalls/sys_exit_openat")
-int ring_open(void *ctx)
+SEC("tp_btf/sys_exit")
+int ring_syscall(struct moat_sys_exit *ctx)
 {
-	return send_if_in_scope();
-}
-
-SEC("tracepoint/syscalls/sys_exit_ioctl")
-int ring_ioctl(void *ctx)
-{
-	return send_if_in_scope();
-}
-
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int ring_accept(void *ctx)
-{
-	return send_if_in_scope();
+	switch (moat_syscall_nr(ctx)) {
+	case 16: /* ioctl */
+	case 257: /* openat */
+	case 288: /* accept4 */
+		return send_if_in_scope();
+	}
+	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
