@@ -81,11 +81,10 @@ class HubImpl final : public Hub {
       if (subscriptions_.empty()) {
         return;
       }
-      pushed_ = true;
       kick = kick_;
-      if (!ticking_) {
+      if (!ticking_) {  // at once when the last tick is long ago: the batch has waited for company already, in the ring
         ticking_ = true;
-        next_tick_ = SteadyClock::now() + flush_;
+        next_tick_ = std::max(SteadyClock::now(), last_tick_ + flush_);
         kick = true;
       }
     }
@@ -195,8 +194,8 @@ class HubImpl final : public Hub {
     last_seq_ = batch->events.back().header.seq;
   }
 
-  // The hub's thread. While events come it ticks every flush_ms; a tick after the last event it sleeps until the next one, so an
-  // idle agent does not wake. A full message does not wait for the tick.
+  // The hub's thread. It ticks when events wait, at most every flush_ms; with nothing waiting it sleeps, so an idle agent does not
+  // wake. A full message does not wait for the tick.
   void Flush() {
     pthread_setname_np(pthread_self(), "api-flush");
     std::vector<std::shared_ptr<Subscription>> due;
@@ -209,14 +208,17 @@ class HubImpl final : public Hub {
       wake_.wait_until(lock, next_tick_, [this] { return stop_ || kick_; });
       bool tick = SteadyClock::now() >= next_tick_;
       if (tick) {
-        ticking_ = std::exchange(pushed_, false);
-        next_tick_ = SteadyClock::now() + flush_;
+        ticking_ = false;
+        last_tick_ = SteadyClock::now();
+        next_tick_ = last_tick_ + flush_;
       }
       kick_ = false;
       for (auto& subscription : subscriptions_) {
-        if (subscription->TryTurn(tick ? 1 : Subscription::kMessageEvents)) {
+        bool busy = false;
+        if (subscription->TryTurn(tick ? 1 : Subscription::kMessageEvents, &busy)) {
           due.push_back(subscription);
         }
+        ticking_ |= busy;  // its holder may give the turn back before what came meanwhile is due
       }
       lock.unlock();
       for (auto& subscription : due) {
@@ -239,8 +241,8 @@ class HubImpl final : public Hub {
   size_t memory_events_ = 0;
   uint64_t forgotten_ = 0;  // newest seq that left memory_
   uint64_t last_seq_ = 0;
-  SteadyClock::time_point next_tick_;
-  bool ticking_ = false, pushed_ = false, kick_ = false;
+  SteadyClock::time_point last_tick_, next_tick_;
+  bool ticking_ = false, kick_ = false;
   bool closed_ = false, stop_ = false;
   std::thread flusher_;  // last: starts when all above stands
 };

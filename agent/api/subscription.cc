@@ -35,8 +35,9 @@ uint64_t Subscription::Push(const event::BatchPtr& batch, size_t begin, uint64_t
   return dropped;
 }
 
-bool Subscription::TryTurn(size_t at_least) {
+bool Subscription::TryTurn(size_t at_least, bool* busy) {
   std::lock_guard lock(mutex_);
+  *busy = turn_ && !closed_ && pending_ > 0;
   if (turn_ || closed_ || pending_ < std::min(at_least, limit_)) {
     return false;
   }

@@ -31,8 +31,8 @@ class Subscription {
 
   // Hub. Returns how many events had to go, the oldest first; *full: a message's worth waits and nobody holds the turn.
   uint64_t Push(const event::BatchPtr& batch, size_t begin, uint64_t now_ns, bool* full);
-  // Hub. True: at least so many events wait, nobody held the turn, and the caller now does.
-  bool TryTurn(size_t at_least);
+  // Hub. True: at least so many events wait, nobody held the turn, and the caller now does. *busy: events wait, and somebody holds it.
+  bool TryTurn(size_t at_least, bool* busy);
   void Ready() { ready_(); }
   // Hub, at Subscribe.
   void SetStart(uint64_t seq, uint64_t lost, bool agent_restarted);

@@ -2,9 +2,12 @@
 #include "agent/config/config.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
+#include <map>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 #include "agent/config/assets.h"
 #include "agent/config/section.h"
@@ -138,10 +141,16 @@ Loaded LoadUnguarded(const std::string& path) {
     }
   }
   const auto rank = [&](const Problem& p) { return std::find(files.begin(), files.end(), p.file) - files.begin(); };
-  std::sort(loaded.problems.begin(), loaded.problems.end(), [&](const Problem& a, const Problem& b) {
-    return std::tuple(rank(a), a.line, a.column, std::string_view(a.message)) <
-           std::tuple(rank(b), b.line, b.column, std::string_view(b.message));
-  });
+  std::multimap<std::tuple<std::ptrdiff_t, int, int>, Problem>
+      in_order;  // equal places stay in the order in which they were told
+  for (Problem& problem : loaded.problems) {
+    const std::tuple place(rank(problem), problem.line, problem.column);
+    in_order.emplace(place, std::move(problem));
+  }
+  loaded.problems.clear();
+  for (auto& [place, problem] : in_order) {
+    loaded.problems.push_back(std::move(problem));
+  }
   return loaded;
 }
 

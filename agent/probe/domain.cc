@@ -200,8 +200,10 @@ bpf_program* Domain::Program(const char* name) const {
   return program != nullptr && bpf_program__fd(program) >= 0 ? program : nullptr;
 }
 
+// Only what the kernel runs by itself on a tracepoint can be skipped (bpf_trace_run counts it): not the programs behind sys_exit,
+// which are jumped to, nor cgroup programs and iterators.
 uint64_t Domain::Missed(const Hook& hook) {
-  if (!hook.attached || hook.program == nullptr) {
+  if (!hook.attached || hook.program == nullptr || hook.candidate->backend != Backend::kTpBtf) {
     return 0;
   }
   bpf_prog_info info{};

@@ -41,6 +41,7 @@ class ProbeImpl final : public Probe {
 
   Status Scan(RecordSink& sink) override;
   size_t Drain(RecordSink& sink, size_t max) override;
+  void Nap(int ms) override { Wait(ms); }
   void Sleep(int timeout_ms) override;
   void Wake() override;
   void Sums(RecordSink& sink) override;
@@ -58,6 +59,7 @@ class ProbeImpl final : public Probe {
   Status OpenRings();
   Domain* Find(std::string_view name) const;
   void MakeParts();
+  void Wait(int timeout_ms);
   size_t PollTampering(RecordSink& sink, bool idle);
 
   // Counts what is made in user space on its way to the pipeline.
@@ -175,7 +177,8 @@ Status ProbeImpl::OpenRings() {
   epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
   wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   for (const int fd : {urgent_.fd(), bulk_.fd(), wake_.get()}) {
-    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    // A ring tells each wake-up once: what lies in it while we nap must not cut the next nap short.
+    epoll_event event{.events = fd == wake_.get() ? EPOLLIN : EPOLLIN | EPOLLET, .data = {.fd = fd}};
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
       return FailErrno(errno, "watch the rings");
     }
@@ -226,7 +229,8 @@ void ProbeImpl::MakeParts() {
                                                .flows = net.MapFd("moat_flows"),
                                                .procs = maps_->procs(),
                                                .gpu_calls = gpu.MapFd("moat_gpu_calls"),
-                                               .net_totals = net.MapFd("moat_net_totals")},
+                                               .net_totals = net.MapFd("moat_net_totals"),
+                                               .control = maps_->control()},
                                        *owners_);
 }
 
@@ -249,7 +253,6 @@ size_t ProbeImpl::Drain(RecordSink& sink, size_t max) {
     if (record.size() >= sizeof(moat_hdr)) {
       const auto& header = *reinterpret_cast<const moat_hdr*>(record.data());  // ring records are aligned to 8
       owners_->Note(header);
-      sums_->Note(header.kind);
       if (header.kind == MOAT_KIND_FILE_TAMPER && record.size() >= sizeof(moat_file_tamper)) {
         inventory_->Note(reinterpret_cast<const moat_file_tamper&>(header));
       }
@@ -279,13 +282,17 @@ void ProbeImpl::Sleep(int timeout_ms) {
   moat_control* control = maps_->control();
   __atomic_store_n(&control->reader_asleep, 1, __ATOMIC_SEQ_CST);
   if (urgent_.Empty() && bulk_.Empty()) {
-    epoll_event event{};
-    if (epoll_wait(epoll_.get(), &event, 1, timeout_ms) == 1 && event.data.fd == wake_.get()) {
-      uint64_t count = 0;
-      (void)!read(wake_.get(), &count, sizeof(count));
-    }
+    Wait(timeout_ms);
   }
   __atomic_store_n(&control->reader_asleep, 0, __ATOMIC_RELAXED);
+}
+
+void ProbeImpl::Wait(int timeout_ms) {
+  epoll_event event{};
+  if (epoll_wait(epoll_.get(), &event, 1, timeout_ms) == 1 && event.data.fd == wake_.get()) {
+    uint64_t count = 0;
+    (void)!read(wake_.get(), &count, sizeof(count));
+  }
 }
 
 void ProbeImpl::Wake() {

@@ -59,6 +59,9 @@ class Probe {
 
   // Drains bulk, then urgent, at most max records each; records of one call may be out of order by time. Returns how many.
   virtual size_t Drain(RecordSink& sink, size_t max) = 0;
+  // Sleeps for so long, or until a ring is filling or Wake(). Not asleep to the kernel's programs: they would wake the reader for
+  // each record.
+  virtual void Nap(int ms) = 0;
   // Tells the kernel that the reader sleeps, and sleeps until a record comes, Wake() or timeout_ms.
   virtual void Sleep(int timeout_ms) = 0;
   virtual void Wake() = 0;

@@ -61,7 +61,7 @@ Result<std::vector<moat_exec>> Read(bpf_program* program, uint32_t pid) {
 Result<std::vector<moat_exec>> ScanProcesses(bpf_program* program) {
   MOAT_ASSIGN(std::vector<moat_exec> records, Read(program, 0));
   // A parent is older than its children: also one that took over orphans, since that must be an ancestor.
-  std::ranges::stable_sort(records, {}, [](const moat_exec& r) { return std::tuple(r.hdr.start_ns, r.hdr.pid); });
+  std::ranges::sort(records, {}, [](const moat_exec& r) { return std::tuple(r.hdr.start_ns, r.hdr.pid); });
   return records;
 }
 

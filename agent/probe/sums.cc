@@ -20,13 +20,21 @@ void Send(RecordSink& sink, const Record& record) {
 
 }  // namespace
 
-bool Sums::Pace::Due(bool& hint) {
-  if (empty && !hint && ++rested < kRest) {
-    return false;
+template <typename Key, typename Value, typename Visit>
+void Sums::Walk(uint32_t rows, int fd, Visit visit) {
+  if (fd < 0 || (__atomic_load_n(&maps_.control->rows, __ATOMIC_RELAXED) & rows) == 0) {
+    return;
   }
-  hint = false;
-  rested = 0;
-  return true;
+  // Before the walk: a row that comes meanwhile sets the bit again.
+  __atomic_fetch_and(&maps_.control->rows, ~rows, __ATOMIC_SEQ_CST);
+  bool any = false;
+  const bool whole = WalkMap<Key, Value>(fd, [&](const Key& key, const Value& value) {
+    any = true;
+    visit(key, value);
+  });
+  if (any || !whole) {
+    __atomic_fetch_or(&maps_.control->rows, rows, __ATOMIC_RELAXED);
+  }
 }
 
 uint64_t Sums::Labels(uint32_t pid, uint64_t start_ns) const {
@@ -63,12 +71,7 @@ void Sums::EmitFile(RecordSink& sink, const moat_io_key& key, const moat_io_val&
 }
 
 void Sums::EmitFiles(RecordSink& sink) {
-  if (maps_.io < 0 || !files_pace_.Due(files_hint_)) {
-    return;
-  }
-  bool any = false;
-  WalkMap<moat_io_key, moat_io_val>(maps_.io, [&](const moat_io_key& key, const moat_io_val& sum) {
-    any = true;
+  Walk<moat_io_key, moat_io_val>(MOAT_ROWS_IO, maps_.io, [&](const moat_io_key& key, const moat_io_val& sum) {
     Told& told = files_[key];
     const Told now{.operations = sum.reads + sum.writes, .bytes = sum.bytes_read + sum.bytes_written, .round = round_};
     if (now.operations != told.operations || now.bytes != told.bytes) {
@@ -76,17 +79,11 @@ void Sums::EmitFiles(RecordSink& sink) {
     }
     told = now;
   });
-  files_pace_.empty = !any;
   std::erase_if(files_, [this](const auto& row) { return row.second.round != round_; });
 }
 
 void Sums::EmitFlows(RecordSink& sink) {
-  if (maps_.flows < 0 || !flows_pace_.Due(flows_hint_)) {
-    return;
-  }
-  bool any = false;
-  WalkMap<uint64_t, moat_flow>(maps_.flows, [&](uint64_t cookie, const moat_flow& flow) {
-    any = true;
+  Walk<uint64_t, moat_flow>(MOAT_ROWS_FLOWS, maps_.flows, [&](uint64_t cookie, const moat_flow& flow) {
     Told& told = flows_[cookie];
     const Told now{.operations = flow.sends + flow.receives, .bytes = flow.bytes_out + flow.bytes_in, .round = round_};
     if (now.operations != told.operations || now.bytes != told.bytes) {
@@ -109,7 +106,6 @@ void Sums::EmitFlows(RecordSink& sink) {
     }
     told = now;
   });
-  flows_pace_.empty = !any;
   std::erase_if(flows_, [this](const auto& row) { return row.second.round != round_; });
 }
 
@@ -128,27 +124,23 @@ void Sums::Reclaim(RecordSink& sink) {
     }
     return !known->second;
   };
-  if (maps_.io >= 0 && !files_pace_.empty) {
-    WalkMap<moat_io_key, moat_io_val>(maps_.io, [&](const moat_io_key& key, const moat_io_val&) {
-      // Taken and removed in one step: the exit hook may be about to deliver it.
-      moat_io_val sum{};
-      if (gone(key.pid, key.start_ns) && bpf_map_lookup_and_delete_elem(maps_.io, &key, &sum) == 0) {
-        EmitFile(sink, key, sum, /*last=*/true);
+  Walk<moat_io_key, moat_io_val>(MOAT_ROWS_IO, maps_.io, [&](const moat_io_key& key, const moat_io_val&) {
+    // Taken and removed in one step: the exit hook may be about to deliver it.
+    moat_io_val sum{};
+    if (gone(key.pid, key.start_ns) && bpf_map_lookup_and_delete_elem(maps_.io, &key, &sum) == 0) {
+      EmitFile(sink, key, sum, /*last=*/true);
+    }
+  });
+  const auto sweep = [&]<typename Key, typename Value>(uint32_t rows, int fd, Key, Value) {
+    Walk<Key, Value>(rows, fd, [&](const Key& key, const Value&) {
+      if (gone(key.pid, key.start_ns)) {
+        (void)bpf_map_delete_elem(fd, &key);
       }
     });
-  }
-  const auto sweep = [&]<typename Key, typename Value>(int fd, Key, Value) {
-    if (fd >= 0) {
-      WalkMap<Key, Value>(fd, [&](const Key& key, const Value&) {
-        if (gone(key.pid, key.start_ns)) {
-          (void)bpf_map_delete_elem(fd, &key);
-        }
-      });
-    }
   };
-  sweep(maps_.gpu_calls, moat_gpu_key{}, moat_gpu_val{});
-  sweep(maps_.net_totals, moat_proc_key{}, moat_net_totals{});
-  sweep(maps_.procs, moat_proc_key{}, moat_proc_val{});
+  sweep(MOAT_ROWS_GPU, maps_.gpu_calls, moat_gpu_key{}, moat_gpu_val{});
+  sweep(MOAT_ROWS_NET_TOTALS, maps_.net_totals, moat_proc_key{}, moat_net_totals{});
+  sweep(MOAT_ROWS_PROCS, maps_.procs, moat_proc_key{}, moat_proc_val{});
 }
 
 }  // namespace moat::probe

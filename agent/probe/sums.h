@@ -16,6 +16,7 @@ namespace moat::probe {
 
 struct SumMaps {  // negative: that domain is not loaded
   int io = -1, flows = -1, procs = -1, gpu_calls = -1, net_totals = -1;
+  moat_control* control = nullptr;  // says which of them have rows
 };
 
 // Ring thread.
@@ -23,25 +24,12 @@ class Sums {
  public:
   Sums(const SumMaps& maps, Owners& owners) : maps_(maps), owners_(owners) {}
 
-  // A record of this kind was drained: its map has changed.
-  void Note(uint16_t kind) {
-    files_hint_ |= kind >= MOAT_KIND_FILE_OPEN && kind <= MOAT_KIND_FILE_TAMPER;
-    flows_hint_ |= kind >= MOAT_KIND_NET_CONNECT && kind <= MOAT_KIND_NET_ACCEPT;
-  }
   // One record per row that changed since the last call. About once a second.
   void Emit(RecordSink& sink);
   // Removes the rows of processes that are gone. A file sum that the exit hook could not deliver (ring full) is delivered now.
   void Reclaim(RecordSink& sink);
 
  private:
-  // An empty table of 65,536 buckets costs 0.1 ms to walk. One that was empty and of which no record told anything is left
-  // alone for this many calls: only what comes of descriptors opened before the agent has no record.
-  static constexpr int kRest = 5;
-  struct Pace {
-    bool empty = false;
-    int rested = 0;
-    bool Due(bool& hint);
-  };
   struct IoHash {
     size_t operator()(const moat_io_key& k) const { return (k.start_ns ^ k.pid) * 0x9e3779b97f4a7c15ull + k.asset; }
   };
@@ -54,6 +42,9 @@ class Sums {
     uint64_t operations = 0, bytes = 0;
     uint32_t round = 0;  // of Emit; rows that were not met in it are gone
   };
+  // Walks a table, unless it has been empty since the last walk: 65,536 empty buckets cost 0.1 ms.
+  template <typename Key, typename Value, typename Visit>
+  void Walk(uint32_t rows, int fd, Visit visit);
   void EmitFiles(RecordSink& sink);
   void EmitFlows(RecordSink& sink);
   void EmitFile(RecordSink& sink, const moat_io_key& key, const moat_io_val& sum, bool last);
@@ -64,8 +55,6 @@ class Sums {
   Owners& owners_;
   std::unordered_map<moat_io_key, Told, IoHash, IoEqual> files_;
   std::unordered_map<uint64_t, Told> flows_;
-  Pace files_pace_, flows_pace_;
-  bool files_hint_ = false, flows_hint_ = false;
   uint32_t round_ = 0;
 };
 

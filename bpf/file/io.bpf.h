@@ -19,6 +19,7 @@ static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task,
 		return row;
 	fresh.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
 	bpf_map_update_elem(&moat_io, &key, &fresh, BPF_NOEXIST); /* another thread may have been first */
+	moat_note_rows(MOAT_ROWS_IO);
 	row = bpf_map_lookup_elem(&moat_io, &key);
 	if (!row)
 		moat_count_table_full(MOAT_TABLE_IO);

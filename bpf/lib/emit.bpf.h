@@ -36,6 +36,20 @@ static __always_inline void moat_fill(struct moat_hdr *hdr, __u32 kind, __u32 si
 	moat_fill_at(hdr, kind, size, task, bpf_ktime_get_ns());
 }
 
+#define MOAT_FILL_CHECK 64 /* records of a kind and CPU between two looks at how full the ring is */
+
+/*
+ * While events flow the reader naps for milliseconds between its rounds and is not woken. A ring that fills up meanwhile wakes it:
+ * the next record to be sent does.
+ */
+static __always_inline void moat_check_fill(void *ring)
+{
+	struct moat_control *control = moat_get_control();
+
+	if (control && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 4 > bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
+		control->reader_asleep = 1;
+}
+
 /* Room for one record of a kind, counted; NULL: the ring is full, counted as lost. */
 static __always_inline void *moat_reserve(void *ring, __u32 kind, __u32 size)
 {
@@ -46,6 +60,8 @@ static __always_inline void *moat_reserve(void *ring, __u32 kind, __u32 size)
 		return NULL;
 	/* Atomic although per CPU: a program in soft-irq may count the same kind between our load and our store. */
 	__sync_fetch_and_add(&stat->attempted, 1);
+	if (!(stat->attempted & (MOAT_FILL_CHECK - 1)))
+		moat_check_fill(ring);
 	record = bpf_ringbuf_reserve(ring, size, 0);
 	if (!record)
 		__sync_fetch_and_add(&stat->lost_ring_full, 1);

@@ -40,8 +40,10 @@ static __always_inline int moat_mark_proc(__u32 pid, __u64 start_ns, __u64 label
 	struct moat_proc_val fresh = {.labels = labels, .touched = touched};
 
 	if (!val) {
-		if (bpf_map_update_elem(&moat_procs, &key, &fresh, BPF_NOEXIST) == 0)
+		if (bpf_map_update_elem(&moat_procs, &key, &fresh, BPF_NOEXIST) == 0) {
+			moat_note_rows(MOAT_ROWS_PROCS);
 			return 0;
+		}
 		val = bpf_map_lookup_elem(&moat_procs, &key); /* another thread was first */
 		if (!val) {
 			moat_count_table_full(MOAT_TABLE_PROCS);

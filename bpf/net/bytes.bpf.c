@@ -28,6 +28,7 @@ static __always_inline struct moat_net_totals *totals_of(const struct moat_proc_
 	if (totals)
 		return totals;
 	bpf_map_update_elem(&moat_net_totals, key, &fresh, BPF_NOEXIST);
+	moat_note_rows(MOAT_ROWS_NET_TOTALS);
 	totals = bpf_map_lookup_elem(&moat_net_totals, key);
 	if (!totals)
 		moat_count_table_full(MOAT_TABLE_NET_TOTALS);

@@ -117,7 +117,9 @@ static __always_inline long moat_flow_start(__u64 cookie, const struct task_stru
 	flow.ep = *ep;
 	__builtin_memcpy(flow.comm, task->comm, MOAT_COMM_LEN);
 	err = bpf_map_update_elem(&moat_flows, &cookie, &flow, BPF_NOEXIST);
-	if (err && err != -EEXIST)
+	if (!err)
+		moat_note_rows(MOAT_ROWS_FLOWS);
+	else if (err != -EEXIST)
 		moat_count_table_full(MOAT_TABLE_FLOWS);
 	return err;
 }

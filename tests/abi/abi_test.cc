@@ -68,7 +68,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_proc_key, M(start_ns), M(pid), M(pad)),
       STRUCT(moat_proc_val, M(labels), M(touched)),
       STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid),
-             M(dir_devs), M(dir_devs_full), M(pad), M(scope_cgroup), M(filter)),
+             M(dir_devs), M(dir_devs_full), M(rows), M(scope_cgroup), M(filter)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),

@@ -82,33 +82,37 @@ TEST(ApiSubscription, ABatchLargerThanTheQueueKeepsItsEnd) {
 
 TEST(ApiSubscription, OneHoldsTheTurn) {
   Subscription subscription(10000, kSecond, [] {});
-  bool full = false;
-  EXPECT_FALSE(subscription.TryTurn(1)) << "nothing waits";
+  bool full = false, held = true;
+  EXPECT_FALSE(subscription.TryTurn(1, &held)) << "nothing waits";
+  EXPECT_FALSE(held);
   subscription.Push(MakeBatch(1, 5), 0, 100, &full);
   EXPECT_FALSE(full);
-  EXPECT_FALSE(subscription.TryTurn(Subscription::kMessageEvents));
-  EXPECT_TRUE(subscription.TryTurn(1));
-  EXPECT_FALSE(subscription.TryTurn(1)) << "it is taken";
+  EXPECT_FALSE(subscription.TryTurn(Subscription::kMessageEvents, &held));
+  EXPECT_TRUE(subscription.TryTurn(1, &held));
+  EXPECT_FALSE(held);
+  EXPECT_FALSE(subscription.TryTurn(1, &held)) << "it is taken";
+  EXPECT_TRUE(held);
   EXPECT_FALSE(subscription.EndTurn(100)) << "five events may wait for more";
-  EXPECT_TRUE(subscription.TryTurn(1));
+  EXPECT_TRUE(subscription.TryTurn(1, &held));
   EXPECT_TRUE(subscription.EndTurn(100 + kSecond)) << "they have waited long enough";
   TakeAll(subscription);
   EXPECT_FALSE(subscription.EndTurn(100 + 2 * kSecond));
   subscription.Push(MakeBatch(6, Subscription::kMessageEvents), 0, 3 * kSecond, &full);
   EXPECT_TRUE(full);
-  EXPECT_TRUE(subscription.TryTurn(Subscription::kMessageEvents));
+  EXPECT_TRUE(subscription.TryTurn(Subscription::kMessageEvents, &held));
   EXPECT_TRUE(subscription.EndTurn(3 * kSecond)) << "a full message does not wait";
 }
 
 TEST(ApiSubscription, CloseGivesTheTurnOnce) {
   Subscription idle(10, kSecond, [] {});
+  bool held = false;
   EXPECT_TRUE(idle.Close());
   EXPECT_FALSE(idle.Close());
-  EXPECT_FALSE(idle.TryTurn(1));
+  EXPECT_FALSE(idle.TryTurn(1, &held));
   Subscription busy(10, kSecond, [] {});
   bool full = false;
   busy.Push(MakeBatch(1, 1), 0, 0, &full);
-  ASSERT_TRUE(busy.TryTurn(1));
+  ASSERT_TRUE(busy.TryTurn(1, &held));
   EXPECT_FALSE(busy.Close()) << "who holds the turn ends the stream";
   EXPECT_TRUE(busy.EndTurn(0));
   EXPECT_TRUE(busy.closed());
@@ -198,6 +202,18 @@ TEST(ApiHub, GivesTheTurnWithinTheFlushTime) {
   ASSERT_FALSE(subscription->EndTurn(MonotonicNs()));
   hub->OnBatch(MakeBatch(2, Subscription::kMessageEvents));
   EXPECT_TRUE(Soon([&] { return turns == 2; })) << "so is a full message";
+}
+
+// The tick finds the turn held; whoever holds it gives it back before the event is due.
+TEST(ApiHub, WhatComesDuringATurnIsFlushedToo) {
+  auto hub = Hub::Create({.flush_ms = 100});
+  std::atomic<int> turns{0};
+  auto subscription = *hub->Subscribe({}, [&] { ++turns; });
+  hub->OnBatch(MakeBatch(1, 1));  // a tick at once: the last one is long ago
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(turns, 0);
+  ASSERT_FALSE(subscription->EndTurn(0));
+  EXPECT_TRUE(Soon([&] { return turns == 1; }));
 }
 
 TEST(ApiHub, CloseEndsAllAndRefusesNew) {

@@ -88,6 +88,7 @@ class FakeProbe final : public probe::Probe {
     }
     return taken;
   }
+  void Nap(int ms) override { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
   void Sleep(int timeout_ms) override {
     ++sleeps;
     std::unique_lock lock(mutex_);
