@@ -4,6 +4,7 @@
 #include <absl/synchronization/mutex.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -186,6 +187,9 @@ class ServerImpl final : public Server {
   }
 
   void Build() {
+    // The last grpc_shutdown() of a process waits for a poller that may sleep for ten seconds (iomgr/tcp_posix.cc, the backup
+    // poller), longer than a stop may take. One reference is kept as long as the process lives, so that none is the last.
+    [[maybe_unused]] static const bool kept = (grpc_init(), true);
     // Debian 12 builds Abseil without NDEBUG: each lock that gRPC takes is then checked against the order of all others, and a
     // suspicion ends the process. It costs a tenth of a message, and is meant for gRPC's own tests.
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -98,4 +99,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace moat::app
 
-int main(int argc, char** argv) { return moat::app::Main(argc, argv); }
+int main(int argc, char** argv) {
+  const int code = moat::app::Main(argc, argv);
+  // All of ours has ended; gRPC's threads have not (agent/api/server.cc), and must not run beside the destructors of globals.
+  spdlog::shutdown();
+  std::fflush(nullptr);
+  _exit(code);
+}
