@@ -74,15 +74,20 @@ void Domain::Open() {
 }
 
 void Domain::ChooseFor(Hook& hook, const Features* features) {
+  std::string refused;  // the better ones, and why
+  const auto refuse = [&refused](const std::string& candidate, const std::string& why) {
+    refused += (refused.empty() ? "" : "; ") + candidate + ": " + why;
+  };
   for (const Candidate& candidate : hook.row->candidates) {
     const std::string as = std::string(BackendName(candidate.backend)) + " " + candidate.program;
     bpf_program* program = bpf_object__find_program_by_name(object_, candidate.program);
     if (program == nullptr) {
-      hook.why += as + ": not part of this build; ";
+      refuse(as, "not part of this build");
       continue;
     }
-    if (const Answer answer = Offered(candidate, features); !answer.yes) {
-      hook.why += as + ": the kernel refuses: " + answer.why + "; ";
+    const Answer answer = Offered(candidate, features);
+    if (!answer.yes) {
+      refuse(as, "the kernel refuses: " + answer.why);
       continue;
     }
     std::vector<std::string> present, absent;
@@ -92,15 +97,17 @@ void Domain::ChooseFor(Hook& hook, const Features* features) {
       (has ? present : absent).emplace_back(point);
     }
     if (present.empty() && !absent.empty()) {
-      hook.why += as + ": the kernel lacks " + Join(absent) + "; ";
+      refuse(as, "the kernel lacks " + Join(absent));
       continue;
     }
     hook.candidate = &candidate;
     hook.program = program;
     hook.points = std::move(present);
-    hook.why += "the best that this kernel offers" + (absent.empty() ? "" : ", without " + Join(absent));
+    hook.why =
+        answer.why + (absent.empty() ? "" : ", without " + Join(absent)) + (refused.empty() ? "" : "; passed over: " + refused);
     return;
   }
+  hook.why = refused;
 }
 
 void Domain::Choose(const Features* features) {

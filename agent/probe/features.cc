@@ -24,7 +24,7 @@ constexpr bpf_insn Call(int32_t helper) { return Insn(BPF_JMP | BPF_CALL, 0, 0, 
 constexpr bpf_insn kReturn = Insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 
 struct Try {
-  const char* what;
+  const char* what;  // in the plural: "... load here"
   bpf_prog_type type;
   bpf_attach_type attach = static_cast<bpf_attach_type>(0);
   int btf_id = 0;  // negative: the kernel's BTF lacks the attach point
@@ -39,7 +39,7 @@ Answer Load(const Try& attempt, const std::vector<bpf_insn>& code) {
   options.attach_btf_id = static_cast<uint32_t>(attempt.btf_id);
   Fd program(bpf_prog_load(attempt.type, "moat_ask", "GPL", code.data(), code.size(), &options));
   if (program) {
-    return {true, ""};
+    return {true, std::string(attempt.what) + " load here"};
   }
   return {false, std::string(attempt.what) + ": " + std::strerror(errno)};
 }
@@ -70,16 +70,16 @@ Result<Features> Features::Ask() {
   const std::vector<bpf_insn> allow = {MovImm(0, 1), kReturn};
 
   f.tp_btf =
-      Load({"tp_btf program", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
+      Load({"BTF tracepoints", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
            zero);
-  f.task_iter = Load({"iter/task program", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);
-  f.cgroup_addr = Load({"cgroup/connect4 program", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
-  f.cgroup_sock = Load({"cgroup/sock_release program", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
+  f.task_iter = Load({"task iterators", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);
+  f.cgroup_addr = Load({"cgroup/connect programs", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
+  f.cgroup_sock = Load({"cgroup/sock_release programs", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
 
   // What the programs behind it need beyond the tracepoint: the kfunc bpf_rdonly_cast (6.2).
   const int cast = find(cast_function);
   f.syscall_exit = Load(
-      {"tp_btf/sys_exit program with bpf_rdonly_cast", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, cast < 0 ? cast : find(sys_exit)},
+      {"BTF tracepoint sys_exit and bpf_rdonly_cast", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, cast < 0 ? cast : find(sys_exit)},
       {MovImm(1, 0), MovImm(2, find(list_head)), Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0),
        kReturn});
   return f;

@@ -13,7 +13,7 @@ namespace moat::probe {
 
 struct Answer {
   bool yes = false;
-  std::string why;  // when not: what was asked and what the kernel said
+  std::string why;  // what was asked and what the kernel said, also when yes
 };
 
 // Asked once; then read-only, any thread.
