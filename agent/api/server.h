@@ -42,6 +42,11 @@ struct StatusSnapshot {
   uint64_t cpu_ns = 0, rss_bytes = 0;
 };
 
+// Every domain is loaded with all its hooks.
+bool Healthy(const StatusSnapshot& snapshot);
+// The message of Status/Get as proto3 JSON, without what is zero or empty.
+std::string ToJson(const StatusSnapshot& snapshot);
+
 class Server {
  public:
   // status is called on gRPC's threads. hub must outlive the server.

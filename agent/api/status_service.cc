@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Status/Get: the snapshot as a message.
+// Status/Get: the snapshot as a message, and as JSON where nobody serves it.
+#include <google/protobuf/util/json_util.h>
+
 #include <string>
 #include <utility>
 
@@ -31,20 +33,6 @@ void SetDomain(v1::Domain* to, const DomainStatus& from) {
     }
     out->set_runs_missed(hook.runs_missed);
   }
-}
-
-bool Healthy(const StatusSnapshot& from) {
-  for (const DomainStatus& domain : from.domains) {
-    if (!domain.loaded) {
-      return false;
-    }
-    for (const HookStatus& hook : domain.hooks) {
-      if (!hook.attached) {
-        return false;
-      }
-    }
-  }
-  return !from.domains.empty();
 }
 
 void SetLedger(v1::AgentStatus* to, const Ledger& ledger) {
@@ -87,7 +75,8 @@ void SetStatus(v1::AgentStatus* to, const StatusSnapshot& from) {
   to->set_scope(ToUtf8(from.scope));
   to->set_started_unix_ns(from.started_unix_ns);
   uint64_t now_ns = WallNs();
-  to->set_uptime_ns(now_ns > from.started_unix_ns ? now_ns - from.started_unix_ns : 0);
+  const bool started = from.started_unix_ns != 0 && now_ns > from.started_unix_ns;
+  to->set_uptime_ns(started ? now_ns - from.started_unix_ns : 0);
   to->set_attach_ms(from.attach_ms);
   for (const DomainStatus& domain : from.domains) {
     SetDomain(to->add_domains(), domain);
@@ -140,6 +129,31 @@ class StatusService final : public v1::Status::CallbackService {
 };
 
 }  // namespace
+
+bool Healthy(const StatusSnapshot& snapshot) {
+  for (const DomainStatus& domain : snapshot.domains) {
+    if (!domain.loaded) {
+      return false;
+    }
+    for (const HookStatus& hook : domain.hooks) {
+      if (!hook.attached) {
+        return false;
+      }
+    }
+  }
+  return !snapshot.domains.empty();
+}
+
+std::string ToJson(const StatusSnapshot& snapshot) {
+  v1::AgentStatus message;
+  SetStatus(&message, snapshot);
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  std::string text;
+  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
+  return text;
+}
 
 std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status) {
   return std::make_unique<StatusService>(std::move(status));

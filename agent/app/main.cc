@@ -7,10 +7,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "agent/app/app.h"
+#include "agent/app/doctor.h"
 #include "agent/app/signals.h"
 #include "agent/app/steps.h"
 #include "agent/base/version.h"
@@ -19,6 +21,7 @@ namespace moat::app {
 namespace {
 
 constexpr int kExitFailed = 1;
+constexpr int kExitUnseen = 1;           // --doctor
 constexpr int kExitConfig = 2;         // the file or the command line is wrong
 constexpr uint32_t kStopLimitMs = 4500;  // of the 5 s that are promised
 
@@ -27,10 +30,15 @@ First steps:
   moatd --check --config FILE     is the file good? every mistake is told with its line
   moatd --config FILE             run; as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH
   moatctl watch                   in another terminal: what it sees
-  moatctl doctor                  what this kernel offers, and what stays unseen
+  moatctl doctor                  what this kernel offers, and what stays unseen; also when moatd does not run
+
+moatd --doctor is what moatctl doctor asks then: it loads each program, so that the kernel's refusals show, attaches none, prints
+moat.v1.AgentStatus as JSON and ends. It needs no scope; without --config, and without the file that is read by default, every
+setting has its default. In what it prints, "attached" means: would be.
 
 Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, within 5 s and leaving nothing attached.
-Exit codes: 0 ended by a signal (or --check: the file is good), 1 could not start, 2 the configuration is wrong.
+Exit codes: 0 ended by a signal (--check: the file is good; --doctor: every event would have a backend), 1 could not start (--doctor:
+not every event would), 2 the configuration or the command line is wrong.
 The file, with every setting and its default, is deploy/config/moatd.yaml in the sources.)";
 
 void StartLog(const std::string& level) {
@@ -72,17 +80,25 @@ int Main(int argc, char** argv) {
   CLI::App cli{"moatd watches who touches accelerators, who touches model weights, and what leaves over the network."};
   cli.footer(kFooter);
   AppOptions options{.config_path = "/etc/moat/moatd.yaml", .record_path = ""};
-  bool check = false;
-  cli.add_option("-c,--config", options.config_path, "Configuration file")->type_name("FILE")->capture_default_str();
-  cli.add_flag("--check", check, "Check the configuration and end");
-  cli.add_option("--record", options.record_path, "Also write every raw record to FILE, for the replay tests")->type_name("FILE");
+  bool check = false, doctor = false;
+  const CLI::Option* config_option =
+      cli.add_option("-c,--config", options.config_path, "Configuration file")->type_name("FILE")->capture_default_str();
+  CLI::Option* check_option = cli.add_flag("--check", check, "Check the configuration and end");
+  CLI::Option* record_option =
+      cli.add_option("--record", options.record_path, "Also write every raw record to FILE, for the replay tests")
+          ->type_name("FILE");
+  cli.add_flag("--doctor", doctor, "Print what each event would get on this kernel, attach nothing, and end")
+      ->excludes(check_option)
+      ->excludes(record_option);
   cli.set_version_flag("--version", std::string("moatd ") + kVersion);
   try {
     cli.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return cli.exit(e) == 0 ? 0 : kExitConfig;
   }
-  config::Loaded loaded = config::Load(options.config_path);
+  std::error_code error;  // a file that cannot be looked at is not a file that is not there: Load tells it
+  const bool defaults = doctor && config_option->empty() && !std::filesystem::exists(options.config_path, error) && !error;
+  config::Loaded loaded = defaults ? config::Loaded() : config::Load(options.config_path);
   for (const config::Problem& problem : loaded.problems) {
     std::fprintf(stderr, "%s\n", config::ToString(problem).c_str());
   }
@@ -92,6 +108,10 @@ int Main(int argc, char** argv) {
   if (check) {
     std::printf("%s: good, %zu assets\n", options.config_path.c_str(), loaded.config.assets.size());
     return 0;
+  }
+  if (doctor) {
+    StartLog(loaded.config.log_level);
+    return PrintDoctor(loaded.config) ? 0 : kExitUnseen;
   }
   return Run(options, std::move(loaded.config));
 }

@@ -14,7 +14,7 @@ struct HookStatus {
   std::string event;    // "file.open"
   std::string backend;  // "tracepoint", "tp_btf", "cgroup", "fanotify", ...; empty: none could be loaded
   std::string program;  // BPF program name
-  bool attached = false;
+  bool attached = false;  // of an agent that does not run (probe/ask.h): would be
   std::string why;                  // why this row was chosen, or why none was
   std::vector<std::string> unseen;  // what the chosen backend cannot see, in plain words
   uint64_t runs_missed = 0;         // program runs that the kernel skipped

@@ -148,7 +148,19 @@ void Domain::Load(const SharedMaps& maps) {
   loaded_ = true;
 }
 
+Status Domain::MayAttach(const Hook& hook, const Grounds& grounds) {
+  const Backend backend = hook.candidate->backend;
+  if (!grounds.cgroup && (backend == Backend::kCgroupAddr || backend == Backend::kCgroupSock)) {
+    return Fail(Code::kFailedPrecondition, "no cgroup2 tree to attach to");
+  }
+  if (!grounds.syscall_exit && backend == Backend::kSyscallExit) {
+    return Fail(Code::kFailedPrecondition, "no program sits on sys_exit (see domain syscall)");
+  }
+  return {};
+}
+
 Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
+  MOAT_TRY(MayAttach(hook, {.syscall_exit = calls != nullptr, .cgroup = cgroup_fd >= 0}));
   const auto keep = [&hook](bpf_link* link, const std::string& where) -> Status {
     if (link == nullptr) {
       return FailErrno(errno, "attach " + where);
@@ -160,15 +172,8 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
     case Backend::kIter: return {};  // attached per reading, by scan.cc
     case Backend::kTpBtf: return keep(bpf_program__attach_trace(hook.program), hook.points.front());
     case Backend::kCgroupAddr:
-    case Backend::kCgroupSock:
-      if (cgroup_fd < 0) {
-        return Fail(Code::kFailedPrecondition, "no cgroup2 tree to attach to");
-      }
-      return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
+    case Backend::kCgroupSock: return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
     case Backend::kSyscallExit: break;
-  }
-  if (calls == nullptr) {
-    return Fail(Code::kFailedPrecondition, "no program sits on sys_exit (see domain syscall)");
   }
   for (const std::string& point : hook.points) {
     MOAT_ASSIGN(const uint32_t slot, calls->Add(*SyscallNumber(point), bpf_program__fd(hook.program), hook.candidate->passes_on));
@@ -190,6 +195,19 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
     if (Status status = AttachHook(hook, calls, cgroup_fd); !status) {
       hook.why = status.error().message;
       spdlog::error("hook {}: {}", hook.row->event, hook.why);
+    } else {
+      hook.attached = true;
+    }
+  }
+}
+
+void Domain::Presume(const Grounds& grounds) {
+  for (Hook& hook : hooks_) {
+    if (!loaded_ || hook.candidate == nullptr) {
+      continue;
+    }
+    if (Status status = MayAttach(hook, grounds); !status) {
+      hook.why = status.error().message;
     } else {
       hook.attached = true;
     }

@@ -43,6 +43,12 @@ class Domain {
   void Load(const SharedMaps& maps);
   // calls: null when no program sits on sys_exit, so that nothing can be reached through the table.
   void Attach(SyscallTable* calls, int cgroup_fd);
+  // In place of Attach: attaches nothing, and attached() and Describe() then tell what Attach would try.
+  struct Grounds {
+    bool syscall_exit = false;  // a program sits, or would sit, on sys_exit
+    bool cgroup = false;        // there is a cgroup to attach to
+  };
+  void Presume(const Grounds& grounds);
   void Refuse(std::string why);  // switched off, or it failed: everything of it is closed
 
   const std::string& name() const { return name_; }
@@ -69,6 +75,7 @@ class Domain {
     bool attached = false;
   };
   void ChooseFor(Hook& hook, const Features* features);
+  static Status MayAttach(const Hook& hook, const Grounds& grounds);
   Status AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd);
   static uint64_t Missed(const Hook& hook);
 

@@ -110,19 +110,18 @@ std::vector<ResolvedDevice> Inventory::Devices() const {
   return devices_ ? devices_->list() : std::vector<ResolvedDevice>();
 }
 
-HookStatus Inventory::Describe() const {
-  const std::lock_guard lock(mutex_);
+HookStatus TamperHook(bool watched, std::string note) {
   HookStatus hook;
   hook.event = "file.tamper";
-  if (!tampering_) {
-    hook.why = refusal_;
+  if (!watched) {
+    hook.why = std::move(note);
     hook.unseen = {"rename, unlink, link, replacement and truncation by path of asset files",
                    "new files of an asset directory, until they are opened"};
     return hook;
   }
   hook.backend = "fanotify";
   hook.attached = true;
-  hook.why = "no tracepoint tells which inode a path led to" + (tampering_->why().empty() ? "" : "; " + tampering_->why());
+  hook.why = "no tracepoint tells which inode a path led to" + (note.empty() ? "" : "; " + note);
   hook.unseen = {"who did it, when the process ended before the notice was read and was not known before",
                  "a truncation by path when the file has grown back before the notice was read",
                  "changes made on another host of a network file system"};

@@ -21,6 +21,9 @@
 
 namespace moat::probe {
 
+// "file.tamper". watched: fanotify was opened; note: what it could not watch. Not watched: note is why.
+HookStatus TamperHook(bool watched, std::string note);
+
 // Poll, Note and HouseKeep on the ring thread; the others from any. One lock, never taken per record: it is waited for only
 // outside the ring thread. maps and owners stay the caller's and must live as long.
 class Inventory {
@@ -49,7 +52,10 @@ class Inventory {
   std::vector<ResolvedDevice> Devices() const;
   // Notices that the kernel dropped: at least this many.
   uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
-  HookStatus Describe() const;  // "file.tamper"
+  HookStatus Describe() const {  // "file.tamper"
+    const std::lock_guard lock(mutex_);
+    return TamperHook(tampering_ != nullptr, tampering_ ? tampering_->why() : refusal_);
+  }
 
  private:
   void SetAssets(std::vector<ResolvedAsset> resolved);

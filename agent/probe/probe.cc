@@ -11,20 +11,17 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <optional>
-#include <thread>
 
 #include "agent/base/cgroup.h"
 #include "agent/base/clock.h"
 #include "agent/base/fd.h"
-#include "agent/probe/domain.h"
+#include "agent/probe/domains.h"
 #include "agent/probe/inventory.h"
 #include "agent/probe/ledger.h"
 #include "agent/probe/log.h"
 #include "agent/probe/owners.h"
 #include "agent/probe/ring.h"
 #include "agent/probe/scan.h"
-#include "agent/probe/shared_maps.h"
 #include "agent/probe/sums.h"
 
 namespace moat::probe {
@@ -53,11 +50,10 @@ class ProbeImpl final : public Probe {
   std::vector<RingStatus> Rings() const override;
 
  private:
-  void OpenDomains(const config::Config& config);
-  Status LoadDomains(const Features* features);
   Status SetScope(const std::string& scope);
   Status OpenRings();
-  Domain* Find(std::string_view name) const;
+  Status RequireOne() const;
+  Domain* Find(std::string_view name) const { return probe::Find(domains_, name); }
   void MakeParts();
   void Wait(int timeout_ms);
   size_t PollTampering(RecordSink& sink, bool idle);
@@ -80,7 +76,7 @@ class ProbeImpl final : public Probe {
   Fd cgroup_;  // where cgroup programs attach
   std::unique_ptr<SharedMaps> maps_;
   std::unique_ptr<SyscallTable> calls_;  // before the domains that have slots in it
-  std::vector<std::unique_ptr<Domain>> domains_;
+  probe::Domains domains_;
   Ring urgent_, bulk_;
   Fd epoll_, wake_;
   // Records made here, not in the kernel, by kind.
@@ -94,43 +90,7 @@ class ProbeImpl final : public Probe {
   uint64_t polled_ns_ = 0;
 };
 
-Domain* ProbeImpl::Find(std::string_view name) const {
-  for (const auto& domain : domains_) {
-    if (domain->name() == name) {
-      return domain.get();
-    }
-  }
-  return nullptr;
-}
-
-void ProbeImpl::OpenDomains(const config::Config& config) {
-  const auto wanted = [&config](std::string_view name) {
-    return name == "syscall"   ? config.file || config.gpu || config.net
-           : name == "process" ? config.process
-           : name == "file"    ? config.file
-           : name == "gpu"     ? config.gpu
-                               : config.net;
-  };
-  for (const Image& image : Images()) {
-    auto domain = std::make_unique<Domain>(image);
-    if (wanted(image.name)) {
-      domain->Open();
-    } else {
-      domain->Refuse("switched off by configuration");
-    }
-    domains_.push_back(std::move(domain));
-  }
-}
-
-// libbpf parses the kernel's BTF once per object, and the verifier holds no lock that they would share: one thread each.
-Status ProbeImpl::LoadDomains(const Features* features) {
-  {
-    std::vector<std::jthread> threads;
-    for (const auto& domain : domains_) {
-      domain->Choose(features);
-      threads.emplace_back([&domain, this] { domain->Load(*maps_); });
-    }
-  }
+Status ProbeImpl::RequireOne() const {
   std::string why;
   for (const auto& domain : domains_) {
     if (domain->loaded()) {
@@ -189,21 +149,12 @@ Status ProbeImpl::OpenRings() {
 Status ProbeImpl::Begin(const config::Config& config) {
   CatchLibbpfLog();
   scope_ = config.scope;
-  OpenDomains(config);
-  auto features = Features::Ask();
-  if (!features) {
-    spdlog::error("{}", features.error().message);
-  }
-  std::vector<bpf_object*> objects;
-  for (const auto& domain : domains_) {
-    if (domain->object() != nullptr) {
-      objects.push_back(domain->object());
-    }
-  }
-  MOAT_ASSIGN(maps_, SharedMaps::Create(objects, config));
+  domains_ = OpenDomains(config);
+  MOAT_ASSIGN(maps_, MakeMaps(domains_, config));
   MOAT_TRY(SetScope(config.scope));
   MOAT_TRY(OpenRings());
-  MOAT_TRY(LoadDomains(features ? &*features : nullptr));
+  LoadDomains(domains_, *maps_);
+  MOAT_TRY(RequireOne());
   MakeParts();
   inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);
   inventory_->Fill(*Find("file"), *Find("gpu"));

@@ -69,6 +69,27 @@ Fd Receive(int socket) {
 
 }  // namespace
 
+void EndWhenItAttaches() {
+  const auto is_command = [](bpf_cmd command, uint8_t skip) -> sock_filter {
+    return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(command), skip, 0);
+  };
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 5),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[0])),
+      is_command(BPF_PROG_ATTACH, 4),
+      is_command(BPF_RAW_TRACEPOINT_OPEN, 3),
+      is_command(BPF_LINK_CREATE, 2),
+      is_command(BPF_OBJ_PIN, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+  const sock_fprog filter = {std::size(code), code};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) {
+    _exit(96);
+  }
+}
+
 Refusal::Refusal(std::string program) : program_(std::move(program)) {
   int pair[2] = {-1, -1};
   EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kernel that refuses one BPF program, played by a seccomp filter whose notices this process answers.
+// Kernels that refuse, played by seccomp filters: one BPF program, by name; or whatever outlives a program's descriptor.
 #pragma once
 
 #include <atomic>
@@ -11,6 +11,11 @@
 
 namespace moat::e2e {
 
+// To be run in the child, between fork and exec: from then on a call that attaches or pins a BPF program ends it, by SIGSYS.
+// What was only loaded goes with its descriptors.
+void EndWhenItAttaches();
+
+// One program is refused; this process answers the filter's notices.
 class Refusal {
  public:
   // program: as the kernel knows it, at most 15 bytes.
