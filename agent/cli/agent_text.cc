@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 #include <vector>
 
 #include "agent/cli/event_text.h"
@@ -27,17 +28,22 @@ std::string ReasonWord(int reason) {
 
 }  // namespace
 
-std::string HookTable(const v1::AgentStatus& agent, bool color) {
+std::string HookTable(const v1::AgentStatus& agent, bool color, const char* missing) {
   std::vector<std::vector<std::string>> rows;
-  std::string errors;
+  std::vector<std::pair<std::string, std::string>> errors;  // reason, "gpu, net": often all have the same
   for (const auto& domain : agent.domains()) {
     if (!domain.loaded()) {
-      errors += Paint(color, Color::kRed, "domain " + Safe(domain.name()) + " is not loaded: " + Safe(domain.error())) + "\n";
+      const auto same = std::ranges::find(errors, domain.error(), &std::pair<std::string, std::string>::first);
+      if (same == errors.end()) {
+        errors.emplace_back(domain.error(), Safe(domain.name()));
+      } else {
+        same->second += ", " + Safe(domain.name());
+      }
     }
     for (const auto& hook : domain.hooks()) {
       std::string why = Safe(hook.why());
       if (!hook.attached()) {
-        why = Paint(color, Color::kRed, "not attached: " + why);
+        why = Paint(color, Color::kRed, missing + (": " + why));
       } else if (hook.runs_missed()) {
         why += Paint(color, Color::kRed, " (" + Number(hook.runs_missed()) + " runs skipped by the kernel)");
       }
@@ -45,7 +51,13 @@ std::string HookTable(const v1::AgentStatus& agent, bool color) {
                       Safe(hook.program()), why});
     }
   }
-  return Table({"DOMAIN", "EVENT", "BACKEND", "PROGRAM", "WHY"}, rows, color) + errors;
+  std::string text = Table({"DOMAIN", "EVENT", "BACKEND", "PROGRAM", "WHY"}, rows, color);
+  for (const auto& [why, names] : errors) {
+    text += Paint(color, Color::kRed,
+                  "domain " + names + (names.find(", ") == std::string::npos ? " is" : " are") + " not loaded: " + Safe(why)) +
+            "\n";
+  }
+  return text;
 }
 
 std::string UnseenList(const v1::AgentStatus& agent) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// moatctl doctor: what this kernel offers, which backend each event got and why, and what stays unseen. Without an agent, what can
-// be told from files.
+// moatctl doctor: what this kernel offers, which backend each event got and why, and what stays unseen. Without an agent, the moatd
+// program is asked what one would get.
 #include <cstdio>
+#include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "agent/cli/client.h"
 #include "agent/cli/host.h"
 #include "agent/cli/json.h"
+#include "agent/cli/moatd.h"
 #include "agent/cli/text.h"
 #include "moat/v1/status.pb.h"
 
@@ -35,7 +38,13 @@ void PrintFacts(const std::vector<HostFact>& facts, bool color) {
   }
 }
 
-std::string DoctorJson(const std::vector<HostFact>& facts, const v1::AgentStatus* agent) {
+std::string OneObject(const v1::AgentStatus* status) {
+  std::string text = status ? ToJson(*status) : "null";
+  return text.substr(0, text.find_last_not_of('\n') + 1);
+}
+
+// agent: null when none answers. preview: what one would get, when none does.
+std::string DoctorJson(const std::vector<HostFact>& facts, const v1::AgentStatus* agent, const Result<v1::AgentStatus>* preview) {
   std::string text;
   Json json(text);
   json.Open('{').Key("host").Open('[');
@@ -50,9 +59,61 @@ std::string DoctorJson(const std::vector<HostFact>& facts, const v1::AgentStatus
         .Close('}');
     json.Raw(one);
   }
-  std::string status = agent ? ToJson(*agent) : "null";
-  json.Close(']').Key("agent").Raw(std::string_view(status).substr(0, status.find_last_not_of('\n') + 1)).Close('}');
+  json.Close(']').Key("agent").Raw(OneObject(agent));
+  json.Key("would_get").Raw(OneObject(preview && *preview ? &**preview : nullptr));
+  json.Field("would_get_error", preview && !*preview ? Safe(preview->error().message) : "").Close('}');
   return text + "\n";
+}
+
+Result<v1::AgentStatus> Preview(const Options& options) {
+  const char* path = std::getenv("PATH");
+  MOAT_ASSIGN(const std::string program, FindMoatd(options.moatd, path ? path : "", OwnFolder()));
+  return AskMoatd(program);
+}
+
+void PrintUnseen(const v1::AgentStatus& agent, bool color, const char* heading) {
+  if (std::string unseen = UnseenList(agent); !unseen.empty()) {
+    std::printf("\n%s\n%s", Paint(color, Color::kBold, heading).c_str(), unseen.c_str());
+  }
+}
+
+// Judged by its rows: the word of a program that was merely found is not taken.
+bool AllSeen(const v1::AgentStatus& preview) {
+  for (const v1::Domain& domain : preview.domains()) {
+    for (const v1::Hook& hook : domain.hooks()) {
+      if (!hook.attached()) {
+        return false;
+      }
+    }
+    if (!domain.loaded()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void PrintPreview(const Result<v1::AgentStatus>& preview, const std::vector<HostFact>& facts, bool color) {
+  bool good = preview && AllSeen(*preview);
+  if (!preview) {
+    std::printf(
+        "\n%s\n%s\n  -> which backend each event gets is found by loading programs: start moatd and ask again, or name the "
+        "program: --moatd PATH\n",
+        Paint(color, Color::kRed, "And moatd cannot be asked what one would get").c_str(), Safe(preview.error().message).c_str());
+  } else {
+    std::printf(
+        "\n%s\n%s",
+        Paint(color, Color::kBold, "What an agent that this user starts now would get (loaded to see, not attached)").c_str(),
+        HookTable(*preview, color, "would not be seen").c_str());
+    PrintUnseen(*preview, color, "What would stay unseen");
+    std::printf("\n%s\n",
+                good ? Paint(color, Color::kGreen, "every event would have a backend: start moatd").c_str()
+                     : Paint(color, Color::kRed, "not every event would have a backend: see the red lines above").c_str());
+  }
+  for (const HostFact& fact : facts) {
+    if (!good && fact.name == kCapabilities && fact.verdict != HostFact::Verdict::kGood) {
+      std::printf("  -> this user is %s: ask again as root, or with these\n", Safe(fact.value).c_str());
+    }
+  }
 }
 
 }  // namespace
@@ -62,25 +123,27 @@ int RunDoctor(const Options& options) {
   v1::AgentStatus agent;
   int code = GetStatus(options, true, &agent);
   bool answered = code == kExitOk;
+  std::optional<Result<v1::AgentStatus>> preview;
+  if (!answered) {
+    preview = Preview(options);
+  }
   if (answered && !agent.healthy()) {
     code = kExitFailed;  // the agent judges: what this shell lacks, the agent may have
   }
   if (options.json) {
-    std::fputs(DoctorJson(facts, answered ? &agent : nullptr).c_str(), stdout);
+    std::fputs(DoctorJson(facts, answered ? &agent : nullptr, preview ? &*preview : nullptr).c_str(), stdout);
     return code;
   }
   bool color = options.color;
   std::printf("%s\n", Paint(color, Color::kBold, "This host").c_str());
   PrintFacts(facts, color);
   if (!answered) {
-    std::printf("\n%s at %s: which backend each event gets is found by loading programs, so start moatd and ask again.\n",
-                Paint(color, Color::kRed, "No agent answers").c_str(), Safe(options.address).c_str());
+    std::printf("\n%s at %s.\n", Paint(color, Color::kRed, "No agent answers").c_str(), Safe(options.address).c_str());
+    PrintPreview(*preview, facts, color);
     return code;
   }
   std::printf("\n%s\n%s", Paint(color, Color::kBold, "Backends of the running agent").c_str(), HookTable(agent, color).c_str());
-  if (std::string unseen = UnseenList(agent); !unseen.empty()) {
-    std::printf("\n%s\n%s", Paint(color, Color::kBold, "What stays unseen").c_str(), unseen.c_str());
-  }
+  PrintUnseen(agent, color, "What stays unseen");
   std::printf("\n%s\n%s", Paint(color, Color::kBold, "Ledger").c_str(), LedgerTable(agent, color).c_str());
   for (const auto& asset : agent.assets()) {
     for (const auto& problem : asset.problems()) {

@@ -103,9 +103,9 @@ HostFact Capabilities(const std::string& root) {
     }
   }
   if (missing.empty()) {
-    return {"capabilities", Verdict::kGood, "all that moatd can use", ""};
+    return {kCapabilities, Verdict::kGood, "all that moatd can use", ""};
   }
-  return {"capabilities", must ? Verdict::kBad : Verdict::kLess, "without " + missing,
+  return {kCapabilities, must ? Verdict::kBad : Verdict::kLess, "without " + missing,
           "of this shell; moatd started from it would have no more"};
 }
 

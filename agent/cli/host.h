@@ -15,6 +15,8 @@ struct HostFact {
   std::string meaning;  // of a verdict that is not good
 };
 
+inline constexpr const char* kCapabilities = "capabilities";  // the fact's name
+
 // root: "" but in tests, put before /proc and /sys.
 std::vector<HostFact> HostFacts(const std::string& root);
 

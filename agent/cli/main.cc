@@ -16,8 +16,14 @@ using moat::cli::Options;
 
 constexpr const char* kFooter =
     "Exit codes: 0 done, also when interrupted; 1 failed, or doctor found the agent not healthy; 2 wrong usage or a bad filter;\n"
-    "3 the agent cannot be reached, or has ended.\n"
+    "3 the agent cannot be reached, or has ended: of doctor too, whatever it then finds out that an agent would see.\n"
     "Environment: MOAT_ADDRESS as --address; NO_COLOR, when not empty, as --color never.";
+
+constexpr const char* kDoctorFooter =
+    "When no agent answers, runs \"moatd --doctor\" as this user: it loads each program and attaches none, so that the table shows\n"
+    "what an agent started now would get. It has 10 s to answer. Only root, or who has moatd's capabilities, gets a good answer.\n"
+    "Exit codes: 0 the agent is healthy; 1 it is not, or refused; 3 no agent answers, also when one would see everything:\n"
+    "ask \"moatd --doctor\" itself for that, it exits with 0 or 1.";
 
 CommandWords WordsOf(const CLI::App& app, const std::string& name) {
   CommandWords words{name, app.get_description(), {}};
@@ -75,7 +81,10 @@ int main(int argc, char** argv) {
   CLI::App* status = app.add_subcommand("status", "the agent: hooks, ledger, assets, devices");
   add_output(status, {"human", "json"});
   CLI::App* doctor = app.add_subcommand("doctor", "what this kernel offers, what each event uses, and what stays unseen");
+  doctor->footer(kDoctorFooter);
   add_output(doctor, {"human", "json"});
+  doctor->add_option("--moatd", options.moatd, "the program to ask when no agent answers; else the one beside moatctl or on PATH")
+      ->type_name("PATH");
   CLI::App* completion = app.add_subcommand("completion", "a completion script for your shell");
   completion->add_option("shell", shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
 

@@ -26,6 +26,9 @@ struct Options {
   uint64_t for_ms = 0;    // 0: no limit
   std::string since;      // cursor, or "oldest"
   bool reconnect = false;
+
+  // doctor
+  std::string moatd;  // the program; empty: to be found
 };
 
 // A command and its options, for the completion scripts.

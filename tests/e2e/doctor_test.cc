@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// moatd --doctor: what an agent would get is what it gets.
+// moatd --doctor, and moatctl doctor where no agent runs: what an agent would get is what it gets.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <google/protobuf/util/json_util.h>
@@ -18,6 +18,7 @@ namespace moat::e2e {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class DoctorTest : public ::testing::Test {
  protected:
@@ -191,6 +192,20 @@ TEST_F(DoctorTest, MistakesOfTheCommandLineAndTheFileAre2) {
   EXPECT_EQ(Run("moatd", {"--doctor", "--check"}), 2);
   EXPECT_EQ(Run("moatd", {"--doctor", "--record", place_.File("r")}), 2);
   EXPECT_EQ(out_, "");
+}
+
+TEST_F(DoctorTest, MoatctlAsksTheMoatdBesideIt) {
+  const std::vector<std::string> args = {"--address", place_.File("none.sock"), "doctor"};
+  EXPECT_EQ(Run("moatctl", args, EndWhenItAttaches), 3) << err_;
+  EXPECT_THAT(out_, HasSubstr("No agent answers at " + place_.File("none.sock")));
+  EXPECT_THAT(out_, HasSubstr("BTF tracepoints load here\n"));
+  EXPECT_THAT(out_, HasSubstr("What would stay unseen\n"));
+  EXPECT_THAT(out_, HasSubstr("\nevery event would have a backend: start moatd\n"));
+  EXPECT_THAT(out_, Not(HasSubstr("ask again as root")));
+  EXPECT_EQ(Run("moatctl", args, [] { KeepOnly({}); }), 3) << err_;
+  EXPECT_THAT(out_, HasSubstr("\nnot every event would have a backend"));
+  EXPECT_THAT(out_, HasSubstr("this user is without CAP_BPF, CAP_PERFMON"));
+  EXPECT_THAT(out_, HasSubstr("ask again as root"));
 }
 
 }  // namespace

@@ -262,8 +262,14 @@ TEST(CliStatus, UnloadedDomainsAndHooksAreShown) {
   hook->add_unseen("io_uring");
   EXPECT_THAT(HookTable(agent, false), HasSubstr("domain gpu is not loaded: refused"));
   EXPECT_THAT(HookTable(agent, false), HasSubstr("not attached: no feature"));
+  EXPECT_THAT(HookTable(agent, false, "would not be seen"), HasSubstr("would not be seen: no feature"));
   EXPECT_EQ(UnseenList(agent), "  gpu.open: io_uring\n");
   EXPECT_EQ(nlohmann::json::parse(ToJson(agent))["domains"][0]["name"], "gpu");
+  agent.add_domains()->set_name("net");
+  agent.mutable_domains(1)->set_error("refused");
+  EXPECT_THAT(HookTable(agent, false), HasSubstr("\ndomain gpu, net are not loaded: refused\n"));
+  agent.mutable_domains(1)->set_error("otherwise");
+  EXPECT_THAT(HookTable(agent, false), HasSubstr("\ndomain gpu is not loaded: refused\ndomain net is not loaded: otherwise\n"));
 }
 
 TEST(CliDoctor, ReadsTheHostsFiles) {

@@ -266,11 +266,13 @@ TEST_F(CliMain, StatusAndDoctorTellAnAgentFromNone) {
   EXPECT_EQ(Moatctl("--address " + options_.address + " status").code, kExitOk);
   EXPECT_EQ(Moatctl("--address " + options_.address + " doctor").code, kExitFailed) << "no domain is loaded";
   EXPECT_EQ(Moatctl("--address /nowhere/x.sock status").code, kExitUnreachable);
-  Result result = Moatctl("--address /nowhere/x.sock doctor");
+  const std::string none = "--address /nowhere/x.sock doctor --moatd /nowhere/moatd";
+  Result result = Moatctl(none);
   EXPECT_EQ(result.code, kExitUnreachable);
   EXPECT_THAT(result.text, HasSubstr("No agent answers"));
   EXPECT_THAT(result.text, HasSubstr("cgroup2"));
-  EXPECT_TRUE(nlohmann::json::accept(Moatctl("--address /nowhere/x.sock doctor -o json").text));
+  EXPECT_THAT(result.text, HasSubstr("cannot run /nowhere/moatd: No such file or directory"));
+  EXPECT_TRUE(nlohmann::json::accept(Moatctl(none + " -o json").text));
   EXPECT_TRUE(nlohmann::json::accept(Moatctl("--address " + options_.address + " doctor -o json").text));
   EXPECT_TRUE(nlohmann::json::accept(Moatctl("--address " + options_.address + " status -o json").text));
 }
