@@ -17,7 +17,7 @@ namespace moat::app {
 
 struct PipelineOptions {
   uint32_t queue_batches = 64;
-  uint32_t poll_ms = 20;
+  uint32_t poll_ms = 30;
   uint32_t sums_ms = 1000;
   bool scan = true;
   // How often losses are looked for. A gap must be in the stream within a second of the loss.

@@ -49,7 +49,7 @@ struct Config {
   // pipeline
   uint32_t queue_batches = 64;
   uint32_t flush_ms = 10;     // to subscribers
-  uint32_t poll_ms = 20;      // between drains while events flow
+  uint32_t poll_ms = 30;      // between drains while events flow
   uint32_t sums_ms = 1000;    // FILE_IO and NET_FLOW of what is still open
   // process
   bool scan_processes = true;
