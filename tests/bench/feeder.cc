@@ -77,8 +77,8 @@ Result<Feeder::Fed> Feeder::Run(uint64_t rate, uint64_t ms) {
     PinThread(cpu_);
     const uint64_t cpu = Now(CLOCK_THREAD_CPUTIME_ID), start = Now(CLOCK_MONOTONIC), end = start + ms * 1'000'000;
     for (uint64_t now = start; now < end && error == 0; now = Now(CLOCK_MONOTONIC)) {
-      // What was missed while others had the core is made up for, but not in one burst that no ring could hold.
-      const uint64_t due = std::min((now - start) * rate / 1'000'000'000 - fed.events, rate / 200);
+      // What was missed while others had the core is made up for at twice the rate, not in one burst that no ring could hold.
+      const uint64_t due = std::min((now - start) * rate / 1'000'000'000 - fed.events, rate / 500);
       struct {
         uint64_t events;
       } context{due};
