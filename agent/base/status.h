@@ -12,7 +12,7 @@ namespace moat {
 // One event source of a domain: the program chosen for it, those passed over, and what the choice cannot see.
 struct HookStatus {
   std::string event;    // "file.open"
-  std::string backend;  // "tracepoint", "tp_btf", "cgroup", "fanotify", ...; empty: none could be loaded
+  std::string backend;  // "sys_exit", "tp_btf", "cgroup", "fanotify", ...; empty: none could be loaded
   std::string program;  // BPF program name
   bool attached = false;  // of an agent that does not run (probe/ask.h): would be
   std::string why;                  // why this row was chosen, or why none was

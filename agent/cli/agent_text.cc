@@ -43,9 +43,12 @@ std::string HookTable(const v1::AgentStatus& agent, bool color, const char* miss
     for (const auto& hook : domain.hooks()) {
       std::string why = Safe(hook.why());
       if (!hook.attached()) {
-        why = Paint(color, Color::kRed, missing + (": " + why));
+        std::string text = missing;
+        text.append(": ").append(why);
+        why = Paint(color, Color::kRed, text);
       } else if (hook.runs_missed()) {
-        why += Paint(color, Color::kRed, " (" + Number(hook.runs_missed()) + " runs skipped by the kernel)");
+        const std::string runs = Number(hook.runs_missed());
+        why.append(Paint(color, Color::kRed, " (" + runs + " runs skipped by the kernel)"));
       }
       rows.push_back({Safe(domain.name()), Safe(hook.event()), hook.backend().empty() ? "none" : Safe(hook.backend()),
                       Safe(hook.program()), why});

@@ -119,6 +119,7 @@ std::vector<Major> ParseMajors(std::string_view text) {
     }
   }
   std::vector<Major> out;
+  out.reserve(found.size());
   for (const auto& [number, class_id] : found) {
     out.push_back({number, class_id});
   }

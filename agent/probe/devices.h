@@ -23,7 +23,7 @@ struct Major {
   moat_gpu_class class_id = MOAT_GPU_NONE;
 };
 // From the text of /proc/devices: character devices only, by number for 195, 226 and 261, by name for the others.
-std::vector<Major> ParseMajors(std::string_view proc_devices);
+std::vector<Major> ParseMajors(std::string_view text);
 
 // The caller serialises.
 class Devices {

@@ -176,8 +176,10 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
     case Backend::kSyscallExit: break;
   }
   for (const std::string& point : hook.points) {
-    MOAT_ASSIGN(const uint32_t slot, calls->Add(*SyscallNumber(point), bpf_program__fd(hook.program), hook.candidate->passes_on));
-    hook.slots.push_back(slot);
+    if (const auto call = SyscallNumber(point)) {  // points are those that have one
+      MOAT_ASSIGN(const uint32_t slot, calls->Add(*call, bpf_program__fd(hook.program), hook.candidate->passes_on));
+      hook.slots.push_back(slot);
+    }
   }
   return {};
 }

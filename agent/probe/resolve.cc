@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <set>
+#include <sstream>
 
 #include "agent/base/fd.h"
 #include "bpf/abi/event.h"
@@ -144,9 +144,11 @@ MountDevices::MountDevices() {
   std::ifstream file("/proc/self/mountinfo");
   std::string line;
   while (std::getline(file, line)) {
-    unsigned long long id = 0;
-    unsigned major = 0, minor = 0;
-    if (std::sscanf(line.c_str(), "%llu %*u %u:%u", &id, &major, &minor) == 3) {
+    std::istringstream fields(line);  // 36 35 98:0 ...
+    uint64_t id = 0, parent = 0;
+    uint32_t major = 0, minor = 0;
+    char colon = 0;
+    if (fields >> id >> parent >> major >> colon >> minor && colon == ':') {
       devices_[id] = KernelDevice(major, minor);
     }
   }

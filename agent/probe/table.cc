@@ -121,7 +121,7 @@ const char* BackendName(Backend backend) {
     case Backend::kTpBtf: return "tp_btf";
     case Backend::kSyscallExit: return "sys_exit";
     case Backend::kIter: return "iter";
-    case Backend::kCgroupAddr: return "cgroup";
+    case Backend::kCgroupAddr:
     case Backend::kCgroupSock: return "cgroup";
   }
   return "";

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "bpf/abi/label.h"
 
@@ -44,7 +45,8 @@ std::string RealPath(const std::string& path) {
 }  // namespace
 
 Status TamperWatch::Open() {
-  MOAT_ASSIGN(fan_, Fan::Open());
+  MOAT_ASSIGN(Fan fan, Fan::Open());
+  fan_ = std::make_unique<Fan>(std::move(fan));
   return {};
 }
 
@@ -136,7 +138,7 @@ void TamperWatch::Set(const std::vector<ResolvedAsset>& assets) {
   refused_ = 0;
   last_parent_ = {};
   last_handle_ = {};
-  mounts_.emplace();
+  mounts_ = std::make_unique<MountDevices>();
   for (const ResolvedAsset& asset : assets) {
     std::set<std::string> directories;
     for (const auto& file : asset.files) {

@@ -9,7 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
-#include <optional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -79,8 +79,8 @@ class TamperWatch {
   InodeMap& inodes_;
   Owners& owners_;
   int procs_fd_;
-  std::optional<Fan> fan_;
-  std::optional<MountDevices> mounts_;
+  std::unique_ptr<Fan> fan_;  // null until Open()
+  std::unique_ptr<MountDevices> mounts_;  // of the last Set()
   std::unordered_map<FileHandle, Node> nodes_;
   std::map<Place, FileHandle> names_;   // where an asset's file is found
   std::map<Place, uint32_t> wanted_;    // names whose next file is the asset again (files named alone)
