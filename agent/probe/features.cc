@@ -20,7 +20,6 @@ constexpr bpf_insn Insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int
   return {code, static_cast<uint8_t>(dst & 0xf), static_cast<uint8_t>(src & 0xf), off, imm};
 }
 constexpr bpf_insn MovImm(uint8_t reg, int32_t value) { return Insn(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value); }
-constexpr bpf_insn Call(int32_t helper) { return Insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper); }
 constexpr bpf_insn kReturn = Insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 
 struct Try {
