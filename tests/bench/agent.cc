@@ -94,7 +94,7 @@ class Agent {
       for (const v1::Lost& reason : kind.lost()) {
         lost += reason.count();
       }
-      if (lost != 0 || kind.attempted() != kind.delivered() + lost) {
+      if (kind.attempted() != kind.delivered() + lost) {
         text += v1::Kind_Name(kind.kind()) + ": attempted " + std::to_string(kind.attempted()) + ", delivered " +
                 std::to_string(kind.delivered()) + ", lost " + std::to_string(lost) + "; ";
       }
@@ -182,10 +182,13 @@ class Run {
     paced.agent_ns = agent_ns / events;
     paced.subscriber_ns = subscriber_ns / events;
     paced.percent = (agent_ns + subscriber_ns) * 100 / wall;
-    if (paced.delivered != paced.load.count || paced.received.lost != 0 || paced.received.gaps != 0) {
-      report_.Broken("subscriber at " + std::to_string(rate) + "/s: " + std::to_string(paced.load.count) + " ioctls, " +
-                     std::to_string(paced.delivered) + " came, " + std::to_string(paced.received.lost) + " lost by the stream, " +
-                     std::to_string(paced.received.gaps) + " told as gaps");
+    // A loss that is told is a goal not met; one that is not told is broken.
+    const uint64_t by_stream = paced.received.lost - before.lost, by_gaps = paced.received.gaps - before.gaps;
+    if (paced.delivered != paced.load.count) {
+      const std::string said = "subscriber at " + std::to_string(rate) + "/s: " + std::to_string(paced.load.count) + " ioctls, " +
+                               std::to_string(paced.delivered) + " came, " + std::to_string(by_stream) + " lost by the stream, " +
+                               std::to_string(by_gaps) + " told as gaps";
+      paced.delivered + by_stream + by_gaps == paced.load.count ? report_.Note(said) : report_.Broken(said);
     }
     return paced;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // moat_bench: what moat costs, held against the goals. Needs root and two cores.
-// Exit status: 0, 1 (losses, an equation that does not hold; with --strict also a goal not met), 2 (could not measure).
+// Exit status: 0, 1 (a loss that is not told, an equation that does not hold; with --strict also a goal not met), 2 (could not
+// measure).
 #include <sys/sysinfo.h>
 
 #include <cstdio>
