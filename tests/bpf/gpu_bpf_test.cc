@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <thread>
 
@@ -21,6 +22,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
+using namespace std::chrono_literals;
 
 constexpr uint32_t kNull = 1 << 20 | 3;  // the device number of /dev/null
 constexpr uint32_t kAttach = _IOC(_IOC_READ | _IOC_WRITE, 'F', 0x2a, 16);
@@ -308,6 +310,29 @@ TEST_F(GpuBpfTest, AFullTableReportsEveryCall) {
   const auto events = Ioctls();
   EXPECT_EQ(events.size(), kRoom + kTimes);
   EXPECT_EQ(std::count_if(events.begin(), events.end(), [](const auto& event) { return event.count == 0; }), kTimes);
+}
+
+// While events flow the reader naps and nobody wakes it, unless a ring has a quarter of its room taken.
+TEST_F(GpuBpfTest, ANapLastsUnlessARingIsFilling) {
+  config().watch = {{.device_class = "", .command = 0x2a, .whole = false}};
+  config().ring_bulk_bytes = 64 << 10;
+  Start();
+  const auto nap = [this](int ioctls, int ms) {
+    const pid_t pid = Spawn([ioctls] {
+      usleep(20'000);
+      char arg[16] = {};
+      Ioctl(MustOpen("/dev/null"), kAttach, arg, ioctls);
+    });
+    const auto begin = std::chrono::steady_clock::now();
+    probe().Nap(ms);
+    const auto lasted = std::chrono::steady_clock::now() - begin;
+    Finish(pid);
+    return lasted;
+  };
+  EXPECT_GE(nap(10, 500), 490ms);
+  EXPECT_LT(nap(200, 20'000), 10s);
+  EXPECT_GE(nap(10, 500), 490ms) << "what woke it is over";
+  EXPECT_EQ(Ioctls().size(), 220u);
 }
 
 }  // namespace

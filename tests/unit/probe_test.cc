@@ -13,16 +13,21 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
+#include <vector>
 
 #include "agent/event/event.h"
 #include "agent/probe/devices.h"
+#include "agent/probe/domain.h"
 #include "agent/probe/fan.h"
 #include "agent/probe/kernel_btf.h"
 #include "agent/probe/owners.h"
 #include "agent/probe/resolve.h"
 #include "agent/probe/scope.h"
+#include "agent/probe/syscall_table.h"
 #include "agent/probe/table.h"
 
 namespace moat::probe {
@@ -265,6 +270,30 @@ TEST(ProbeScope, BelowIsByWholeNames) {
   EXPECT_FALSE(InScope("/ab", "/a"));
   EXPECT_FALSE(InScope("/", "/a"));
   EXPECT_TRUE(InScope("/x", "host"));
+}
+
+// A call has room for two hooks, of which the first must pass it on; domains are attached in the order of Images().
+TEST(ProbeTable, HooksThatShareASystemCallPassItOn) {
+  std::map<std::string_view, std::vector<const Candidate*>> calls;
+  for (const Image& image : Images()) {
+    for (const Row& row : Table()) {
+      for (const Candidate& candidate : row.candidates) {
+        if (candidate.backend == Backend::kSyscallExit && image.name == std::string_view(row.domain)) {
+          for (const std::string_view call : candidate.attach) {
+            calls[call].push_back(&candidate);
+            EXPECT_TRUE(SyscallNumber(call)) << call;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GE(calls.size(), 20u);
+  for (const auto& [call, hooks] : calls) {
+    EXPECT_LE(hooks.size(), 2u) << call;
+    EXPECT_TRUE(hooks.size() == 1 || hooks.front()->passes_on) << call;
+  }
+  EXPECT_EQ(calls["openat"].size(), 2u);
+  EXPECT_FALSE(SyscallNumber("no_such_call"));
 }
 
 TEST(ProbeTable, EveryRowHasACandidateAndEveryProgramOnce) {
