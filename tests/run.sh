@@ -98,10 +98,11 @@ build() {
 
 # run_ctest NAME DIR LABEL-REGEX JOBS: counts into passed, failed, skipped.
 run_ctest() {
-  local name=$1 dir=$2 label=$3 parallel=$4 rc=0 verdict counts
+  local name=$1 dir=$2 label=$3 parallel=$4 rc=0 verdict counts show=--output-on-failure
+  [[ $name != bench ]] || show=--verbose
   local junit="$PWD/$logs/$name.xml"
   rm -f "$junit"
-  "${wrap[@]}" ctest --test-dir "$dir" -L "$label" -j "$parallel" --timeout 600 --no-tests=error --output-on-failure \
+  "${wrap[@]}" ctest --test-dir "$dir" -L "$label" -j "$parallel" --timeout 600 --no-tests=error "$show" \
     --output-junit "$junit" </dev/null >"$logs/$name.log" 2>&1 || rc=$?
   if grep -q '^No tests were found' "$logs/$name.log"; then
     if [[ $built == no ]]; then
@@ -122,6 +123,9 @@ run_ctest() {
     failed=$((failed + 1)) verdict=FAIL
   fi
   ((p + f > 0)) || verdict=skip
+  if [[ $name == bench ]]; then # what it measured is the point of it
+    sed -n 's/^[0-9]*: //p' "$logs/bench.log" | grep -E '(meets|falls short) *$|fall short$|^note: |^BROKEN' || true
+  fi
   say "$name" "$verdict" "$p passed, $f failed, $s skipped in $((SECONDS - began)) s; $logs/$name.log"
 }
 
