@@ -16,6 +16,7 @@
 #include "agent/cli/child.h"
 #include "agent/cli/moatd.h"
 #include "agent/cli/options.h"
+#include "tests/unit/sanitizer.h"
 
 namespace moat::cli {
 namespace {
@@ -216,6 +217,7 @@ TEST_F(CliMoatd, AHangIsToldAsOne) {
 }
 
 TEST_F(CliMoatd, DoctorShowsWhatAnAgentWouldGet) {
+  MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
   const Ran ran = Doctor(Moatd(kAnswer, 1));
   EXPECT_EQ(ran.code, kExitUnreachable);
   EXPECT_THAT(ran.text, HasSubstr("No agent answers at /nowhere/x.sock.\n\nWhat an agent that this user starts now would get"));
@@ -231,6 +233,7 @@ TEST_F(CliMoatd, DoctorShowsWhatAnAgentWouldGet) {
 }
 
 TEST_F(CliMoatd, DoctorCallsItGoodOnlyWhenEveryRowIs) {
+  MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
   auto json = nlohmann::json::parse(kAnswer);
   json["domains"].erase(1);
   const Ran ran = Doctor(Moatd(json.dump()));
@@ -241,6 +244,7 @@ TEST_F(CliMoatd, DoctorCallsItGoodOnlyWhenEveryRowIs) {
 }
 
 TEST_F(CliMoatd, DoctorSaysWhyMoatdCannotBeAsked) {
+  MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
   Ran ran = Doctor(Moatd("", 2, "moatd.yaml:3:1: unknown key\n"));
   EXPECT_EQ(ran.code, kExitUnreachable);
   EXPECT_THAT(ran.text, HasSubstr("ended with status 2: moatd.yaml:3:1: unknown key\n"));
@@ -253,6 +257,7 @@ TEST_F(CliMoatd, DoctorSaysWhyMoatdCannotBeAsked) {
 
 // The program may not be moatd at all: nothing that it says may reach the terminal as a command.
 TEST_F(CliMoatd, HostileAnswersAreEscaped) {
+  MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
   const std::string hostile =
       "\x1b]0;owned\x07\nfake line\r\xc2\x9b"
       "31m";
