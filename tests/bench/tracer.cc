@@ -10,6 +10,7 @@
 #include "agent/base/counters.h"
 #include "agent/probe/probe.h"
 #include "tests/bench/host.h"
+#include "tests/bench/ledger.h"
 
 namespace moat::bench {
 namespace {
@@ -54,7 +55,14 @@ class TracerImpl final : public Tracer {
   }
 
   uint64_t events() const override { return consumer_.events.Get(); }
-  Ledger ledger() const override { return pipeline_->WholeLedger(); }
+  Ledger ledger() const override {
+    Ledger ledger = pipeline_->WholeLedger();
+    for (int i = 0; i < 20 && !Check(ledger).broken.empty(); i++) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      ledger = pipeline_->WholeLedger();
+    }
+    return ledger;
+  }
   void Settle() override {
     for (uint64_t before = ~0ull; before != events();) {
       before = events();

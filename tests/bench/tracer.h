@@ -17,8 +17,10 @@ class Tracer {
   static Result<std::unique_ptr<Tracer>> Start(const config::Config& config, int agent_cpu);
   virtual ~Tracer() = default;
   virtual uint64_t events() const = 0;  // that came to the end of the pipeline
-  virtual Ledger ledger() const = 0;    // of the whole way: balances when at rest
-  virtual void Settle() = 0;            // waits until nothing has come for a moment
+  // Of the whole way. Balances when at rest, which sums, told once a second, disturb for a moment: asked again until it does, for at
+  // most two seconds.
+  virtual Ledger ledger() const = 0;
+  virtual void Settle() = 0;  // waits until nothing has come for a moment
 };
 
 }  // namespace moat::bench
