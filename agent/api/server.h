@@ -44,7 +44,7 @@ struct StatusSnapshot {
 
 // Every domain is loaded with all its hooks.
 bool Healthy(const StatusSnapshot& snapshot);
-// The message of Status/Get as proto3 JSON, without what is zero or empty.
+// The message of Status/Get as proto3 JSON, without what is zero or empty; "" when it cannot be written (a text that is not UTF-8).
 std::string ToJson(const StatusSnapshot& snapshot);
 
 class Server {

@@ -151,8 +151,7 @@ std::string ToJson(const StatusSnapshot& snapshot) {
   options.add_whitespace = true;
   options.preserve_proto_field_names = true;
   std::string text;
-  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
-  return text;
+  return google::protobuf::util::MessageToJsonString(message, &text, options).ok() ? text : "";
 }
 
 std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status) {

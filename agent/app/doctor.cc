@@ -2,6 +2,7 @@
 #include "agent/app/doctor.h"
 
 #include <cstdio>
+#include <string>
 
 #include "agent/api/server.h"
 #include "agent/app/self.h"
@@ -16,7 +17,12 @@ bool PrintDoctor(const config::Config& config) {
   snapshot.hostname = HostName();
   snapshot.kernel = KernelRelease();
   snapshot.domains = probe::Ask(config);
-  std::fputs(api::ToJson(snapshot).c_str(), stdout);
+  const std::string text = api::ToJson(snapshot);
+  if (text.empty()) {
+    std::fputs("moatd: the answer cannot be written as JSON\n", stderr);
+    return false;
+  }
+  std::fputs(text.c_str(), stdout);
   return std::fflush(stdout) == 0 && api::Healthy(snapshot);
 }
 

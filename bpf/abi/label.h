@@ -30,14 +30,15 @@ struct moat_proc_val {
  * one load, so that a file which is no asset costs no map look-up.
  */
 struct moat_control {
-	__u32 reader_asleep; /* set by the reader before it sleeps, or by a program that finds a ring filling; cleared by the one that wakes it */
+	/* Set by the reader before it sleeps, or by a program that finds a ring filling; cleared by the program that wakes it. */
+	__u32 reader_asleep;
 	__u32 scope_all; /* 1: the whole host; 0: only the cgroup in the scope map and below */
 	__u32 have_assets;
 	__u32 have_dirs; /* at least one asset directory: walk up the parents */
 	__u32 watch_epoch; /* raised when the watched commands change */
 	__u32 agent_pid; /* the agent's own thread group is not reported; 0: report all */
-	__u64 dir_devs
-		[8]; /* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
+	/* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
+	__u64 dir_devs[8];
 	__u32 dir_devs_full;
 	__u32 rows; /* MOAT_ROWS_* */
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
