@@ -43,7 +43,10 @@ KERNELS = {
     )
 }
 # qemu's data packages are named although it depends on them: where qemu is installed apt would leave them out.
-TOOLS = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static", "zstd", "e2fsprogs"]
+TOOLS = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static", "zstd", "e2fsprogs", "make"]
+# The tools that build modules for a kernel are programs of its own release, and want that release's C library.
+BUILD_LIBRARIES_SUITE = "trixie"
+BUILD_LIBRARIES = ["libc6", "libelf1t64", "zlib1g", "libzstd1", "libxxhash0", "libssl3t64"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,17 @@ def pick_kernel(listing: str, pattern: str) -> tuple[str, str, list[str]] | None
     return max(offers)[1:] if offers else None
 
 
+def pick_headers(listing: str, release: str) -> list[str]:
+    """The packages to build a module for a kernel of the same listing; none when the archive has dropped them, as it does before
+    it drops the kernel."""
+    for stanza in listing.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Depends): (.*)$", stanza, re.MULTILINE))
+        if fields.get("Package") == "linux-headers-" + release:
+            wanted = re.findall(r"(?:^|, )(linux-headers-[^ ,]+-common|linux-kbuild-[^ ,]+)", fields.get("Depends", ""))
+            return [fields["Package"], *wanted]
+    return []
+
+
 class Apt:
     """apt with everything of its own below one folder. Knows the suites of the matrix and the machine's own."""
 
@@ -115,7 +129,7 @@ class Apt:
         files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*.list")), *sorted((etc / "sources.list.d").glob("*.sources"))]
         own = [source for file in files if file.is_file() for source in parse_sources(file.read_text(encoding="utf-8") + "\n")]
         main, security = archive_of(own, self.codename)
-        suites = sorted({self.codename, self.codename + "-security", *(kernel.suite for kernel in KERNELS.values())})
+        suites = sorted({self.codename, self.codename + "-security", BUILD_LIBRARIES_SUITE, *(kernel.suite for kernel in KERNELS.values())})
         lines = []
         for suite in suites:
             source = security if suite.endswith("-security") else main
@@ -173,7 +187,7 @@ class Apt:
         return sorted({*packages, *re.findall(r"^Inst (\S+)", plan, re.MULTILINE)})
 
     def unpack(self, packages: list[str], into: pathlib.Path) -> None:
-        """Downloads NAME or NAME=VERSION and unpacks below a folder. No maintainer script runs."""
+        """Downloads NAME, NAME=VERSION or NAME/SUITE and unpacks below a folder. No maintainer script runs."""
         debs = self.folder / "debs"
         for old in debs.glob("*.deb"):
             old.unlink()

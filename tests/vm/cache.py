@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache that all checkouts share: tools/ (qemu, busybox, mke2fs) and kernels/NAME/ (vmlinux, modules, kernel.json).
+"""The cache that all checkouts share: tools/ (qemu, busybox, mke2fs) and kernels/NAME/ (vmlinux, modules, headers, kernel.json).
 
 A folder of the cache is complete or absent: it is filled beside its place and renamed. Whoever fills it holds the lock.
 """
@@ -18,7 +18,7 @@ import sys
 import zlib
 from typing import Callable, Iterator
 
-from archive import KERNELS, TOOLS, Apt, Failure, Vanished, pick_kernel
+from archive import BUILD_LIBRARIES, BUILD_LIBRARIES_SUITE, KERNELS, TOOLS, Apt, Failure, Vanished, pick_headers, pick_kernel
 
 # Modules for hardware that no guest has; they are four fifths of a kernel package.
 DROPPED = ("sound", "drivers/gpu", "drivers/media", "drivers/net/ethernet", "drivers/net/wireless", "drivers/infiniband", "drivers/scsi")
@@ -43,6 +43,7 @@ class Image:
     release: str  # uname -r
     version: str  # of the Debian package
     folder: pathlib.Path
+    headers: list[str]  # packages unpacked in headers/; none: the archive had none
 
     @property
     def vmlinux(self) -> pathlib.Path:
@@ -72,7 +73,20 @@ class Cache:
             told = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return Image(name, told["release"], told["version"], folder)
+        if "headers" not in told:
+            return None  # of an older rig
+        return Image(name, told["release"], told["version"], folder, told["headers"])
+
+    def has_tools(self) -> bool:
+        try:
+            return (self.tools / "packages").read_text(encoding="utf-8").split() == TOOLS
+        except FileNotFoundError:
+            return False
+
+    def unpack_tools(self, apt: Apt, folder: pathlib.Path) -> None:
+        apt.unpack(apt.needed(TOOLS), folder)
+        apt.unpack([f"{name}/{BUILD_LIBRARIES_SUITE}" for name in BUILD_LIBRARIES], folder / "build-libraries")
+        (folder / "packages").write_text("\n".join(TOOLS) + "\n", encoding="utf-8")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -88,7 +102,7 @@ class Cache:
     def fetch(self, names: list[str], update: bool = False) -> dict[str, Failure]:
         """Brings the tools and the kernels into the cache. What the cache has is not looked up again, unless to update. The
         answer: the kernels that could not be had. Tools that cannot be had are a failure of all."""
-        if not update and self.tools.is_dir() and all(self.image(name) for name in names):
+        if not update and self.has_tools() and all(self.image(name) for name in names):
             return {}
         missing = {}
         with self.locked():
@@ -96,10 +110,10 @@ class Cache:
                 if left.is_dir() and not left.is_relative_to(self.folder / "apt"):
                     shutil.rmtree(left, ignore_errors=True)
             apt = Apt(self.folder / "apt", say)
-            if not self.tools.is_dir():
+            if not self.has_tools():
                 apt.update()
                 say(f"fetching {', '.join(TOOLS)} and their libraries")
-                self.fill(self.tools, lambda folder: apt.unpack(apt.needed(TOOLS), folder))
+                self.fill(self.tools, lambda folder: self.unpack_tools(apt, folder))
             for name in names:
                 had = self.image(name)
                 if had and not update:
@@ -116,14 +130,26 @@ class Cache:
     def fetch_kernel(self, apt: Apt, name: str, had: Image | None) -> None:
         kernel = KERNELS[name]
         apt.update()
-        offer = pick_kernel(apt.listing(kernel.suite), kernel.release)
+        listing = apt.listing(kernel.suite)
+        offer = pick_kernel(listing, kernel.release)
         if not offer:
             raise Vanished(f"{kernel.suite} has no linux-image {name} any more, and no copy is in {self.folder}")
         release, version, packages = offer
         if had and had.version == version:
             return
         say(f"fetching kernel {name}: {release} ({version}, {kernel.suite})")
-        self.fill(self.folder / "kernels" / name, lambda folder: self.unpack_kernel(apt, folder, release, version, packages))
+        headers = pick_headers(listing, release)
+        if not headers:
+            say(f"kernel {name}: the archive has no headers for it any more: no module can be built")
+
+        def work(folder: pathlib.Path) -> None:
+            self.unpack_kernel(apt, folder, release, version, packages)
+            if headers:
+                apt.unpack([f"{package}={version}" for package in headers], folder / "headers")
+            told = {"release": release, "version": version, "packages": packages, "headers": headers}
+            (folder / "kernel.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+        self.fill(self.folder / "kernels" / name, work)
 
     def unpack_kernel(self, apt: Apt, folder: pathlib.Path, release: str, version: str, packages: list[str]) -> None:
         package = folder / "package"
@@ -138,8 +164,6 @@ class Cache:
             shutil.rmtree(modules[0] / "kernel" / part, ignore_errors=True)
         modules[0].rename(folder / "modules")
         shutil.rmtree(package)
-        told = {"release": release, "version": version, "packages": packages}
-        (folder / "kernel.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
 
     def extract_vmlinux(self, image: bytes) -> bytes:
         """The ELF inside a bzImage: qemu starts it through its PVH entry in half the time that the decompressor takes. The setup

@@ -13,6 +13,7 @@ import tempfile
 import time
 from typing import Callable
 
+import standin
 from archive import Failure
 from cache import Cache, Image
 from initramfs import Initramfs, Modules
@@ -30,13 +31,13 @@ class Options:
     command: str
     files: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (here, there)
     modules: list[str] = dataclasses.field(default_factory=list)  # by name; absent ones are told
-    own_modules: list[pathlib.Path] = dataclasses.field(default_factory=list)  # .ko files of the project, loaded last
     append: list[str] = dataclasses.field(default_factory=list)
     lsm: str | None = None  # None: the distribution's own list
     smp: int = 1
     mem: int = 1024
     timeout: float = 120
     icount: bool = False
+    gpu: bool = False  # the stand-in GPU of tests/vm/gpu
     out: pathlib.Path | None = None  # folder for what the guest left in /out
     console: pathlib.Path | None = None  # keeps the kernel's console here
 
@@ -47,6 +48,7 @@ class Outcome:
     code: int  # the command's own when it ended, else 124 or 125
     text: str
     seconds: float = 0
+    told: str = ""  # what the command wrote to /dev/ttyS3
 
 
 def classify(control: str, console: str, timed_out: bool, complaint: str = "") -> Outcome:
@@ -66,10 +68,12 @@ def classify(control: str, console: str, timed_out: bool, complaint: str = "") -
 
 
 def build(cache: Cache, image: Image, options: Options, at: pathlib.Path, say: Callable[[str], None]) -> None:
-    modules, absent = Modules(image).load_order(ALWAYS + options.modules)
+    gpu_module, gpu_program = standin.make(cache, image) if options.gpu else (None, None)
+    contents, absent = Modules(image).load_order(ALWAYS + options.modules + (["cuse"] if gpu_program else []))
     for name in absent:
         say(f"{image.name}: this kernel has no module {name}")
-    contents = {**modules, **{path.stem: path.read_bytes() for path in options.own_modules}}
+    if gpu_module:
+        contents["moat_gpu"] = gpu_module.read_bytes()
     with open(at, "wb") as file:
         root = Initramfs(file)
         root.add(pathlib.Path(cache.tool("bin/busybox")), "bin/busybox")
@@ -78,6 +82,8 @@ def build(cache: Cache, image: Image, options: Options, at: pathlib.Path, say: C
         root.write("vm/modules/order", "".join(name + "\n" for name in contents).encode())
         for name, content in contents.items():
             root.write(f"vm/modules/{name}.ko", content)
+        if gpu_program:
+            root.add(gpu_program, "vm/cuse_gpu")
         for source, destination in options.files:
             root.add(pathlib.Path(source), destination)
         for path, text in (("passwd", PASSWD), ("group", GROUP), ("hosts", "127.0.0.1 localhost\n::1 localhost\n")):
@@ -99,7 +105,8 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
     command += ["-append", " ".join(words)]
     command += ["-chardev", f"file,id=console,path={folder}/console", "-serial", "chardev:console"]
     command += ["-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]
-    command += ["-chardev", f"file,id=control,path={folder}/control", "-serial", "chardev:control"]
+    for file in ("control", "told"):
+        command += ["-chardev", f"file,id={file},path={folder}/{file}", "-serial", f"chardev:{file}"]
     for disk in ("disk", "out"):
         command += ["-drive", f"file={folder}/{disk},format=raw,if=virtio,cache=unsafe"]
     return command
@@ -138,13 +145,13 @@ def boot(cache: Cache, image: Image, options: Options, sink: Callable[[bytes], N
         made = subprocess.run(mke2fs, env=cache.environment(), capture_output=True, text=True, check=False)
         if made.returncode:
             raise Failure(f"mke2fs: {made.stderr.strip()}")
-        for file in ("console", "control", "complaints"):
+        texts = ("console", "control", "told", "complaints")
+        for file in texts:
             (folder / file).touch()
         command = qemu_command(cache, image, options, folder)
         timed_out = stream(command, cache.environment(), folder / "complaints", options.timeout, sink)
-        console = (folder / "console").read_text(encoding="utf-8", errors="replace")
-        control = (folder / "control").read_text(encoding="utf-8", errors="replace")
-        outcome = classify(control, console, timed_out, (folder / "complaints").read_text(encoding="utf-8", errors="replace"))
+        console, control, told, complaint = ((folder / file).read_text(encoding="utf-8", errors="replace") for file in texts)
+        outcome = classify(control, console, timed_out, complaint)
         for module, why in re.findall(r"^module (\S+) (.*?)\s*$", control, re.MULTILINE):
             say(f"{image.name}: module {module} was not loaded: {why}")
         if options.console:
@@ -156,4 +163,4 @@ def boot(cache: Cache, image: Image, options: Options, sink: Callable[[bytes], N
             options.out.mkdir(parents=True, exist_ok=True)
             with tarfile.open(folder / "out") as tar:
                 tar.extractall(options.out, filter="data")
-    return dataclasses.replace(outcome, seconds=time.monotonic() - began)
+    return dataclasses.replace(outcome, seconds=time.monotonic() - began, told=told)

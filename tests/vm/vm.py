@@ -12,7 +12,7 @@ from guest import Options, boot
 
 EXAMPLES = """
 examples:
-  tests/vm/vm.py fetch                                  all kernels, into the cache (1 GB); what is there stays as it is
+  tests/vm/vm.py fetch                                  all kernels, into the cache (1.4 GB); what is there stays as it is
   tests/vm/vm.py fetch --update                         newer packages of the kernels that the cache has
   tests/vm/vm.py boot 6.1 --run 'uname -a'              busybox's shell and programs
   tests/vm/vm.py boot 5.10 --file build/bin/moatd --run './moatd --doctor'
@@ -50,6 +50,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                        help="a file or folder for the guest (default: into /root); programs bring their libraries")  # fmt: skip
     guest.add_argument("--out", type=pathlib.Path, metavar="DIR", help="what the command leaves in /out goes here")
     guest.add_argument("--module", action="append", default=[], metavar="NAME", help="load it, and what it needs, before the command")
+    guest.add_argument("--gpu", action="store_true", help="/dev/nvidia0, nvidiactl and nvidia-uvm with nothing behind; counters in /run/moat-gpu")
     guest.add_argument("--lsm", metavar="LIST", help="lsm= of the kernel's command line (default: none, the distribution's list)")
     guest.add_argument("--append", action="append", default=[], metavar="WORD", help="one more word for the kernel's command line")
     guest.add_argument("--smp", type=int, default=1, metavar="N", help="processors (default 1)")
@@ -85,8 +86,8 @@ def main(arguments: list[str]) -> int:
     status = fetch_all(cache, [options.kernel], update=False)
     if status:
         return status
-    wanted = Options(options.run, options.file, options.module, [], options.append, options.lsm, options.smp, options.mem, options.timeout)
-    wanted.icount, wanted.out, wanted.console = options.icount, options.out, options.console
+    wanted = Options(options.run, options.file, options.module, options.append, options.lsm, options.smp, options.mem, options.timeout)
+    wanted.icount, wanted.gpu, wanted.out, wanted.console = options.icount, options.gpu, options.out, options.console
 
     def sink(data: bytes) -> None:
         sys.stdout.buffer.write(data)

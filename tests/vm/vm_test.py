@@ -2,14 +2,13 @@
 """What the rig reads from others: apt's sources, package lists, a guest's last words, GoogleTest's files."""
 
 import io
-import pathlib
-import tempfile
 import unittest
 
 import archive
 import guest
 import initramfs
 import matrix
+import standin
 
 DEB822 = """
 # a comment
@@ -77,6 +76,19 @@ class ArchiveTest(unittest.TestCase):
         self.assertEqual(found, ("7.3.4+deb13-amd64", "7.3.4-1", packages))
 
 
+    def test_headers_of_a_kernel(self):
+        listing = stanza("linux-headers-7.3.4+deb13-amd64", "7.3.4-1") + "\n\n" + stanza("linux-headers-6.1.0-56-amd64", "6.1.192-2")
+        depends = "gcc-14, linux-headers-7.3.4+deb13-common (= 7.3.4-1), linux-kbuild-7.3.4+deb13, linux-base"
+        listing = listing.replace("Depends: linux-image-9.9.9-amd64", "Depends: " + depends, 1)
+        wanted = ["linux-headers-7.3.4+deb13-amd64", "linux-headers-7.3.4+deb13-common", "linux-kbuild-7.3.4+deb13"]
+        self.assertEqual(archive.pick_headers(listing, "7.3.4+deb13-amd64"), wanted)
+        self.assertEqual(archive.pick_headers(listing, "6.18.15+deb13-amd64"), [])
+
+    def test_the_libc_that_a_program_wants(self):
+        self.assertEqual(standin.newest_libc(b"\x7fELF..\0GLIBC_2.2.5\0GLIBC_2.38\0GLIBC_2.4\0"), 38)
+        self.assertEqual(standin.newest_libc(b"#!/bin/sh\nGLIBC_2.38\0"), 0)
+
+
 class GuestTest(unittest.TestCase):
     def test_what_became_of_a_guest(self):
         panic = "[    6.5] Kernel panic - not syncing: Fatal exception\n"
@@ -114,18 +126,23 @@ class MatrixTest(unittest.TestCase):
           <testcase name="Bad" status="run" result="completed" classname="A">
             <failure message="/a/b.cc:7&#x0A;Expected: 1&#x0A;Actual: 2" type="" /><failure message="/a/b.cc:8&#x0A;later" /></testcase>
           </testsuite></testsuites>"""
-        with tempfile.TemporaryDirectory(prefix="moat-vm-test-") as folder:
-            path = pathlib.Path(folder) / "tests.xml"
-            path.write_text(xml, encoding="utf-8")
-            found = {name: (result.verdict, result.reason) for name, result in matrix.read_xml(path).items()}
-        self.assertEqual(found, {"A.Ok": ("passed", ""), "A.Off": ("skipped", "disabled"), "A.Skip": ("skipped", "needs x (b.cc:9)"),
-                                 "A.Bad": ("FAILED", "Expected: 1 Actual: 2 (b.cc:7)")})  # fmt: skip
+        wanted = {
+            "A.Ok": matrix.Result("passed"),
+            "A.Off": matrix.Result("skipped", "disabled"),
+            "A.Skip": matrix.Result("skipped", "needs x (b.cc:9)"),
+            "A.Bad": matrix.Result("FAILED", "Expected: 1 Actual: 2 (b.cc:7)"),
+        }
+        self.assertEqual(matrix.read_xml(xml), wanted)
 
-    def test_output_of_a_run_that_was_broken_off(self):
-        text = "[ RUN      ] A.One\n[       OK ] A.One (1 ms)\n[ RUN      ] A.Two\n[  FAILED  ] A.Two (1 ms)\n[ RUN      ] B/0.Three/1\nx"
-        results, running = matrix.read_output(text)
-        self.assertEqual({name: result.verdict for name, result in results.items()}, {"A.One": "passed", "A.Two": "FAILED"})
-        self.assertEqual(running, "B/0.Three/1")
+    def test_what_the_loop_tells(self):
+        xml = '<?xml version="1.0"?>\n<testsuites><testcase name="One" classname="A" /><testcase name="Two" classname="A" /></testsuites>\n'
+        told = f"start A.One:A.Two\n{xml}end 0\nstart B.One:B.Two\nend 139\nstart B.One\nend 139\nstart B.Two\nend 137\n"
+        wanted = {"A.One": matrix.Result("passed"), "A.Two": matrix.Result("passed")}
+        wanted["B.One"] = matrix.Result("FAILED", "crash: ended by signal 11")
+        wanted["B.Two"] = matrix.Result("FAILED", "hang: killed after 120 s")
+        self.assertEqual(matrix.read_told(told), (wanted, []))
+        self.assertEqual(matrix.read_told(told + f"start C/0.One/1:C/0.Two\n{xml[:30]}"), (wanted, ["C/0.One/1", "C/0.Two"]))
+        self.assertEqual(matrix.read_told(""), ({}, []))
 
     def test_same_reasons_are_one_line(self):
         results = {
@@ -134,7 +151,7 @@ class MatrixTest(unittest.TestCase):
             "A.Three": matrix.Result("skipped", "no x"),
             "A.Four": matrix.Result("passed"),
         }
-        wanted = ["   FAILED  6.1 2 tests: pid 17 is gone: A.One, A.Two", "   skipped 6.1 A.Three: no x"]
+        wanted = ["   FAILED  6.1 2 tests: pid 17 is gone", "           A.One, A.Two", "   skipped 6.1 A.Three: no x"]
         self.assertEqual(matrix.report("6.1", results), wanted)
 
 
