@@ -5,16 +5,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly all_tiers=(lint unit abi replay bpf e2e fuzz bench)
-readonly extra=(vm asan tsan tidy)
+readonly extra=(vm vm-cost asan tsan tidy)
 readonly sanitized='^(unit|abi|replay|fuzz)$' # tiers that also run under asan and tsan
 
 usage() {
   cat <<USAGE
 usage: tests/run.sh [--no-install] [TIER...]
        tests/run.sh vm [KERNEL...] [--only NAME]
+       tests/run.sh vm-cost [KERNEL]
 
   Tiers: ${all_tiers[*]} (default: all of these)
   Extra: vm           the bpf tier in a guest of each kernel (5.10 6.1 6.12 6.18 newest), or of those named; fetches them
+         vm-cost      what moat adds to a system call, in instructions of a guest (default: of the newest kernel)
          asan, tsan   unit, abi, replay and fuzz built with sanitizers, in build/asan and build/tsan
          tidy         clang-tidy over agent/, in build/tidy
 
@@ -29,14 +31,14 @@ USAGE
 
 install=true
 tiers=()
-vm_arguments=() # for tests/vm/matrix.py: kernels, --only NAME
+kernels=() only=() # of the tiers vm and vm-cost
 while (($#)); do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --no-install) install=false ;;
-    5.10 | 6.1 | 6.12 | 6.18 | newest) vm_arguments+=("$1") ;;
+    5.10 | 6.1 | 6.12 | 6.18 | newest) kernels+=("$1") ;;
     --only)
-      vm_arguments+=(--only "${2:?run.sh: --only needs part of a test name}")
+      only=(--only "${2:?run.sh: --only needs part of a test name}")
       shift
       ;;
     *)
@@ -49,8 +51,8 @@ while (($#)); do
   esac
   shift
 done
-if ((${#vm_arguments[@]})) && [[ " ${tiers[*]} " != *" vm "* ]]; then
-  echo "run.sh: '${vm_arguments[0]}' belongs to the tier vm: tests/run.sh vm ${vm_arguments[*]}" >&2
+if ((${#kernels[@]} + ${#only[@]})) && [[ " ${tiers[*]} " != *" vm"* ]]; then
+  echo "run.sh: kernels and --only belong to the tier vm: tests/run.sh vm ${kernels[*]} ${only[*]}" >&2
   exit 2
 fi
 ((${#tiers[@]})) || tiers=("${all_tiers[@]}")
@@ -97,7 +99,7 @@ why_not() {
         echo "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
       fi
       ;;
-    vm)
+    vm | vm-cost)
       if [[ $(uname -m) != x86_64 ]] || ! command -v apt-get dpkg-deb >/dev/null; then
         echo "needs Debian on amd64: its guests run the programs of this machine on Debian's kernels"
       fi
@@ -152,7 +154,7 @@ run_ctest() {
 run_vm() {
   local counts=$logs/vm.counts rc=0 p f s verdict=pass
   rm -f "$counts"
-  tests/vm/matrix.py --binary build/bin/moat_bpf_tests --logs "$logs" --counts "$counts" "${vm_arguments[@]}" \
+  tests/vm/matrix.py --binary build/bin/moat_bpf_tests --logs "$logs" --counts "$counts" "${kernels[@]}" "${only[@]}" \
     </dev/null 2>&1 | tee "$logs/vm.log" || rc=$?
   if [[ ! -f $counts ]]; then
     fail_tier vm "tests/vm/matrix.py itself failed ($rc); see $logs/vm.log"
@@ -163,6 +165,21 @@ run_vm() {
   ((f == 0)) || verdict=FAIL
   ((p + f > 0)) || verdict=skip
   say vm "$verdict" "$p passed, $f failed, $s skipped in $((SECONDS - began)) s; $logs/vm-KERNEL.log"
+}
+
+# run_vm_cost: prints its table; a goal that is not met is told and fails nothing, as in bench.
+run_vm_cost() {
+  local rc=0 kernel=${kernels[0]:-newest} log=$logs/vm-cost.log
+  tests/vm/vm.py boot "$kernel" --icount --gpu --mem 1536 --timeout 500 --append norandmaps --file build/bin/moat_vm_cost \
+    --run ./moat_vm_cost </dev/null 2>&1 | tee "$log" || rc=$?
+  case $rc in
+    0)
+      passed=$((passed + 1))
+      say vm-cost pass "on $kernel, $(grep -c 'falls short$' "$log" || true) fall short, in $((SECONDS - began)) s; $log"
+      ;;
+    77) skip_tier vm-cost "$(sed -n 's/.*skipped: //p' "$log" | head -n 1)" ;;
+    *) fail_tier vm-cost "moat_vm_cost ended with $rc on $kernel; see $log" ;;
+  esac
 }
 
 sanitizer() {
@@ -215,6 +232,7 @@ for tier in "${tiers[@]}"; do
             lint) ;;
             unit | abi | replay | bpf) targets+=("moat_${wanted}_tests") ;;
             vm) targets+=(moat_bpf_tests) ;;
+            vm-cost) targets+=(moat_vm_cost) ;;
             e2e | fuzz | bench) targets=(all); break ;;
           esac
         done
@@ -228,6 +246,7 @@ for tier in "${tiers[@]}"; do
       fi
       case $tier in
         vm) run_vm ;;
+        vm-cost) run_vm_cost ;;
         bpf | e2e | bench) run_ctest "$tier" build "^$tier\$" 1 ;; # they measure, or count what the kernel does
         *) run_ctest "$tier" build "^$tier\$" "$(nproc)" ;;
       esac
