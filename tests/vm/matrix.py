@@ -60,6 +60,7 @@ def why_failed(message: str) -> str:
     lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
     where = re.fullmatch(r"(?:.*/)?([\w.-]+:\d+)", lines[0]) if lines else None
     text = " ".join(lines[1:] if where else lines)
+    text = re.sub(r"^Value of: (.*?) Actual: (false|true)(?: \(.*?\))? Expected: (?:false|true) ?", r"\1 is \2: ", text)
     return (text if len(text) <= 300 else text[:300] + "...") + (f" ({where.group(1)})" if where else "")
 
 

@@ -134,6 +134,10 @@ class MatrixTest(unittest.TestCase):
         }
         self.assertEqual(matrix.read_xml(xml), wanted)
 
+    def test_why_it_failed(self):
+        self.assertEqual(matrix.why_failed("/a/b.cc:7\nValue of: x\n  Actual: false\nExpected: true\nno y"), "x is false: no y (b.cc:7)")
+        self.assertEqual(matrix.why_failed("no line"), "no line")
+
     def test_what_the_loop_tells(self):
         xml = '<?xml version="1.0"?>\n<testsuites><testcase name="One" classname="A" /><testcase name="Two" classname="A" /></testsuites>\n'
         told = f"start A.One:A.Two\n{xml}end 0\nstart B.One:B.Two\nend 139\nstart B.One\nend 139\nstart B.Two\nend 137\n"

@@ -103,22 +103,23 @@ struct Operation {
   const char* title;
   int each;  // in one part
   double goal;  // instructions added; below 0: none is set
+  bool on_gpu;
   void (*run)(Targets&);
 };
 
 constexpr double kNoGoal = -1;
 const std::array<Operation, 11> kOperations = {{
-    {"bystander: getppid", 1000, 0, [](Targets&) { syscall(SYS_getppid); }},
-    {"open+close, no asset", 200, 200, [](Targets&) { OpenClose(kPlain); }},
-    {"open+close, asset", 200, 650, [](Targets&) { OpenClose(kAsset); }},
-    {"read 4 KiB, no asset", 500, kNoGoal, [](Targets& t) { syscall(SYS_pread64, t.plain, t.buffer, 4096, 0); }},
-    {"read 4 KiB, asset", 500, kNoGoal, [](Targets& t) { syscall(SYS_pread64, t.asset, t.buffer, 4096, 0); }},
-    {"ioctl, no GPU", 1000, kNoGoal, [](Targets& t) { syscall(SYS_ioctl, t.zero, kCounted, t.buffer); }},
-    {"ioctl, counted", 1000, 650, [](Targets& t) { syscall(SYS_ioctl, t.gpu, kCounted, t.buffer); }},
-    {"ioctl, watched", 1000, 650, [](Targets& t) { syscall(SYS_ioctl, t.gpu, kWatched, t.buffer); }},
-    {"connect+accept+close", 50, kNoGoal, [](Targets& t) { Connect(t); }},
-    {"fork+exit", 20, kNoGoal, [](Targets&) { Fork(); }},
-    {"nothing (the loop)", 1000, kNoGoal, [](Targets&) {}},
+    {"bystander: getppid", 1000, 0, false, [](Targets&) { syscall(SYS_getppid); }},
+    {"open+close, no asset", 200, 200, false, [](Targets&) { OpenClose(kPlain); }},
+    {"open+close, asset", 200, 650, false, [](Targets&) { OpenClose(kAsset); }},
+    {"read 4 KiB, no asset", 500, kNoGoal, false, [](Targets& t) { syscall(SYS_pread64, t.plain, t.buffer, 4096, 0); }},
+    {"read 4 KiB, asset", 500, kNoGoal, false, [](Targets& t) { syscall(SYS_pread64, t.asset, t.buffer, 4096, 0); }},
+    {"ioctl, no GPU", 1000, kNoGoal, false, [](Targets& t) { syscall(SYS_ioctl, t.zero, kCounted, t.buffer); }},
+    {"ioctl, counted", 1000, 650, true, [](Targets& t) { syscall(SYS_ioctl, t.gpu, kCounted, t.buffer); }},
+    {"ioctl, watched", 1000, 650, true, [](Targets& t) { syscall(SYS_ioctl, t.gpu, kWatched, t.buffer); }},
+    {"connect+accept+close", 50, kNoGoal, false, [](Targets& t) { Connect(t); }},
+    {"fork+exit", 20, kNoGoal, false, [](Targets&) { Fork(); }},
+    {"nothing (the loop)", 1000, kNoGoal, false, [](Targets&) {}},
 }};
 
 double Measure(const Operation& op, Targets& targets) {
@@ -234,6 +235,9 @@ int main(int argc, char**) {
     moat[turn] = MeasureAll(to[1], from[0], probe->get(), sink);
     lost += Lost(**probe);
   }
+  // A call of a CUSE device is a call of the program behind it too, and moat sees both: nothing to hold against a goal.
+  struct stat counters{};
+  const bool cuse = lstat("/run/moat-gpu", &counters) == 0 && S_ISDIR(counters.st_mode);
   double widest = 0;
   std::printf("%-22s %10s %10s %8s %8s %8s  %s\n", "instructions per", "base", "with moat", "added", "spread", "goal", "");
   for (size_t i = 0; i < kOperations.size(); i++) {
@@ -242,12 +246,13 @@ int main(int argc, char**) {
     const double spread = std::max(Spread(base[0][i], base[1][i]), Spread(moat[0][i], moat[1][i]));
     widest = std::max(widest, spread);
     // A goal of 0 is met by what rounds to it: the clock's own reading is in the figures, a tick of the timer may be.
-    const bool meets = added <= op.goal + 1;
-    std::printf("%-22s %10.0f %10.0f %+8.0f %7.2f%% %8s  %s\n", op.title, before, after, added, spread,
-                op.goal < 0 ? "-" : ("<= " + std::to_string(static_cast<int>(op.goal))).c_str(),
-                op.goal < 0 ? ""
-                : meets     ? "meets"
-                            : "falls short");
+    const bool judged = op.goal >= 0 && !(op.on_gpu && cuse);
+    const std::string goal = judged ? "<= " + std::to_string(static_cast<int>(op.goal)) : "-";
+    const char* verdict = !judged ? "" : added <= op.goal + 1 ? "meets" : "falls short";
+    std::printf("%-22s %10.0f %10.0f %+8.0f %7.2f%% %8s  %s\n", op.title, before, after, added, spread, goal.c_str(), verdict);
+  }
+  if (cuse) {
+    std::printf("note: the GPU is a CUSE program here: a call of it is many calls, and is not judged\n");
   }
   std::printf("note: %llu records, %llu lost; the two turns differ by at most %.2f %%\n",
               static_cast<unsigned long long>(sink.records), static_cast<unsigned long long>(lost), widest);
