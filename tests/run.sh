@@ -5,17 +5,20 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly all_tiers=(lint unit abi replay bpf e2e fuzz bench)
-readonly extra=(asan tsan tidy)
+readonly extra=(vm asan tsan tidy)
 readonly sanitized='^(unit|abi|replay|fuzz)$' # tiers that also run under asan and tsan
 
 usage() {
   cat <<USAGE
 usage: tests/run.sh [--no-install] [TIER...]
+       tests/run.sh vm [KERNEL...] [--only NAME]
 
   Tiers: ${all_tiers[*]} (default: all of these)
-  Extra: asan, tsan   unit, abi, replay and fuzz built with sanitizers, in build/asan and build/tsan
+  Extra: vm           the bpf tier in a guest of each kernel (5.10 6.1 6.12 6.18 newest), or of those named; fetches them
+         asan, tsan   unit, abi, replay and fuzz built with sanitizers, in build/asan and build/tsan
          tidy         clang-tidy over agent/, in build/tidy
 
+  --only NAME    of the vm tier: only tests with NAME in their name
   --no-install   do not look for missing Debian packages
 
 A tier that this machine cannot run is skipped, with the reason. The last line counts tests: N passed, N failed, N skipped.
@@ -26,19 +29,30 @@ USAGE
 
 install=true
 tiers=()
-for arg in "$@"; do
-  case $arg in
+vm_arguments=() # for tests/vm/matrix.py: kernels, --only NAME
+while (($#)); do
+  case $1 in
     -h | --help) usage; exit 0 ;;
     --no-install) install=false ;;
+    5.10 | 6.1 | 6.12 | 6.18 | newest) vm_arguments+=("$1") ;;
+    --only)
+      vm_arguments+=(--only "${2:?run.sh: --only needs part of a test name}")
+      shift
+      ;;
     *)
-      if [[ " ${all_tiers[*]} ${extra[*]} " != *" $arg "* ]]; then
-        echo "run.sh: no tier '$arg'; there are: ${all_tiers[*]} ${extra[*]}" >&2
+      if [[ " ${all_tiers[*]} ${extra[*]} " != *" $1 "* ]]; then
+        echo "run.sh: no tier '$1'; there are: ${all_tiers[*]} ${extra[*]}" >&2
         exit 2
       fi
-      tiers+=("$arg")
+      tiers+=("$1")
       ;;
   esac
+  shift
 done
+if ((${#vm_arguments[@]})) && [[ " ${tiers[*]} " != *" vm "* ]]; then
+  echo "run.sh: '${vm_arguments[0]}' belongs to the tier vm: tests/run.sh vm ${vm_arguments[*]}" >&2
+  exit 2
+fi
 ((${#tiers[@]})) || tiers=("${all_tiers[@]}")
 
 if $install; then
@@ -81,6 +95,11 @@ why_not() {
         echo "no cgroup2 file system is mounted here"
       elif [[ ! -r /sys/kernel/btf/vmlinux ]]; then
         echo "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
+      fi
+      ;;
+    vm)
+      if [[ $(uname -m) != x86_64 ]] || ! command -v apt-get dpkg-deb >/dev/null; then
+        echo "needs Debian on amd64: its guests run the programs of this machine on Debian's kernels"
       fi
       ;;
   esac
@@ -127,6 +146,23 @@ run_ctest() {
     sed -n 's/^[0-9]*: //p' "$logs/bench.log" | grep -E '(meets|falls short) *$|fall short$|^note: |^BROKEN' || true
   fi
   say "$name" "$verdict" "$p passed, $f failed, $s skipped in $((SECONDS - began)) s; $logs/$name.log"
+}
+
+# run_vm: tests/vm/matrix.py tells what failed and was skipped, by kernel, and leaves the counts in a file.
+run_vm() {
+  local counts=$logs/vm.counts rc=0 p f s verdict=pass
+  rm -f "$counts"
+  tests/vm/matrix.py --binary build/bin/moat_bpf_tests --logs "$logs" --counts "$counts" "${vm_arguments[@]}" \
+    </dev/null 2>&1 | tee "$logs/vm.log" || rc=$?
+  if [[ ! -f $counts ]]; then
+    fail_tier vm "tests/vm/matrix.py itself failed ($rc); see $logs/vm.log"
+    return
+  fi
+  read -r p f s <"$counts"
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  ((f == 0)) || verdict=FAIL
+  ((p + f > 0)) || verdict=skip
+  say vm "$verdict" "$p passed, $f failed, $s skipped in $((SECONDS - began)) s; $logs/vm-KERNEL.log"
 }
 
 sanitizer() {
@@ -178,6 +214,7 @@ for tier in "${tiers[@]}"; do
           case $wanted in
             lint) ;;
             unit | abi | replay | bpf) targets+=("moat_${wanted}_tests") ;;
+            vm) targets+=(moat_bpf_tests) ;;
             e2e | fuzz | bench) targets=(all); break ;;
           esac
         done
@@ -190,6 +227,7 @@ for tier in "${tiers[@]}"; do
         continue
       fi
       case $tier in
+        vm) run_vm ;;
         bpf | e2e | bench) run_ctest "$tier" build "^$tier\$" 1 ;; # they measure, or count what the kernel does
         *) run_ctest "$tier" build "^$tier\$" "$(nproc)" ;;
       esac

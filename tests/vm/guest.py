@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One guest: built, started under qemu without KVM (kernels of Debian do not start under this project's nested machines), and
+judged by what it left."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import selectors
+import subprocess
+import tarfile
+import tempfile
+import time
+from typing import Callable
+
+import standin
+from archive import Failure
+from cache import Cache, Image
+from initramfs import Initramfs, Modules
+
+HERE = pathlib.Path(__file__).resolve().parent
+HANG, DIED = 124, 125
+DISK_MIB = 512
+ALWAYS = ["virtio_pci", "virtio_blk", "ext4"]
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+GROUP = "root:x:0:\nnogroup:x:65534:\n"
+
+
+@dataclasses.dataclass
+class Options:
+    command: str
+    files: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (here, there)
+    modules: list[str] = dataclasses.field(default_factory=list)  # by name; absent ones are told
+    append: list[str] = dataclasses.field(default_factory=list)
+    lsm: str | None = None  # None: the distribution's own list
+    smp: int = 1
+    mem: int = 1024
+    timeout: float = 120
+    icount: bool = False
+    gpu: bool = False  # the stand-in GPU of tests/vm/gpu
+    out: pathlib.Path | None = None  # folder for what the guest left in /out
+    console: pathlib.Path | None = None  # keeps the kernel's console here
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    how: str  # "ended", "hang", "panic", "died"
+    code: int  # the command's own when it ended, else 124 or 125
+    text: str
+    seconds: float = 0
+    told: str = ""  # what the command wrote to /dev/ttyS3
+
+
+def classify(control: str, console: str, timed_out: bool, complaint: str = "") -> Outcome:
+    """control: what init.sh wrote to ttyS2; complaint: what qemu wrote to its standard error."""
+    ended = re.findall(r"^exit (\d+)\s*$", control, re.MULTILINE)
+    if ended:
+        return Outcome("ended", int(ended[-1]), f"the command ended with {ended[-1]}")
+    panic = re.search(r"Kernel panic - not syncing.*", console)
+    if panic:
+        bug = re.search(r"(BUG: .*|Oops: .*|general protection fault.*)", console)  # says more than the panic that it ends in
+        return Outcome("panic", DIED, (bug or panic).group(0).strip())
+    up = re.search(r"^up\s*$", control, re.MULTILINE)
+    if timed_out:
+        return Outcome("hang", HANG, "no end of the command in time" if up else "the guest did not come up in time")
+    why = (complaint.strip().splitlines() or ["no word of why"])[0]
+    return Outcome("died", DIED, f"the machine stopped {'during the command' if up else 'before it was up'}: {why}")
+
+
+def build(cache: Cache, image: Image, options: Options, at: pathlib.Path, say: Callable[[str], None]) -> None:
+    gpu_module, gpu_program = standin.make(cache, image) if options.gpu else (None, None)
+    contents, absent = Modules(image).load_order(ALWAYS + options.modules + (["cuse"] if gpu_program else []))
+    for name in absent:
+        say(f"{image.name}: this kernel has no module {name}")
+    if gpu_module:
+        contents["moat_gpu"] = gpu_module.read_bytes()
+    with open(at, "wb") as file:
+        root = Initramfs(file)
+        root.add(pathlib.Path(cache.tool("bin/busybox")), "bin/busybox")
+        root.write("init", (HERE / "init.sh").read_bytes(), 0o755)
+        root.write("vm/command", options.command.encode() + b"\n")
+        root.write("vm/modules/order", "".join(name + "\n" for name in contents).encode())
+        for name, content in contents.items():
+            root.write(f"vm/modules/{name}.ko", content)
+        if gpu_program:
+            root.add(gpu_program, "vm/cuse_gpu")
+        for source, destination in options.files:
+            root.add(pathlib.Path(source), destination)
+        for path, text in (("passwd", PASSWD), ("group", GROUP), ("hosts", "127.0.0.1 localhost\n::1 localhost\n")):
+            root.write("etc/" + path, text.encode())
+        root.write("etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files\n")
+        root.close()
+
+
+def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.Path) -> list[str]:
+    # oops=panic, panic=-1 and -no-reboot: a kernel that has gone wrong ends qemu at once. random.trust_cpu: no wait for entropy.
+    words = ["console=ttyS0", "loglevel=4", "oops=panic", "panic=-1", "nowatchdog", "tsc=reliable", "no_timer_check"]
+    words += ["random.trust_cpu=on", "mitigations=off", "audit=0", "rdinit=/init", *options.append]
+    words += [f"lsm={options.lsm}"] if options.lsm is not None else []
+    command = [cache.tool("usr/bin/qemu-system-x86_64"), "-L", cache.tool("usr/share/qemu"), "-L", cache.tool("usr/share/seabios")]
+    command += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "pc", "-cpu", "max,la57=off"]
+    # icount: the guest's clock counts its instructions, one to a nanosecond, on one thread.
+    command += ["-accel", "tcg,thread=single", "-icount", "shift=0"] if options.icount else ["-accel", "tcg,thread=multi"]
+    command += ["-smp", str(options.smp), "-m", str(options.mem), "-kernel", str(image.vmlinux), "-initrd", str(folder / "initramfs")]
+    command += ["-append", " ".join(words)]
+    command += ["-chardev", f"file,id=console,path={folder}/console", "-serial", "chardev:console"]
+    command += ["-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]
+    for file in ("control", "told"):
+        command += ["-chardev", f"file,id={file},path={folder}/{file}", "-serial", f"chardev:{file}"]
+    for disk in ("disk", "out"):
+        command += ["-drive", f"file={folder}/{disk},format=raw,if=virtio,cache=unsafe"]
+    return command
+
+
+def stream(command: list[str], environment: dict[str, str], complaints: pathlib.Path, seconds: float, sink: Callable[[bytes], None]) -> bool:
+    """Runs qemu, hands its standard output on as it comes. True: it had to be killed after so many seconds."""
+    end = time.monotonic() + seconds
+    with open(complaints, "wb") as stderr:
+        qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(qemu.stdout, selectors.EVENT_READ)
+            while (left := end - time.monotonic()) > 0:
+                if selector.select(left):
+                    data = os.read(qemu.stdout.fileno(), 65536)
+                    if not data:
+                        return False
+                    sink(data)
+        return True
+    finally:
+        qemu.kill()
+        qemu.wait()
+        qemu.stdout.close()
+
+
+def boot(cache: Cache, image: Image, options: Options, sink: Callable[[bytes], None], say: Callable[[str], None]) -> Outcome:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="moat-vm-") as name:
+        folder = pathlib.Path(name)
+        build(cache, image, options, folder / "initramfs", say)
+        for disk in ("disk", "out"):
+            with open(folder / disk, "wb") as file:
+                file.truncate(DISK_MIB << 20)  # sparse
+        mke2fs = [cache.tool("sbin/mke2fs"), "-q", "-F", "-t", "ext4", str(folder / "disk")]
+        made = subprocess.run(mke2fs, env=cache.environment(), capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise Failure(f"mke2fs: {made.stderr.strip()}")
+        texts = ("console", "control", "told", "complaints")
+        for file in texts:
+            (folder / file).touch()
+        command = qemu_command(cache, image, options, folder)
+        timed_out = stream(command, cache.environment(), folder / "complaints", options.timeout, sink)
+        console, control, told, complaint = ((folder / file).read_text(encoding="utf-8", errors="replace") for file in texts)
+        outcome = classify(control, console, timed_out, complaint)
+        for module, why in re.findall(r"^module (\S+) (.*?)\s*$", control, re.MULTILINE):
+            say(f"{image.name}: module {module} was not loaded: {why}")
+        if options.console:
+            options.console.write_text(console, encoding="utf-8")
+        if outcome.how != "ended":
+            say(f"{image.name}: {outcome.how}: {outcome.text}; the end of its console:")
+            say("\n".join("  | " + line for line in console.splitlines()[-25:] or ["(it is empty)"]))
+        elif options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(folder / "out") as tar:
+                tar.extractall(options.out, filter="data")
+    return dataclasses.replace(outcome, seconds=time.monotonic() - began, told=told)

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a GoogleTest program as root in a guest of each kernel, several guests at a time, and tells what came of it by kernel."""
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+import time
+import xml.etree.ElementTree as ElementTree
+
+from archive import KERNELS, Failure, Unreachable, Vanished
+from cache import Cache, Image, say
+from guest import Options, boot
+from vm import kernel_name
+
+# sleep, true and sh are what the tests execute: their own programs, as on a host, not busybox by another name.
+FILES = [("/bin/true", "/bin/true"), ("/bin/sleep", "/bin/sleep"), ("/bin/dash", "/bin/dash")]
+MODULES = ["overlay", "loop", "vsock", "vsock_loopback", "sctp", "af_packet"]
+GUESTS = 4  # a guest that hangs or panics is followed by another for the tests not yet run, up to so many
+TEST_SECONDS, SUITE_SECONDS = 120, 300  # the longest take 12 and 45
+# A suite is a process: what the kernel can do is asked anew in each, which takes 10 s on 5.10, too long for each test. One that
+# crashes or hangs writes no results, and its tests are then run one by one. A line of the list is a filter: A.One:A.Two.
+LOOP = """cd /tmp
+run() {{
+  echo "start $1" >/dev/ttyS3
+  rm -f /tmp/tests.xml
+  timeout -s KILL $2 /moat/tests --gtest_filter="$1" --gtest_output=xml:/tmp/tests.xml
+  code=$?
+  [ ! -e /tmp/tests.xml ] || cat /tmp/tests.xml >/dev/ttyS3
+  echo "end $code" >/dev/ttyS3
+}}
+while read -r tests; do
+  case $tests in
+    *:*)
+      run "$tests" {suite_seconds}
+      [ -e /tmp/tests.xml ] || for one in $(echo "$tests" | tr : ' '); do run "$one" {test_seconds}; done ;;
+    *) run "$tests" {test_seconds} ;;
+  esac
+done <<'LIST'
+{filters}
+LIST"""
+
+
+@dataclasses.dataclass
+class Result:
+    verdict: str  # "passed", "FAILED", "skipped"
+    reason: str = ""
+
+
+def why_failed(message: str) -> str:
+    """GoogleTest's failure message in one line: its first line is a path, which is cut to FILE:LINE and put last."""
+    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
+    where = re.fullmatch(r"(?:.*/)?([\w.-]+:\d+)", lines[0]) if lines else None
+    text = " ".join(lines[1:] if where else lines)
+    return (text if len(text) <= 300 else text[:300] + "...") + (f" ({where.group(1)})" if where else "")
+
+
+def read_xml(xml: str) -> dict[str, Result]:
+    """GoogleTest's XML and not its JSON: that of 1.12 does not say why a test was skipped."""
+    results = {}
+    for case in ElementTree.fromstring(xml).iter("testcase"):
+        name = f"{case.get('classname')}.{case.get('name')}"
+        if (failure := case.find("failure")) is not None:
+            results[name] = Result("FAILED", why_failed(failure.get("message", "")))
+        elif case.get("result") == "skipped" or case.get("status") == "notrun":
+            skipped = case.find("skipped")
+            results[name] = Result("skipped", why_failed(skipped.get("message", "")) if skipped is not None else "disabled")
+        else:
+            results[name] = Result("passed")
+    return results
+
+
+def read_told(told: str) -> tuple[dict[str, Result], list[str]]:
+    """What the guest's loop told: the results of those tests that ended, and the tests of a process that did not."""
+    results: dict[str, Result] = {}
+    running: list[str] = []
+    for part in re.split(r"^start ", told, flags=re.MULTILINE)[1:]:
+        tests, _, rest = part.partition("\n")
+        running = tests.strip().split(":")
+        end = re.search(r"^end (\d+)\s*$", rest, re.MULTILINE)
+        if not end:
+            break
+        code = int(end.group(1))
+        if "<?xml" in rest:
+            results.update(read_xml(rest[rest.index("<?xml") : end.start()]))
+        elif len(running) == 1:  # of several each is run again
+            how = f"ended with {code} and no result" if code < 128 else f"crash: ended by signal {code - 128}"
+            results[running[0]] = Result("FAILED", f"hang: killed after {TEST_SECONDS} s" if code == 128 + 9 else how)
+        running = []
+    return results, running
+
+
+def list_tests(binary: pathlib.Path, only: str) -> list[str]:
+    command = [str(binary), "--gtest_list_tests", f"--gtest_filter=*{only}*"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    names, suite = [], ""
+    for line in told.splitlines():
+        if match := re.match(r"( *)([\w/]+\.?)", line):
+            if match.group(1):
+                names.append(suite + match.group(2))
+            elif match.group(2).endswith("."):
+                suite = match.group(2)
+    return names
+
+
+def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: list[str]) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    log_path = options.logs / f"vm-{image.name}.log"
+    with open(log_path, "wb") as log:
+
+        def sink(data: bytes) -> None:
+            log.write(data)
+            log.flush()
+
+        alone: set[str] = set()  # their suite took the guest down: which of them it was is still to be found
+        for _ in range(GUESTS):
+            left = [name for name in names if name not in results]
+            if not left:
+                break
+            filters = [name for name in left if name in alone]
+            for _, suite in itertools.groupby((name for name in left if name not in alone), lambda name: name.partition(".")[0]):
+                filters.append(":".join(suite))
+            command = LOOP.format(suite_seconds=SUITE_SECONDS, test_seconds=TEST_SECONDS, filters="\n".join(filters))
+            wanted = Options(command, [*FILES, (options.binary, "/moat/tests")], MODULES, smp=2, mem=1536, timeout=options.timeout)
+            wanted.gpu = True
+            wanted.console = options.logs / f"vm-{image.name}.console"
+            outcome = boot(cache, image, wanted, sink, say)
+            ended, running = read_told(outcome.told)
+            results.update(ended)
+            if len(running) == 1:
+                results[running[0]] = Result("FAILED", f"{outcome.how}: {outcome.text}")
+            elif outcome.how != "ended" and not running:
+                say(f"{image.name}: {outcome.text}, between tests or before the first; see {log_path}")
+                break
+            alone.update(running)
+    for name in names:
+        results.setdefault(name, Result("FAILED", f"not run; see {log_path}"))
+    return results
+
+
+def report(name: str, results: dict[str, Result]) -> list[str]:
+    """One line for each reason, however many tests have it. Numbers differ from test to test and do not make another reason."""
+    groups = collections.defaultdict(list)
+    for test, result in results.items():
+        if result.verdict != "passed":
+            groups[result.verdict, re.sub(r"\d+", "N", result.reason)].append((test, result.reason))
+    lines = []
+    for (verdict, _), tests in sorted(groups.items(), key=lambda item: (item[0][0] != "FAILED", item[1][0])):
+        lines.append(f"   {verdict:<7} {name} {tests[0][0] if len(tests) == 1 else f'{len(tests)} tests'}: {tests[0][1]}")
+        if len(tests) > 1:
+            lines += textwrap.wrap(", ".join(test for test, _ in tests), 132, initial_indent=" " * 11, subsequent_indent=" " * 11)
+    return lines
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="matrix.py", description=__doc__, epilog="Exit status: 0 none failed, 1 some failed, 2 wrong usage.")
+    parser.add_argument("kernel", nargs="*", type=kernel_name, help=f"default: {' '.join(KERNELS)}")
+    parser.add_argument("--binary", required=True, help="the test program, as built here")
+    parser.add_argument("--logs", required=True, type=pathlib.Path, metavar="DIR", help="for vm-KERNEL.log and vm-KERNEL.console")
+    parser.add_argument("--only", default="", metavar="NAME", help="only tests with NAME in their name")
+    parser.add_argument("--counts", type=pathlib.Path, metavar="FILE", help="write 'PASSED FAILED SKIPPED' here")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="guests at a time (default: one for each core)")
+    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="seconds for one guest (default 900)")
+    options = parser.parse_args()
+    options.logs = options.logs.absolute()
+    return options
+
+
+def main() -> int:
+    options = parse()
+    kernels = list(dict.fromkeys(options.kernel or KERNELS))
+    names = list_tests(pathlib.Path(options.binary), options.only)
+    if not names:
+        print(f"matrix.py: no test of {options.binary} has '{options.only}' in its name; --gtest_list_tests lists them", file=sys.stderr)
+        return 2
+    options.logs.mkdir(parents=True, exist_ok=True)
+    total = collections.Counter()
+    cache = Cache()
+    try:
+        missing = cache.fetch(kernels)
+    except Unreachable as failure:
+        missing = {name: failure for name in kernels}
+    for name, why in missing.items():
+        verdict = "skipped" if isinstance(why, (Vanished, Unreachable)) else "FAILED"
+        total[verdict] += 1
+        print(f"   {verdict:<7} {name}: {why}", flush=True)
+
+    def run(name: str) -> tuple[str, dict[str, Result], float]:
+        began = time.monotonic()
+        try:
+            results = run_kernel(cache, cache.image(name), options, names)
+        except Failure as failure:
+            results = {test: Result("FAILED", f"not run: {failure}") for test in names}
+        return name, results, time.monotonic() - began
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, options.jobs)) as pool:
+        runs = [pool.submit(run, name) for name in kernels if name not in missing]
+        for done in concurrent.futures.as_completed(runs):
+            name, results, seconds = done.result()
+            counts = collections.Counter(result.verdict for result in results.values())
+            total.update(counts)
+            print("\n".join(report(name, results) + [""]), end="")
+            told = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in ("passed", "FAILED", "skipped"))
+            print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {options.logs}/vm-{name}.log", flush=True)
+    if options.counts:
+        options.counts.write_text(f"{total['passed']} {total['FAILED']} {total['skipped']}\n", encoding="utf-8")
+    return 1 if total["FAILED"] else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        say(str(failure))
+        sys.exit(1)
