@@ -96,7 +96,7 @@ Answer Run(const Try& attempt, Fd (*attach)(int) = AttachTrace) {
   if (!link) {
     return no(" load but do not attach: ");
   }
-  (void)getpgid(0);
+  (void)getpgid(getpid());  // of 0, oneself, the security modules are not asked
   const uint32_t zero = 0;
   uint64_t ran = 0;
   if (bpf_map_lookup_elem(map.get(), &zero, &ran) != 0 || ran == 0) {

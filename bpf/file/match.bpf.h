@@ -69,10 +69,10 @@ struct moat_parent_walk {
 /* One directory further up; 1 ends the walk. */
 static __always_inline int moat_step_up(struct moat_parent_walk *walk)
 {
-	const struct dentry *parent = walk->dentry->d_parent;
+	const struct dentry *dentry = walk->dentry, *parent = moat_get(dentry, d_parent);
 	struct moat_inode_val *dir;
 
-	if (parent == walk->dentry)
+	if (parent == dentry)
 		return 1;
 	dir = moat_known_inode(walk->control, moat_get(parent, d_inode), walk->dev);
 	if (dir && dir->flags & MOAT_INODE_DIR) {

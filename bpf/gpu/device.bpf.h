@@ -35,7 +35,7 @@ static __always_inline struct moat_major_val *moat_major_of(const struct file *f
 	struct moat_major_val *val;
 	__u32 major;
 
-	*rdev = inode->i_rdev;
+	*rdev = moat_get(inode, i_rdev);
 	if (!*rdev)
 		return NULL;
 	major = *rdev >> 20;

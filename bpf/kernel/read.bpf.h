@@ -16,7 +16,7 @@
 #include "types.h"
 
 /*
- * moat_get(p, a, b.c): p->a->b.c of kernel objects.
+ * moat_get(p, a, b.c): p->a->b.c of kernel objects. p is the name of a variable, nothing more.
  * moat_cast(type, p): p, from wherever it came, as a pointer for moat_get.
  * moat_copy(to, size, from): an array inside a kernel object.
  * moat_loop(n, step, ctx): step(i, ctx) until it returns 1, at most n times.
