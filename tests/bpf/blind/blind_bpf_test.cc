@@ -25,6 +25,7 @@ const std::vector<BlindSpot>& Cases() {
     AddReadCases(*all);
     AddUringCases(*all);
     AddMountCases(*all);
+    AddLabelCases(*all);
     return all;
   }();
   return *cases;

@@ -154,10 +154,10 @@ void SetClone(Stage& stage) {
   if (!Clones(at)) {
     const std::string image = stage.Path("image");
     const char* kind = nullptr;
+    std::ofstream(image).close();
     for (const auto& [name, make] : {std::pair{"btrfs", "mkfs.btrfs -q -f "}, {"xfs", "mkfs.xfs -q -f -m reflink=1 "}}) {
-      std::ofstream(image).close();
-      if (kind == nullptr && truncate(image.c_str(), 400ll << 20) == 0 &&
-          std::system((make + image + " >/dev/null 2>&1").c_str()) == 0) {
+      const std::string command = make + image + " >/dev/null 2>&1";
+      if (kind == nullptr && truncate(image.c_str(), 400ll << 20) == 0 && std::system(command.c_str()) == 0) {
         kind = name;
       }
     }
