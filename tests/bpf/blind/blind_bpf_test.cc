@@ -28,7 +28,7 @@ const std::vector<BlindSpot>& Cases() {
     AddLabelCases(*all);
     AddNetCases(*all);
     AddSocketCases(*all);
-    //AddGpuCases(*all);
+    AddGpuCases(*all);
     return all;
   }();
   return *cases;
