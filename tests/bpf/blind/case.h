@@ -2,7 +2,7 @@
 // A blind-spot case: one way to get at an asset, an accelerator or the network, done an exact number of times, and the whole truth
 // about it. blind_bpf_test.cc holds every case against what the best hooks of this kernel see, and against the tracepoints alone.
 //
-//   {.name = "io_uring read", .group = Group::kFile, .event = "file.read", .exposure = "io_uring",
+//   {.name = "io_uring read", .group = Group::kFile, .events = {"file.read"}, .exposure = "io_uring",
 //    .unavailable = ..., .act = [](Stage& stage) { ... 23 times ... }, .truth = {.bytes_read = 23000, .labelled = 1}}
 #pragma once
 
@@ -68,7 +68,7 @@ struct Stage {
 struct BlindSpot {
   const char* name;  // stable, lower case
   Group group;
-  const char* event;  // the hook that would see it
+  std::vector<const char*> events;  // the hooks that would see it, the more special first
   const char* exposure;  // id of exposures.h; "": every kernel must see it
   std::function<std::string()> unavailable = {};  // why this machine cannot do it at all; "": it can
   std::function<void(Stage&)> setup = {};  // in the test, before the probe starts; gtest's checks
@@ -82,6 +82,7 @@ void AddOpenCases(std::vector<BlindSpot>& cases);
 void AddReadCases(std::vector<BlindSpot>& cases);
 void AddUringCases(std::vector<BlindSpot>& cases);
 void AddMountCases(std::vector<BlindSpot>& cases);
+void AddDiskCases(std::vector<BlindSpot>& cases);
 void AddLabelCases(std::vector<BlindSpot>& cases);
 void AddNetCases(std::vector<BlindSpot>& cases);
 void AddSocketCases(std::vector<BlindSpot>& cases);

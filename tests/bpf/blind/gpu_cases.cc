@@ -124,11 +124,12 @@ void ClosePeer(Stage& stage) { close(stage.peer); }
 
 void AddGpuCases(std::vector<BlindSpot>& cases) {
   const Truth opens = {.gpu_opens = kTimes}, ioctls = {.gpu_ioctls = kTimes};
-  const auto add = [&](const char* name, const char* exposure, std::function<void(Stage&)> act, const Truth& truth,
-                       std::function<std::string()> unavailable = {}, std::function<void(Stage&)> setup = {}) {
+  const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
+                       const Truth& truth, std::function<std::string()> unavailable = {},
+                       std::function<void(Stage&)> setup = {}) {
     cases.push_back({.name = name,
                      .group = Group::kGpu,
-                     .event = truth.gpu_opens ? "gpu.open" : "gpu.ioctl",
+                     .events = std::move(events),
                      .exposure = exposure,
                      .unavailable = std::move(unavailable),
                      .setup = std::move(setup),
@@ -137,22 +138,24 @@ void AddGpuCases(std::vector<BlindSpot>& cases) {
                      .truth = truth});
   };
   add(
-      "GPU open", "",
+      "GPU open", {"gpu.open"}, "",
       [](Stage&) {
         for (int i = 0; i < kTimes; ++i) {
           close(MustOpen(kDevice, O_RDWR));
         }
       },
       opens);
-  add("GPU open of an own node", "", OpenNode, opens, {}, SetNode);
-  add("GPU open through io_uring", "io_uring", UringOpens, opens, [] { return UringLacks({IORING_OP_OPENAT}); });
-  add("GPU descriptor received", "passed_fd", Receive, opens, {}, Send(kTimes));
-  add("GPU ioctl", "", [](Stage&) { Call(MustOpen(kDevice, O_RDWR)); }, ioctls);
-  add("GPU ioctl by int 0x80", "compat32", Call32Bit, ioctls, Compat32Lacks);
-  add("GPU ioctl on a copied descriptor", "dup_fd", [](Stage&) { Call(dup(MustOpen(kDevice, O_RDWR))); }, ioctls);
-  add("GPU ioctl on a received descriptor", "passed_fd", [](Stage& stage) { Call(ReceiveFd(stage.peer)); }, ioctls, {}, Send(1));
-  add("GPU ioctl on an inherited descriptor", "inherited_fd", CallInherited, ioctls);
-  add("GPU command through io_uring", "io_uring.command", UringCommands, ioctls, CommandLacks);
+  add("GPU open of an own node", {"gpu.open"}, "", OpenNode, opens, {}, SetNode);
+  add("GPU open through io_uring", {"gpu.open"}, "io_uring", UringOpens, opens, [] { return UringLacks({IORING_OP_OPENAT}); });
+  add("GPU descriptor received", {"gpu.open"}, "passed_fd", Receive, opens, {}, Send(kTimes));
+  add("GPU ioctl", {"gpu.ioctl"}, "", [](Stage&) { Call(MustOpen(kDevice, O_RDWR)); }, ioctls);
+  add("GPU ioctl by int 0x80", {"gpu.ioctl_compat", "gpu.ioctl"}, "compat32", Call32Bit, ioctls, Compat32Lacks);
+  add("GPU ioctl on a copied descriptor", {"gpu.ioctl"}, "dup_fd", [](Stage&) { Call(dup(MustOpen(kDevice, O_RDWR))); }, ioctls);
+  add(
+      "GPU ioctl on a received descriptor", {"gpu.ioctl"}, "passed_fd", [](Stage& stage) { Call(ReceiveFd(stage.peer)); }, ioctls,
+      {}, Send(1));
+  add("GPU ioctl on an inherited descriptor", {"gpu.ioctl"}, "inherited_fd", CallInherited, ioctls);
+  add("GPU command through io_uring", {"gpu.ioctl"}, "uring_cmd", UringCommands, ioctls, CommandLacks);
 }
 
 }  // namespace moat::test

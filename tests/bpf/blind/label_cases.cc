@@ -182,36 +182,38 @@ void OverExec(Stage& stage) {
 
 void AddLabelCases(std::vector<BlindSpot>& cases) {
   const Truth labelled = {.labelled = 1}, opens = {.opens = kTimes}, reads = {.bytes_read = kTimes * kChunk, .labelled = 1};
-  const auto add = [&](const char* name, const char* event, const char* exposure, std::function<void(Stage&)> act, Truth truth,
-                       std::function<std::string()> unavailable = {}) {
+  const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
+                       Truth truth, std::function<std::string()> unavailable = {}) {
     cases.push_back({.name = name,
                      .group = Group::kLabel,
-                     .event = event,
+                     .events = std::move(events),
                      .exposure = exposure,
                      .unavailable = std::move(unavailable),
                      .act = std::move(act),
                      .truth = truth});
   };
-  add("process_vm_readv of a reader", "process.access", "proc_mem", ByVmReadv, labelled);
-  add("/proc/PID/mem of a reader", "process.access", "proc_mem", ByProcMem, labelled);
-  add("ptrace of a reader", "process.access", "proc_mem", ByPtrace, labelled);
-  add("memory shared with a reader", "file.map", "shared_memory", BySharedMemory, labelled);
-  add("pipe from a reader", "file.read", "pipe_data", ByPipe, labelled);
-  add("memory inherited from a reader", "process.fork", "", ByFork, labelled);
-  add("received descriptor", "file.open", "passed_fd", [](Stage& stage) { Received(stage, kTimes, CloseAsset); }, opens);
-  add("read of a received descriptor", "file.read", "passed_fd", [](Stage& stage) { Received(stage, 1, ReadFrom); }, reads);
+  add("process_vm_readv of a reader", {"process.ptrace"}, "proc_mem", ByVmReadv, labelled);
+  add("/proc/PID/mem of a reader", {"process.ptrace"}, "proc_mem", ByProcMem, labelled);
+  add("ptrace of a reader", {"process.ptrace"}, "proc_mem", ByPtrace, labelled);
+  add("memory shared with a reader", {"file.map"}, "shared_memory", BySharedMemory, labelled);
+  add("pipe from a reader", {"file.read"}, "pipe_data", ByPipe, labelled);
+  add("memory inherited from a reader", {"process.fork"}, "", ByFork, labelled);
   add(
-      "descriptor by pidfd_getfd", "file.open", "pidfd_getfd", [](Stage& stage) { Taken(stage, kTimes, CloseAsset); }, opens,
-      PidfdGetfdLacks);
+      "received descriptor", {"file.receive", "file.open"}, "passed_fd",
+      [](Stage& stage) { Received(stage, kTimes, CloseAsset); }, opens);
+  add("read of a received descriptor", {"file.read"}, "passed_fd", [](Stage& stage) { Received(stage, 1, ReadFrom); }, reads);
   add(
-      "read of a descriptor by pidfd_getfd", "file.read", "pidfd_getfd", [](Stage& stage) { Taken(stage, 1, ReadFrom); }, reads,
-      PidfdGetfdLacks);
+      "descriptor by pidfd_getfd", {"file.receive", "file.open"}, "passed_fd.pidfd",
+      [](Stage& stage) { Taken(stage, kTimes, CloseAsset); }, opens, PidfdGetfdLacks);
   add(
-      "read of a copied descriptor", "file.read", "dup_fd",
+      "read of a descriptor by pidfd_getfd", {"file.read"}, "passed_fd.pidfd", [](Stage& stage) { Taken(stage, 1, ReadFrom); },
+      reads, PidfdGetfdLacks);
+  add(
+      "read of a copied descriptor", {"file.read"}, "dup_fd",
       [](Stage& stage) { ReadFrom(dup(MustOpen(stage.weights, O_RDONLY))); }, reads);
   cases.push_back({.name = "read of a descriptor inherited over exec",
                    .group = Group::kLabel,
-                   .event = "file.read",
+                   .events = {"file.read"},
                    .exposure = "inherited_fd",
                    .setup = [](Stage& stage) { ASSERT_GE(stage.fd = open(stage.weights.c_str(), O_RDONLY | O_CLOEXEC), 0); },
                    .act = OverExec,

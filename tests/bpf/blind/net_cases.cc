@@ -152,11 +152,11 @@ void UringAccepts(Stage&) {
 
 void AddNetCases(std::vector<BlindSpot>& cases) {
   const Truth connects = {.connects = kTimes}, both = {.connects = kTimes, .bytes_out = kTimes};
-  const auto add = [&](const char* name, const char* event, const char* exposure, std::function<void(Stage&)> act,
+  const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
                        const Truth& truth, std::function<std::string()> unavailable = {}) {
     cases.push_back({.name = name,
                      .group = Group::kNet,
-                     .event = event,
+                     .events = std::move(events),
                      .exposure = exposure,
                      .unavailable = std::move(unavailable),
                      .act = std::move(act),
@@ -164,17 +164,18 @@ void AddNetCases(std::vector<BlindSpot>& cases) {
   };
   const Ends v4, v6 = {"::1", "::1"}, mapped = {"127.0.0.1", "::ffff:127.0.0.1"};
   const Ends mptcp = {.protocol = IPPROTO_MPTCP}, sctp = {.protocol = IPPROTO_SCTP};
-  add("TCP connect", "net.connect4", "", Connecting(v4, Plain), connects);
-  add("TCP connect v6", "net.connect6", "", Connecting(v6, Plain), connects, [v6] { return Lacks(v6); });
-  add("TCP connect to a mapped address", "net.connect6", "", Connecting(mapped, Plain), connects, [v6] { return Lacks(v6); });
-  add("TCP Fast Open", "net.connect4", "tfo", FastOpen, both);
-  add("MPTCP connect", "net.connect4", "mptcp", Connecting(mptcp, Plain), both, [mptcp] { return Lacks(mptcp); });
-  add("SCTP connect", "net.connect4", "sctp", Connecting(sctp, Plain), both, [sctp] { return Lacks(sctp); });
-  add("io_uring connect", "net.connect4", "io_uring", Connecting(v4, ByUring), connects,
+  add("TCP connect", {"net.connect4"}, "", Connecting(v4, Plain), connects);
+  add("TCP connect v6", {"net.connect6"}, "", Connecting(v6, Plain), connects, [v6] { return Lacks(v6); });
+  add("TCP connect to a mapped address", {"net.connect6"}, "", Connecting(mapped, Plain), connects, [v6] { return Lacks(v6); });
+  add("TCP Fast Open", {"net.connect4"}, "tfo", FastOpen, both);
+  add("MPTCP connect", {"net.connect4"}, "mptcp", Connecting(mptcp, Plain), both, [mptcp] { return Lacks(mptcp); });
+  add("SCTP connect", {"net.other_connect", "net.connect4"}, "sctp", Connecting(sctp, Plain), both,
+      [sctp] { return Lacks(sctp); });
+  add("io_uring connect", {"net.connect4"}, "io_uring", Connecting(v4, ByUring), connects,
       [] { return UringLacks({IORING_OP_CONNECT}); });
-  add("vsock connect", "net.connect4", "vsock", VsockConnects, both, VsockLacks);
-  add("accept", "net.accept", "", Connecting(v4, Plain), {.accepts = kTimes});
-  add("io_uring accept", "net.accept", "io_uring", UringAccepts, {.accepts = kTimes},
+  add("vsock connect", {"net.other_connect", "net.connect4"}, "vsock", VsockConnects, both, VsockLacks);
+  add("accept", {"net.accept"}, "", Connecting(v4, Plain), {.accepts = kTimes});
+  add("io_uring accept", {"net.accept"}, "io_uring", UringAccepts, {.accepts = kTimes},
       [] { return UringLacks({IORING_OP_ACCEPT}); });
 }
 

@@ -59,7 +59,12 @@ void AddOpenCases(std::vector<BlindSpot>& cases) {
   const Truth opens = {.opens = kTimes};
   const auto add = [&](BlindSpot spot) { cases.push_back(std::move(spot)); };
   const auto plain = [&](const char* name, std::function<void(Stage&)> act, const char* exposure = "") {
-    add({.name = name, .group = Group::kFile, .event = "file.open", .exposure = exposure, .act = std::move(act), .truth = opens});
+    add({.name = name,
+         .group = Group::kFile,
+         .events = {"file.open"},
+         .exposure = exposure,
+         .act = std::move(act),
+         .truth = opens});
   };
   plain("openat",
         Opening([](Stage& at) { return static_cast<int>(syscall(SYS_openat, AT_FDCWD, at.weights.c_str(), O_RDONLY)); }));
@@ -74,14 +79,14 @@ void AddOpenCases(std::vector<BlindSpot>& cases) {
   plain("open_by_handle_at", Opening(ByHandle));
   add({.name = "open by int 0x80",
        .group = Group::kFile,
-       .event = "file.open",
+       .events = {"file.open"},
        .exposure = "compat32",
        .unavailable = Compat32Lacks,
        .act = Open32,
        .truth = opens});
   add({.name = "io_uring open",
        .group = Group::kFile,
-       .event = "file.open",
+       .events = {"file.open"},
        .exposure = "io_uring",
        .unavailable = [] { return UringLacks({IORING_OP_OPENAT}); },
        .act = UringOpens,
@@ -90,7 +95,7 @@ void AddOpenCases(std::vector<BlindSpot>& cases) {
   // The descriptor is the test's, from before the probe: only what the workload makes of it counts.
   add({.name = "reopen of an O_PATH descriptor",
        .group = Group::kFile,
-       .event = "file.open",
+       .events = {"file.open"},
        .exposure = "",
        .setup = [](Stage& stage) { ASSERT_GE(stage.fd = open(stage.weights.c_str(), O_PATH | O_CLOEXEC), 0); },
        .act = Opening([](Stage& at) { return MustOpen("/proc/self/fd/" + std::to_string(at.fd), O_RDONLY); }),

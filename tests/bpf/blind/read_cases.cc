@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ways to get at the bytes of an asset once it is open: 23 of each, and every byte that came is looked at.
 #include <linux/aio_abi.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 
@@ -125,49 +121,6 @@ void MakeWritable(Stage& stage) {
   MOAT_CHILD_CHECK(std::count(first, first + kTimes, 'x') == kTimes && first[kTimes] == 'w');
 }
 
-// Where on the disk the first byte of a file lies, and the disk; "" or why not.
-std::string Place(const std::string& path, std::string& disk, uint64_t& offset) {
-  struct stat st{};
-  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd || fstat(fd.get(), &st) != 0 || fsync(fd.get()) != 0) {
-    return path + ": " + std::strerror(errno);
-  }
-  // The name of a disk in /dev stands in its uevent. A file system without one of its own (btrfs, tmpfs) has an anonymous number.
-  const std::string number = std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev));
-  std::ifstream uevent("/sys/dev/block/" + number + "/uevent");
-  for (std::string line; std::getline(uevent, line);) {
-    disk = line.starts_with("DEVNAME=") ? "/dev/" + line.substr(8) : disk;
-  }
-  if (disk.empty() || access(disk.c_str(), R_OK) != 0) {
-    return "the file system of /var/tmp lies on no block device that can be opened (" + number + ")";
-  }
-  alignas(fiemap) char room[sizeof(fiemap) + sizeof(fiemap_extent)] = {};
-  auto* map = reinterpret_cast<fiemap*>(room);
-  map->fm_length = kPage;
-  map->fm_flags = FIEMAP_FLAG_SYNC;
-  map->fm_extent_count = 1;
-  if (ioctl(fd.get(), FS_IOC_FIEMAP, map) != 0 || map->fm_mapped_extents != 1) {
-    return std::string("FIEMAP: ") + std::strerror(errno);
-  }
-  const fiemap_extent& extent = *reinterpret_cast<fiemap_extent*>(room + sizeof(fiemap));
-  if ((extent.fe_flags & (FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_NOT_ALIGNED)) !=
-      0) {
-    return "the file's place on the disk is not told";
-  }
-  offset = extent.fe_physical;
-  return "";
-}
-
-// The one case that does its thing once: a page of the asset, read from the disk that it lies on.
-void ReadDisk(Stage& stage) {
-  std::string disk;
-  uint64_t offset = 0;
-  MOAT_CHILD_CHECK(Place(stage.weights, disk, offset).empty());
-  const int fd = MustOpen(disk, O_RDONLY | O_DIRECT);
-  char* buffer = Aligned(kPage);
-  MOAT_CHILD_CHECK(pread(fd, buffer, kPage, static_cast<off_t>(offset)) == ssize_t{kPage} && AllW(buffer, kPage));
-}
-
 // A memfd holds the asset's bytes and is no asset. The child was forked before its parent
 // had read anything, and so has inherited nothing.
 void ReadCopyInMemory(Stage& stage) {
@@ -217,49 +170,38 @@ void Map32(Stage& stage) {
 
 void AddReadCases(std::vector<BlindSpot>& cases) {
   const Truth read = {.bytes_read = kTimes * kChunk, .labelled = 1}, pages = {.bytes_read = kTimes * kPage, .labelled = 1};
-  const auto add = [&](const char* name, const char* event, const char* exposure, std::function<void(Stage&)> act, Truth truth,
-                       std::function<std::string()> unavailable = {}) {
+  const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
+                       Truth truth, std::function<std::string()> unavailable = {}) {
     cases.push_back({.name = name,
                      .group = Group::kFile,
-                     .event = event,
+                     .events = std::move(events),
                      .exposure = exposure,
                      .unavailable = std::move(unavailable),
                      .act = std::move(act),
                      .truth = truth});
   };
-  add("read", "file.read", "", Reading([](int fd, char* to, int) { return ::read(fd, to, kChunk); }), read);
-  add("pread", "file.read", "", Reading([](int fd, char* to, int i) { return pread(fd, to, kChunk, ssize_t{kChunk} * i); }),
+  add("read", {"file.read"}, "", Reading([](int fd, char* to, int) { return ::read(fd, to, kChunk); }), read);
+  add("pread", {"file.read"}, "", Reading([](int fd, char* to, int i) { return pread(fd, to, kChunk, ssize_t{kChunk} * i); }),
       read);
-  add("readv", "file.read", "", Reading([](int fd, char* to, int) {
+  add("readv", {"file.read"}, "", Reading([](int fd, char* to, int) {
         const iovec parts[] = {{to, 100}, {to + 100, kChunk - 100}};
         return readv(fd, parts, 2);
       }),
       read);
-  add("O_DIRECT read", "file.read", "",
+  add("O_DIRECT read", {"file.direct", "file.read"}, "o_direct",
       Reading([](int fd, char* to, int i) { return pread(fd, to, kPage, ssize_t{kPage} * i); }, kPage, O_RDONLY | O_DIRECT),
       pages, DirectLacks);
-  add("Linux AIO read", "file.read", "aio", AioReads, pages, [] { return AioLacks() + DirectLacks(); });
-  add("read by int 0x80", "file.read", "compat32", Read32, read, Compat32Lacks);
-  add("mmap", "file.map", "", Maps, {.maps = kTimes, .labelled = 1});
-  add("mmap by int 0x80", "file.map", "compat32", Map32, {.maps = kTimes, .labelled = 1}, Compat32Lacks);
-  add("mprotect to writable", "file.map", "mprotect", MakeWritable, {.tampers = kTimes});
-  add("sendfile", "file.sendfile", "", Copying([](int in, int out) { return sendfile(out, in, nullptr, kChunk); }), read);
-  add("splice", "file.copy", "", Copying(SpliceOnce), read);
-  add("copy_file_range", "file.copy", "",
+  add("Linux AIO read", {"file.direct_async", "file.read"}, "aio", AioReads, pages, [] { return AioLacks() + DirectLacks(); });
+  add("read by int 0x80", {"file.read"}, "compat32", Read32, read, Compat32Lacks);
+  add("mmap", {"file.map"}, "", Maps, {.maps = kTimes, .labelled = 1});
+  add("mmap by int 0x80", {"file.map"}, "compat32", Map32, {.maps = kTimes, .labelled = 1}, Compat32Lacks);
+  add("mprotect to writable", {"file.mprotect", "file.map"}, "mprotect", MakeWritable, {.tampers = kTimes});
+  add("sendfile", {"file.splice", "file.sendfile"}, "",
+      Copying([](int in, int out) { return sendfile(out, in, nullptr, kChunk); }), read);
+  add("splice", {"file.splice", "file.copy"}, "", Copying(SpliceOnce), read);
+  add("copy_file_range", {"file.splice", "file.copy"}, "",
       Copying([](int in, int out) { return copy_file_range(in, nullptr, out, nullptr, kChunk, 0); }), read);
-  add("memfd copy, read by another process", "file.read", "memfd", ReadCopyInMemory, {.labelled = 1});
-  cases.push_back({.name = "raw block device",
-                   .group = Group::kFile,
-                   .event = "file.open",
-                   .exposure = "block_device",
-                   .setup =
-                       [](Stage& stage) {
-                         std::string disk;
-                         uint64_t offset = 0;
-                         stage.cannot = Place(stage.weights, disk, offset);
-                       },
-                   .act = ReadDisk,
-                   .truth = {.labelled = 1}});
+  add("memfd copy, read by another process", {"file.read"}, "memfd", ReadCopyInMemory, {.labelled = 1});
 }
 
 }  // namespace moat::test

@@ -230,11 +230,11 @@ void UseConnection(Stage& stage) {
 void AddSocketCases(std::vector<BlindSpot>& cases) {
   const Truth datagrams = {.sends = kTimes, .bytes_out = kTimes * kChunk}, stream = {.bytes_out = kTimes * kChunk};
   const Truth pings = {.sends = kTimes, .bytes_out = kTimes * (kChunk + sizeof(icmphdr))};
-  const auto add = [&](const char* name, const char* event, const char* exposure, std::function<void(Stage&)> act,
+  const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
                        const Truth& truth, std::function<std::string()> unavailable = {}) {
     cases.push_back({.name = name,
                      .group = Group::kNet,
-                     .event = event,
+                     .events = std::move(events),
                      .exposure = exposure,
                      .unavailable = std::move(unavailable),
                      .act = std::move(act),
@@ -246,20 +246,20 @@ void AddSocketCases(std::vector<BlindSpot>& cases) {
       return fd ? "" : std::string("socket: ") + std::strerror(errno);
     };
   };
-  add("UDP sendto", "net.sendmsg4", "", Udp, datagrams);
-  add("UDP sendmmsg", "net.sendmsg4", "sendmmsg", Sendmmsg, datagrams);
-  add("io_uring sendmsg", "net.sendmsg4", "io_uring", UringSendmsg, datagrams, [] { return UringLacks({IORING_OP_SENDMSG}); });
-  add("raw IP socket", "net.sendmsg4", "raw_socket", RawIp, datagrams);
-  add("ICMP ping socket", "net.sendmsg4", "icmp", Ping, pings);
-  add("raw ICMP socket", "net.sendmsg4", "icmp", RawIcmp, pings);
-  add("packet socket", "net.sendmsg4", "packet", Packet, datagrams, no(AF_PACKET, SOCK_DGRAM, 0));
-  add("send", "net.sent", "", Streaming([](Stage&, int socket) { return send(socket, Block().data(), kChunk, 0); }), stream);
-  add("sendfile to a socket", "net.sent", "", Streaming(BySendfile), stream);
-  add("splice to a socket", "net.sent", "", Streaming(BySplice), stream);
-  add("io_uring send", "net.sent", "io_uring", Streaming(ByUring), stream, [] { return UringLacks({IORING_OP_SEND}); });
+  add("UDP sendto", {"net.sendmsg4"}, "", Udp, datagrams);
+  add("UDP sendmmsg", {"net.sendmsg4"}, "sendmmsg", Sendmmsg, datagrams);
+  add("io_uring sendmsg", {"net.sendmsg4"}, "io_uring", UringSendmsg, datagrams, [] { return UringLacks({IORING_OP_SENDMSG}); });
+  add("raw IP socket", {"net.other_send", "net.sendmsg4"}, "raw_socket", RawIp, datagrams);
+  add("ICMP ping socket", {"net.other_send", "net.sendmsg4"}, "icmp", Ping, pings);
+  add("raw ICMP socket", {"net.other_send", "net.sendmsg4"}, "icmp", RawIcmp, pings);
+  add("packet socket", {"net.other_send", "net.sendmsg4"}, "packet", Packet, datagrams, no(AF_PACKET, SOCK_DGRAM, 0));
+  add("send", {"net.sent"}, "", Streaming([](Stage&, int socket) { return send(socket, Block().data(), kChunk, 0); }), stream);
+  add("sendfile to a socket", {"net.sent"}, "", Streaming(BySendfile), stream);
+  add("splice to a socket", {"net.sent"}, "", Streaming(BySplice), stream);
+  add("io_uring send", {"net.sent"}, "io_uring", Streaming(ByUring), stream, [] { return UringLacks({IORING_OP_SEND}); });
   cases.push_back({.name = "send on a received socket",
                    .group = Group::kNet,
-                   .event = "net.sent",
+                   .events = {"net.sent"},
                    .exposure = "passed_fd",
                    .setup = SendConnection,
                    .act = UseConnection,

@@ -76,13 +76,14 @@ void Writes(Stage& stage) {
 void AddUringCases(std::vector<BlindSpot>& cases) {
   const Truth read = {.bytes_read = kTimes * kChunk, .labelled = 1};
   const auto add = [&](const char* name, Kind kind, const char* exposure = "io_uring") {
-    cases.push_back({.name = name,
-                     .group = Group::kFile,
-                     .event = "file.read",
-                     .exposure = exposure,
-                     .unavailable = [kind] { return UringLacks({kind.operation}); },
-                     .act = Reads(kind),
-                     .truth = {.bytes_read = kTimes * kind.bytes, .labelled = 1}});
+    cases.push_back(
+        {.name = name,
+         .group = Group::kFile,
+         .events = (kind.open_flags & O_DIRECT) != 0 ? std::vector{"file.direct", "file.read"} : std::vector{"file.read"},
+         .exposure = exposure,
+         .unavailable = [kind] { return UringLacks({kind.operation}); },
+         .act = Reads(kind),
+         .truth = {.bytes_read = kTimes * kind.bytes, .labelled = 1}});
   };
   add("io_uring read", {});
   add("io_uring read O_DIRECT", {.bytes = kPage, .open_flags = O_RDONLY | O_DIRECT});
@@ -94,14 +95,14 @@ void AddUringCases(std::vector<BlindSpot>& cases) {
   add("io_uring read by SQPOLL", {.ring_flags = IORING_SETUP_SQPOLL, .sqe_flags = IOSQE_FIXED_FILE}, "io_uring.thread");
   cases.push_back({.name = "io_uring splice",
                    .group = Group::kFile,
-                   .event = "file.copy",
+                   .events = {"file.splice", "file.copy"},
                    .exposure = "io_uring",
                    .unavailable = [] { return UringLacks({IORING_OP_SPLICE}); },
                    .act = Splices,
                    .truth = read});
   cases.push_back({.name = "io_uring write",
                    .group = Group::kFile,
-                   .event = "file.write",
+                   .events = {"file.write"},
                    .exposure = "io_uring",
                    .unavailable = [] { return UringLacks({IORING_OP_WRITE}); },
                    .act = Writes,
