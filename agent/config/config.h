@@ -55,6 +55,8 @@ struct Config {
   bool scan_processes = true;
   // domains
   bool process = true, file = true, gpu = true, net = true;
+  // backends not to be used, as HookStatus.backend names them: lsm, fmod_ret, fentry, kprobe
+  std::vector<std::string> avoid;
   // assets: files or directories of YAML documents, and assets given in place
   std::vector<std::string> asset_files;
   std::vector<Asset> assets;  // in place first, then those of asset_files; the index is the label bit

@@ -2,8 +2,10 @@
 #include "agent/probe/domain.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/btf.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -14,21 +16,6 @@
 
 namespace moat::probe {
 namespace {
-
-// Whether the kernel can run a candidate at all; the reason why not.
-Answer Offered(const Candidate& candidate, const Features* features) {
-  if (features == nullptr) {
-    return {false, "the kernel's features could not be asked (no BTF)"};
-  }
-  switch (candidate.backend) {
-    case Backend::kTpBtf: return features->tp_btf;
-    case Backend::kSyscallExit: return features->syscall_exit;
-    case Backend::kIter: return features->task_iter;
-    case Backend::kCgroupAddr: return features->cgroup_addr;
-    case Backend::kCgroupSock: return features->cgroup_sock;
-  }
-  return {};
-}
 
 std::string Join(const std::vector<std::string>& words) {
   std::string out;
@@ -43,61 +30,103 @@ std::string Join(const std::vector<std::string>& words) {
 
 Domain::~Domain() { Refuse("stopped"); }
 
-void Domain::Refuse(std::string why) {
+void Domain::Close() {
   for (Hook& hook : hooks_) {
     for (bpf_link* link : hook.links) {
       bpf_link__destroy(link);
     }
-    hook.links.clear();
     for (const uint32_t slot : hook.slots) {
       calls_->Remove(slot);
     }
-    hook.slots.clear();
-    hook.attached = false;
-    hook.program = nullptr;
   }
+  hooks_.clear();
   bpf_object__close(object_);
   object_ = nullptr;
   loaded_ = false;
+}
+
+void Domain::Refuse(std::string why) {
+  std::vector<Hook> told;  // the events stay listed, with nothing behind them
+  for (const Hook& hook : hooks_) {
+    told.emplace_back().row = hook.row;
+  }
+  Close();
+  hooks_ = std::move(told);
   error_ = std::move(why);
 }
 
-void Domain::Open() {
-  LIBBPF_OPTS(bpf_object_open_opts, options);
-  options.object_name = name_.c_str();
-  LogCapture log;
-  object_ = bpf_object__open_mem(image_.bytes.data(), image_.bytes.size(), &options);
-  if (object_ == nullptr) {
-    const int err = errno;
-    error_ = "the BPF object cannot be opened: " + std::string(std::strerror(err)) + ": " + log.Tail();
+// Whether the kernel can run a candidate at all; the reason why not.
+Answer Domain::Offered(const Candidate& candidate) const {
+  if (features_ == nullptr) {
+    return {false, "the kernel's features could not be asked (no BTF)"};
   }
+  if (std::ranges::find(avoid_, BackendName(candidate.backend)) != avoid_.end()) {
+    return {false, "configuration avoids it"};
+  }
+  if (candidate.needs != nullptr && !(features_->*candidate.needs).yes) {
+    return features_->*candidate.needs;
+  }
+  switch (candidate.backend) {
+    case Backend::kLsm: return features_->lsm;
+    case Backend::kFmodRet: return features_->fmod_ret;
+    case Backend::kFentry: return features_->fentry;
+    case Backend::kKprobe: return features_->kprobe;
+    case Backend::kTpBtf:
+    case Backend::kSyscallExit: return features_->tp_btf;
+    case Backend::kIter: return features_->task_iter;
+    case Backend::kCgroupAddr: return features_->cgroup_addr;
+    case Backend::kCgroupSock: return features_->cgroup_sock;
+    case Backend::kSockOps: return features_->sock_ops;
+  }
+  return {};
 }
 
-void Domain::ChooseFor(Hook& hook, const Features* features) {
-  std::string refused;  // the better ones, and why
-  const auto refuse = [&refused](const std::string& candidate, const std::string& why) {
-    refused += (refused.empty() ? "" : "; ") + candidate + ": " + why;
+const Domain::Hook* Domain::Find(std::string_view event) const {
+  const auto found = std::ranges::find_if(hooks_, [event](const Hook& hook) { return hook.row->event == event; });
+  return found == hooks_.end() ? nullptr : &*found;
+}
+
+void Domain::ChooseFor(Hook& hook) {
+  std::string refused, apart;  // the better ones, and why
+  const auto refuse = [&refused](const Candidate& candidate, const std::string& why) {
+    refused += (refused.empty() ? "" : "; ") + std::string(BackendName(candidate.backend)) +
+               (candidate.program != nullptr ? std::string(" ") + candidate.program : "") + ": " + why;
   };
   for (const Candidate& candidate : hook.row->candidates) {
-    const std::string as = std::string(BackendName(candidate.backend)) + " " + candidate.program;
-    bpf_program* program = bpf_object__find_program_by_name(object_, candidate.program);
-    if (program == nullptr) {
-      refuse(as, "not part of this build");
+    if (candidate.with != nullptr) {
+      const Hook* other = Find(candidate.with);
+      if (other == nullptr || other->candidate == nullptr || other->candidate->backend != candidate.with_backend) {
+        apart = std::string("it goes with another program of ") + candidate.with;
+        continue;
+      }
+    }
+    const Answer answer = Offered(candidate);
+    if (!answer.yes) {
+      refuse(candidate, answer.why);
       continue;
     }
-    const Answer answer = Offered(candidate, features);
-    if (!answer.yes) {
-      refuse(as, "the kernel refuses: " + answer.why);
+    if (candidate.program == nullptr) {
+      hook.candidate = &candidate;
+      hook.why = std::string("seen by the program of ") + candidate.with;
+      return;
+    }
+    if (const auto known = refused_.find(candidate.program); known != refused_.end()) {
+      refuse(candidate, known->second);
+      continue;
+    }
+    bpf_program* program = bpf_object__find_program_by_name(object_, candidate.program);
+    if (program == nullptr) {
+      refuse(candidate, "not part of this build");
       continue;
     }
     std::vector<std::string> present, absent;
     for (const std::string_view point : candidate.attach) {
       const bool is_call = candidate.backend == Backend::kSyscallExit;
-      const bool has = is_call ? SyscallNumber(point).has_value() : features->HasTracepoint(point);
+      const bool has = is_call ? SyscallNumber(point).has_value() : features_->Has(candidate.backend, point);
       (has ? present : absent).emplace_back(point);
     }
     if (present.empty() && !absent.empty()) {
-      refuse(as, "the kernel lacks " + Join(absent));
+      refuse(candidate, "the kernel lacks " + Join(absent));
       continue;
     }
     hook.candidate = &candidate;
@@ -107,11 +136,22 @@ void Domain::ChooseFor(Hook& hook, const Features* features) {
         answer.why + (absent.empty() ? "" : ", without " + Join(absent)) + (refused.empty() ? "" : "; passed over: " + refused);
     return;
   }
-  hook.why = refused;
+  hook.why = refused.empty() ? apart : refused;
 }
 
-void Domain::Choose(const Features* features) {
+void Domain::Open() {
+  if (!error_.empty()) {
+    return;
+  }
+  Close();
+  const std::span<const std::byte> bytes = features_ != nullptr && features_->cast.yes ? image_.bytes : image_.legacy;
+  LIBBPF_OPTS(bpf_object_open_opts, options);
+  options.object_name = name_.c_str();
+  LogCapture log;
+  object_ = bpf_object__open_mem(bytes.data(), bytes.size(), &options);
   if (object_ == nullptr) {
+    const int err = errno;
+    error_ = "the BPF object cannot be opened: " + std::string(std::strerror(err)) + ": " + log.Tail();
     return;
   }
   bpf_program* program = nullptr;
@@ -122,7 +162,7 @@ void Domain::Choose(const Features* features) {
     }
     Hook hook;
     hook.row = &row;
-    ChooseFor(hook, features);
+    ChooseFor(hook);
     if (hook.program != nullptr) {
       bpf_program__set_autoload(hook.program, true);
       bpf_program__set_autoattach(hook.program, false);
@@ -131,26 +171,42 @@ void Domain::Choose(const Features* features) {
   }
 }
 
+// The first program that the kernel refuses ends the loading of an object; the rest is tried again without it.
 void Domain::Load(const SharedMaps& maps) {
-  if (object_ == nullptr) {
-    return;
+  while (object_ != nullptr && !loaded_) {
+    if (Status shared = maps.GiveTo(object_); !shared) {
+      Refuse(shared.error().message);
+      return;
+    }
+    LogCapture log;
+    const int err = bpf_object__load(object_);
+    if (err == 0) {
+      loaded_ = true;
+      return;
+    }
+    const std::string why = std::string(std::strerror(-err)) + ": " + log.Tail();
+    const std::string culprit = log.Program();
+    const bool chosen = std::ranges::any_of(
+        hooks_, [&culprit](const Hook& hook) { return hook.program != nullptr && hook.candidate->program == culprit; });
+    if (!chosen) {
+      Refuse("the kernel refuses to load it: " + why);
+      spdlog::error("domain {}: {}", name_, error_);
+      return;
+    }
+    refused_[culprit] = "the kernel refuses to load it: " + why;
+    spdlog::warn("program {}: {}", culprit, refused_[culprit]);
+    Open();
   }
-  if (Status shared = maps.GiveTo(object_); !shared) {
-    Refuse(shared.error().message);
-    return;
-  }
-  LogCapture log;
-  if (const int err = bpf_object__load(object_); err != 0) {
-    Refuse("the kernel refuses to load it: " + std::string(std::strerror(-err)) + ": " + log.Tail());
-    spdlog::error("domain {}: {}", name_, error_);
-    return;
-  }
-  loaded_ = true;
 }
 
-Status Domain::MayAttach(const Hook& hook, const Grounds& grounds) {
+Status Domain::MayAttach(const Hook& hook, const Grounds& grounds) const {
   const Backend backend = hook.candidate->backend;
-  if (!grounds.cgroup && (backend == Backend::kCgroupAddr || backend == Backend::kCgroupSock)) {
+  if (hook.program == nullptr) {
+    return attached(hook.candidate->with)
+               ? Status()
+               : Fail(Code::kFailedPrecondition, std::string(hook.candidate->with) + ", whose program sees it, is not attached");
+  }
+  if (!grounds.cgroup && (backend == Backend::kCgroupAddr || backend == Backend::kCgroupSock || backend == Backend::kSockOps)) {
     return Fail(Code::kFailedPrecondition, "no cgroup2 tree to attach to");
   }
   if (!grounds.syscall_exit && backend == Backend::kSyscallExit) {
@@ -161,6 +217,9 @@ Status Domain::MayAttach(const Hook& hook, const Grounds& grounds) {
 
 Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
   MOAT_TRY(MayAttach(hook, {.syscall_exit = calls != nullptr, .cgroup = cgroup_fd >= 0}));
+  if (hook.program == nullptr) {
+    return {};
+  }
   const auto keep = [&hook](bpf_link* link, const std::string& where) -> Status {
     if (link == nullptr) {
       return FailErrno(errno, "attach " + where);
@@ -170,9 +229,15 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
   };
   switch (hook.candidate->backend) {
     case Backend::kIter: return {};  // attached per reading, by scan.cc
+    case Backend::kLsm: return keep(bpf_program__attach_lsm(hook.program), hook.points.front());
+    case Backend::kFmodRet:
+    case Backend::kFentry:
     case Backend::kTpBtf: return keep(bpf_program__attach_trace(hook.program), hook.points.front());
+    case Backend::kKprobe:
+      return keep(bpf_program__attach_kprobe(hook.program, /*retprobe=*/false, hook.points.front().c_str()), hook.points.front());
     case Backend::kCgroupAddr:
-    case Backend::kCgroupSock: return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
+    case Backend::kCgroupSock:
+    case Backend::kSockOps: return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
     case Backend::kSyscallExit: break;
   }
   for (const std::string& point : hook.points) {
@@ -190,17 +255,45 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
   }
   calls_ = calls;
   for (Hook& hook : hooks_) {
-    if (hook.candidate == nullptr) {
+    if (hook.candidate == nullptr || hook.attached) {
       continue;
     }
     LogCapture log;
     if (Status status = AttachHook(hook, calls, cgroup_fd); !status) {
       hook.why = status.error().message;
-      spdlog::error("hook {}: {}", hook.row->event, hook.why);
+      spdlog::warn("hook {}: {}", hook.row->event, hook.why);
     } else {
       hook.attached = true;
     }
   }
+}
+
+bool Domain::Wanting(const Canary& canary) {
+  bool wanting = false;
+  for (Hook& hook : hooks_) {
+    if (hook.program == nullptr || !loaded_) {
+      continue;
+    }
+    const Backend backend = hook.candidate->backend;
+    const bool next = hook.row->candidates.size() > 1;
+    if (!hook.attached) {
+      // What keeps it off may be another domain's, or the scope's: the row's next would fare no better.
+      if (next && backend != Backend::kSyscallExit && backend != Backend::kCgroupAddr && backend != Backend::kCgroupSock) {
+        refused_[hook.candidate->program] = hook.why;
+        wanting = true;
+      }
+    } else if (Ran(hook.candidate->program)) {
+      hook.proof = "it has run";
+    } else if (canary.Did(hook.row->event, BackendName(backend))) {
+      const std::string why = "attached, but it did not run for moatd's own call";
+      spdlog::warn("hook {}: {} {}: {}", hook.row->event, BackendName(backend), hook.candidate->program, why);
+      refused_[hook.candidate->program] = why;
+      wanting = true;
+    } else {
+      hook.proof = "not yet seen to run (" + canary.WhyNot(hook.row->event) + ")";
+    }
+  }
+  return wanting;
 }
 
 void Domain::Presume(const Grounds& grounds) {
@@ -217,7 +310,18 @@ void Domain::Presume(const Grounds& grounds) {
 }
 
 bool Domain::attached(std::string_view event) const {
-  return std::ranges::any_of(hooks_, [event](const Hook& hook) { return hook.row->event == event && hook.attached; });
+  const Hook* hook = Find(event);
+  return hook != nullptr && hook->attached;
+}
+
+bool Domain::uses(Backend backend) const {
+  return std::ranges::any_of(
+      hooks_, [backend](const Hook& hook) { return hook.program != nullptr && hook.candidate->backend == backend; });
+}
+
+bool Domain::uses(Backend backend, std::string_view event) const {
+  const Hook* hook = Find(event);
+  return hook != nullptr && hook->candidate != nullptr && hook->candidate->backend == backend;
 }
 
 int Domain::MapFd(const char* name) const { return loaded_ ? bpf_object__find_map_fd_by_name(object_, name) : -1; }
@@ -227,10 +331,40 @@ bpf_program* Domain::Program(const char* name) const {
   return program != nullptr && bpf_program__fd(program) >= 0 ? program : nullptr;
 }
 
-// Only what the kernel runs by itself on a tracepoint can be skipped (bpf_trace_run counts it): not the programs behind sys_exit,
-// which are jumped to, nor cgroup programs and iterators.
+// The mark that the program sets (bpf/lib/hook.bpf.h): "ran_NAME" in .bss.
+bool Domain::Ran(const char* program) const {
+  const btf* types = bpf_object__btf(object_);
+  const int section = btf__find_by_name_kind(types, ".bss", BTF_KIND_DATASEC);
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object_) {
+    if (std::string_view(bpf_map__name(map)).ends_with(".bss")) {
+      break;
+    }
+  }
+  if (section < 0 || map == nullptr) {
+    return false;
+  }
+  std::vector<std::byte> bytes(bpf_map__value_size(map));
+  const uint32_t zero = 0;
+  if (bpf_map_lookup_elem(bpf_map__fd(map), &zero, bytes.data()) != 0) {
+    return false;
+  }
+  const std::string name = std::string("ran_") + program;
+  const btf_type* type = btf__type_by_id(types, static_cast<uint32_t>(section));
+  const btf_var_secinfo* variables = btf_var_secinfos(type);
+  for (int i = 0; i < btf_vlen(type); ++i) {
+    const btf_type* variable = btf__type_by_id(types, variables[i].type);
+    if (name == btf__name_by_offset(types, variable->name_off)) {
+      return variables[i].offset < bytes.size() && bytes[variables[i].offset] != std::byte{0};
+    }
+  }
+  return false;
+}
+
+// What the kernel runs by itself on a tracepoint or through a trampoline can be skipped, and is counted: not the programs behind
+// sys_exit, which are jumped to, nor cgroup programs and iterators.
 uint64_t Domain::Missed(const Hook& hook) {
-  if (!hook.attached || hook.program == nullptr || hook.candidate->backend != Backend::kTpBtf) {
+  if (!hook.attached || hook.program == nullptr || hook.candidate->backend > Backend::kTpBtf) {
     return 0;
   }
   bpf_prog_info info{};
@@ -240,7 +374,7 @@ uint64_t Domain::Missed(const Hook& hook) {
 
 void Domain::MissedRuns(std::span<uint64_t, MOAT_KIND_COUNT> by_kind) const {
   for (const Hook& hook : hooks_) {
-    if (hook.candidate != nullptr) {
+    if (hook.program != nullptr) {
       by_kind[hook.candidate->missed] += Missed(hook);
     }
   }
@@ -251,15 +385,23 @@ DomainStatus Domain::Describe() const {
   for (const Hook& hook : hooks_) {
     HookStatus out;
     out.event = hook.row->event;
-    out.why = loaded_ ? hook.why : error_;
+    out.why = loaded_ ? hook.why + (hook.proof.empty() ? "" : "; " + hook.proof) : error_;
     out.attached = hook.attached;
+    const auto list = [&out](const std::vector<Unseen>& unseen) {
+      for (const Unseen& thing : unseen) {
+        out.unseen.push_back(std::string(thing.id) + ": " + thing.text);
+      }
+    };
     if (hook.candidate != nullptr) {
       out.backend = BackendName(hook.candidate->backend);
-      out.program = hook.candidate->program;
-      out.unseen.assign(hook.candidate->unseen.begin(), hook.candidate->unseen.end());
+      out.program = hook.program != nullptr ? hook.candidate->program : "";
       out.runs_missed = Missed(hook);
     }
-    if (!hook.attached) {
+    if (hook.attached) {
+      list(hook.candidate->unseen);
+    } else if (!hook.row->absent.empty()) {
+      list(hook.row->absent);
+    } else {
       out.unseen = {"all of it"};
     }
     status.hooks.push_back(std::move(out));

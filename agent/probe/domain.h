@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One domain: one BPF object. Opened, its programs chosen from the table, loaded and attached; each on its own, so that one that
-// fails leaves the others running.
+// fails leaves the others running. A program that the kernel refuses, or attaches and never runs, gives way to the next in its row.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "agent/base/error.h"
 #include "agent/base/status.h"
+#include "agent/probe/canary.h"
 #include "agent/probe/features.h"
 #include "agent/probe/shared_maps.h"
 #include "agent/probe/syscall_table.h"
@@ -22,31 +24,36 @@ struct bpf_program;
 
 namespace moat::probe {
 
-// The compiled object of a domain, embedded in the agent by its skeleton.
+// The compiled objects of a domain, embedded in the agent by their skeletons. The same programs twice: see bpf/kernel/read.bpf.h.
 struct Image {
   const char* name;
-  std::span<const std::byte> bytes;
+  std::span<const std::byte> bytes;  // for kernels with bpf_rdonly_cast
+  std::span<const std::byte> legacy;  // for those without
 };
 std::span<const Image> Images();  // syscall, process, file, gpu, net
 
 // One thread at a time until attached; then MapFd, Describe and MissedRuns from any thread.
 class Domain {
  public:
-  explicit Domain(const Image& image) : name_(image.name), image_(image) {}
+  // features: null when they could not be asked. avoid: backends not to be used, by name. Both outlive the domain.
+  Domain(const Image& image, const Features* features, const std::vector<std::string>& avoid)
+      : name_(image.name), image_(image), features_(features), avoid_(avoid) {}
   ~Domain();
   Domain(const Domain&) = delete;
   Domain& operator=(const Domain&) = delete;
 
   // Each returns at once when an earlier step failed; error() then says why.
-  void Open();
-  void Choose(const Features* features);
+  void Open();  // the object, and a program for each event
   void Load(const SharedMaps& maps);
   // calls: null when no program sits on sys_exit, so that nothing can be reached through the table.
   void Attach(SyscallTable* calls, int cgroup_fd);
+  // After Attach and the canary: notes which hooks have run. True: some did not, or could not be attached, and Open, Load and Attach
+  // are to be called again, to take what comes next in their rows.
+  bool Wanting(const Canary& canary);
   // In place of Attach: attaches nothing, and attached() and Describe() then tell what Attach would try.
   struct Grounds {
     bool syscall_exit = false;  // a program sits, or would sit, on sys_exit
-    bool cgroup = false;        // there is a cgroup to attach to
+    bool cgroup = false;  // there is a cgroup to attach to
   };
   void Presume(const Grounds& grounds);
   void Refuse(std::string why);  // switched off, or it failed: everything of it is closed
@@ -55,10 +62,12 @@ class Domain {
   bpf_object* object() const { return object_; }
   bool loaded() const { return loaded_; }
   bool attached(std::string_view event) const;
+  bool uses(Backend backend) const;  // chosen for any event
+  bool uses(Backend backend, std::string_view event) const;
   const std::string& error() const { return error_; }
 
-  int MapFd(const char* name) const;                 // negative: no such map, or not loaded
-  bpf_program* Program(const char* name) const;      // null: not loaded
+  int MapFd(const char* name) const;  // negative: no such map, or not loaded
+  bpf_program* Program(const char* name) const;  // null: not loaded
   DomainStatus Describe() const;
   // Adds the runs of each program that the kernel skipped, by the kind that they would have reported.
   void MissedRuns(std::span<uint64_t, MOAT_KIND_COUNT> by_kind) const;
@@ -67,20 +76,28 @@ class Domain {
   struct Hook {
     const Row* row = nullptr;
     const Candidate* candidate = nullptr;  // null: none could be chosen
-    bpf_program* program = nullptr;
+    bpf_program* program = nullptr;  // null: that of the row `with`, or none
     std::vector<std::string> points;  // attach points that this kernel has
     std::vector<bpf_link*> links;
     std::vector<uint32_t> slots;  // of the table of system calls
     std::string why;
+    std::string proof;
     bool attached = false;
   };
-  void ChooseFor(Hook& hook, const Features* features);
-  static Status MayAttach(const Hook& hook, const Grounds& grounds);
+  void Close();
+  Answer Offered(const Candidate& candidate) const;
+  void ChooseFor(Hook& hook);
+  const Hook* Find(std::string_view event) const;
+  Status MayAttach(const Hook& hook, const Grounds& grounds) const;
   Status AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd);
   static uint64_t Missed(const Hook& hook);
+  bool Ran(const char* program) const;
 
   std::string name_;
   Image image_;
+  const Features* features_;
+  const std::vector<std::string>& avoid_;
+  std::map<std::string, std::string> refused_;  // programs that loading, attaching or the canary ruled out, and why
   bpf_object* object_ = nullptr;
   bool loaded_ = false;
   std::string error_;

@@ -3,11 +3,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <thread>
+
+#include "agent/probe/canary.h"
 
 namespace moat::probe {
 
-Domains OpenDomains(const config::Config& config) {
+Domains::Domains(const config::Config& config) : avoid_(config.avoid) {
   const auto wanted = [&config](std::string_view name) {
     return name == "syscall"   ? config.file || config.gpu || config.net
            : name == "process" ? config.process
@@ -15,27 +18,25 @@ Domains OpenDomains(const config::Config& config) {
            : name == "gpu"     ? config.gpu
                                : config.net;
   };
-  const Result<Features> features = Features::Ask();
-  if (!features) {
+  if (Result<Features> features = Features::Ask()) {
+    features_ = std::move(*features);
+  } else {
     spdlog::error("{}", features.error().message);
   }
-  Domains domains;
   for (const Image& image : Images()) {
-    auto domain = std::make_unique<Domain>(image);
+    auto domain = std::make_unique<Domain>(image, features_ ? &*features_ : nullptr, avoid_);
     if (wanted(image.name)) {
       domain->Open();
-      domain->Choose(features ? &*features : nullptr);
     } else {
       domain->Refuse("switched off by configuration");
     }
-    domains.push_back(std::move(domain));
+    domains_.push_back(std::move(domain));
   }
-  return domains;
 }
 
-Result<std::unique_ptr<SharedMaps>> MakeMaps(const Domains& domains, const config::Config& config) {
+Result<std::unique_ptr<SharedMaps>> Domains::MakeMaps(const config::Config& config) const {
   std::vector<bpf_object*> objects;
-  for (const auto& domain : domains) {
+  for (const auto& domain : domains_) {
     if (domain->object() != nullptr) {
       objects.push_back(domain->object());
     }
@@ -44,20 +45,86 @@ Result<std::unique_ptr<SharedMaps>> MakeMaps(const Domains& domains, const confi
 }
 
 // libbpf parses the kernel's BTF once per object, and the verifier holds no lock that they would share: one thread each.
-void LoadDomains(const Domains& domains, const SharedMaps& maps) {
+void Domains::Load(const SharedMaps& maps) {
   std::vector<std::jthread> threads;
-  for (const auto& domain : domains) {
-    threads.emplace_back([&domain, &maps] { domain->Load(maps); });
+  for (const auto& domain : domains_) {
+    if (!domain->loaded()) {
+      threads.emplace_back([&domain, &maps] { domain->Load(maps); });
+    }
   }
 }
 
-Domain* Find(const Domains& domains, std::string_view name) {
-  for (const auto& domain : domains) {
-    if (domain->name() == name) {
-      return domain.get();
+bool Domains::NeedsSyscalls() const {
+  return std::ranges::any_of(domains_, [](const auto& domain) { return domain->uses(Backend::kSyscallExit); });
+}
+
+void Domains::AttachOnce(SyscallTable& calls, int cgroup_fd) {
+  Domain& syscall = (*this)["syscall"];
+  if (NeedsSyscalls()) {
+    syscall.Attach(nullptr, cgroup_fd);
+  }
+  SyscallTable* reachable = syscall.attached("syscall.exit") ? &calls : nullptr;
+  for (const auto& domain : domains_) {
+    if (domain.get() != &syscall) {
+      domain->Attach(reachable, cgroup_fd);
     }
   }
-  return nullptr;
+}
+
+void Domains::Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd, bool in_scope) {
+  constexpr int kRounds = 6;  // more than any row has candidates
+  for (int round = 0; round < kRounds; ++round) {
+    AttachOnce(calls, cgroup_fd);
+    const Canary canary = Canary::Sing(in_scope);
+    bool again = false;
+    for (const auto& domain : domains_) {
+      if (domain->Wanting(canary)) {
+        domain->Open();
+        again = true;
+      }
+    }
+    if (!again) {
+      return;
+    }
+    Load(maps);
+  }
+  AttachOnce(calls, cgroup_fd);
+}
+
+void Domains::Presume() {
+  Domain& syscall = (*this)["syscall"];
+  syscall.Presume({.cgroup = true});
+  for (const auto& domain : domains_) {
+    if (domain.get() != &syscall) {
+      domain->Presume({.syscall_exit = syscall.attached("syscall.exit"), .cgroup = true});
+    }
+  }
+}
+
+void Domains::RefuseAll(const std::string& why) {
+  for (const auto& domain : domains_) {
+    if (domain->object() != nullptr) {
+      domain->Refuse(why);
+    }
+  }
+}
+
+const Domain& Domains::operator[](std::string_view name) const {
+  return **std::ranges::find_if(domains_, [name](const auto& domain) { return domain->name() == name; });
+}
+
+Domain& Domains::operator[](std::string_view name) {
+  return **std::ranges::find_if(domains_, [name](const auto& domain) { return domain->name() == name; });
+}
+
+std::vector<DomainStatus> Domains::Describe() const {
+  std::vector<DomainStatus> out;
+  for (const auto& domain : domains_) {
+    if (domain->name() != "syscall" || !domain->loaded() || NeedsSyscalls()) {
+      out.push_back(domain->Describe());
+    }
+  }
+  return out;
 }
 
 }  // namespace moat::probe

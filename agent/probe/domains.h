@@ -1,26 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-// All domains together, as far as they go without being attached: what Probe::Start and Ask share.
+// All domains together: what Probe::Start and Ask share.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/base/status.h"
 #include "agent/config/config.h"
 #include "agent/probe/domain.h"
 
 namespace moat::probe {
 
-using Domains = std::vector<std::unique_ptr<Domain>>;
+// One thread at a time, as Domain.
+class Domains {
+ public:
+  // Opens each domain that configuration wants, refuses the others, and chooses a program for each event.
+  explicit Domains(const config::Config& config);
+  Domains(const Domains&) = delete;
+  Domains& operator=(const Domains&) = delete;
 
-// Opens each domain that configuration wants, refuses the others, and chooses a program for each event.
-Domains OpenDomains(const config::Config& config);
-// The maps that they share.
-Result<std::unique_ptr<SharedMaps>> MakeMaps(const Domains& domains, const config::Config& config);
-// Loads them, each on a thread of its own.
-void LoadDomains(const Domains& domains, const SharedMaps& maps);
+  // The maps that they share.
+  Result<std::unique_ptr<SharedMaps>> MakeMaps(const config::Config& config) const;
+  // Loads them, each on a thread of its own.
+  void Load(const SharedMaps& maps);
+  // Attaches all of them and makes sure, by the agent's own calls, that every hook runs; one that does not gives way to the next in its
+  // row. cgroup_fd: where cgroup programs go; in_scope: this process lies below it. calls outlives the domains.
+  void Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd, bool in_scope);
+  // In place of Attach: what it would come to, without a proof.
+  void Presume();
+  // Over a domain that is switched off or failed by itself, its own reason stands.
+  void RefuseAll(const std::string& why);
 
-Domain* Find(const Domains& domains, std::string_view name);  // null: there is none of this name
+  const Domain& operator[](std::string_view name) const;  // one of Images()
+  Domain& operator[](std::string_view name);
+  const std::vector<std::unique_ptr<Domain>>& all() const { return domains_; }
+  // Domain syscall is left out where no hook needs it: then no program sits on system calls.
+  std::vector<DomainStatus> Describe() const;
+
+ private:
+  bool NeedsSyscalls() const;
+  void AttachOnce(SyscallTable& calls, int cgroup_fd);
+
+  std::optional<Features> features_;
+  std::vector<std::string> avoid_;
+  std::vector<std::unique_ptr<Domain>> domains_;
+};
 
 }  // namespace moat::probe

@@ -5,22 +5,32 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <linux/btf.h>
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <vector>
 
 #include "agent/base/fd.h"
-#include "agent/probe/table.h"
 
 namespace moat::probe {
 namespace {
+
+using Program = std::vector<bpf_insn>;
 
 constexpr bpf_insn Insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm) {
   return {code, static_cast<uint8_t>(dst & 0xf), static_cast<uint8_t>(src & 0xf), off, imm};
 }
 constexpr bpf_insn MovImm(uint8_t reg, int32_t value) { return Insn(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value); }
 constexpr bpf_insn kReturn = Insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+constexpr bpf_insn Load64(uint8_t dst, uint8_t src, int16_t off) { return Insn(BPF_LDX | BPF_MEM | BPF_DW, dst, src, off, 0); }
+
+constexpr const char* kAskHook = "task_getpgid";  // rarely called: nobody is slowed down by the asking
+constexpr const char* kAskFunction = "security_task_getpgid";
 
 struct Try {
   const char* what;  // in the plural: "... load here"
@@ -29,35 +39,108 @@ struct Try {
   int btf_id = 0;  // negative: the kernel's BTF lacks the attach point
 };
 
-Answer Load(const Try& attempt, const std::vector<bpf_insn>& code) {
-  if (attempt.btf_id < 0) {
-    return {false, std::string(attempt.what) + ": not in the kernel's BTF"};
-  }
+Fd LoadProgram(const Try& attempt, const Program& code) {
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = attempt.attach;
   options.attach_btf_id = static_cast<uint32_t>(attempt.btf_id);
-  Fd program(bpf_prog_load(attempt.type, "moat_ask", "GPL", code.data(), code.size(), &options));
-  if (program) {
+  return Fd(bpf_prog_load(attempt.type, "moat_ask", "GPL", code.data(), code.size(), &options));
+}
+
+Answer Load(const Try& attempt, const Program& code) {
+  if (attempt.btf_id < 0) {
+    return {false, std::string(attempt.what) + ": not in the kernel's BTF"};
+  }
+  if (const Fd program = LoadProgram(attempt, code)) {
     return {true, std::string(attempt.what) + " load here"};
   }
   return {false, std::string(attempt.what) + ": " + std::strerror(errno)};
 }
 
+// A link to a program on the hook of getpgid().
+Fd AttachTrace(int program) { return Fd(bpf_raw_tracepoint_open(nullptr, program)); }
+
+Fd AttachKprobe(int program) {
+  uint32_t type = 0;
+  if (!(std::ifstream("/sys/bus/event_source/devices/kprobe/type") >> type)) {
+    errno = ENOENT;
+    return Fd();
+  }
+  perf_event_attr attr{};
+  attr.type = type;
+  attr.size = sizeof(attr);
+  attr.config1 = reinterpret_cast<uint64_t>(kAskFunction);
+  Fd event(static_cast<int>(syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC)));
+  if (!event || ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0 || ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0) {
+    return Fd();
+  }
+  return event;
+}
+
+// Loads, attaches, calls getpgid() once, and looks whether the program ran.
+Answer Run(const Try& attempt, Fd (*attach)(int) = AttachTrace) {
+  if (attempt.btf_id < 0) {
+    return {false, std::string(attempt.what) + ": not in the kernel's BTF"};
+  }
+  const auto no = [&attempt](const char* step) { return Answer{false, std::string(attempt.what) + step + std::strerror(errno)}; };
+  const Fd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "moat_ask", sizeof(uint32_t), sizeof(uint64_t), 1, nullptr));
+  if (!map) {
+    return no(" (a map to ask with): ");
+  }
+  const Fd program =
+      LoadProgram(attempt, {Insn(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_VALUE, 0, map.get()), Insn(0, 0, 0, 0, 0),
+                            Insn(BPF_ST | BPF_MEM | BPF_DW, 1, 0, 0, 1), MovImm(0, 0), kReturn});
+  if (!program) {
+    return no(": ");
+  }
+  const Fd link = attach(program.get());
+  if (!link) {
+    return no(" load but do not attach: ");
+  }
+  (void)getpgid(getpid());  // of 0, oneself, the security modules are not asked
+  const uint32_t zero = 0;
+  uint64_t ran = 0;
+  if (bpf_map_lookup_elem(map.get(), &zero, &ran) != 0 || ran == 0) {
+    return {false, std::string(attempt.what) + " load and attach but never run"};
+  }
+  return {true, std::string(attempt.what) + " run here"};
+}
+
+// The BTF name of an attach point.
+KernelBtf::Name PointName(Backend backend, std::string_view point) {
+  switch (backend) {
+    case Backend::kLsm: return {BTF_KIND_FUNC, "bpf_lsm_" + std::string(point)};
+    case Backend::kTpBtf: return {BTF_KIND_TYPEDEF, "btf_trace_" + std::string(point)};
+    default: return {BTF_KIND_FUNC, std::string(point)};
+  }
+}
+
+bool InBtf(Backend backend) {
+  return backend == Backend::kLsm || backend == Backend::kFmodRet || backend == Backend::kFentry || backend == Backend::kTpBtf;
+}
+
 }  // namespace
 
-bool Features::HasTracepoint(std::string_view name) const {
-  return btf_.Find(BTF_KIND_TYPEDEF, "btf_trace_" + std::string(name)) > 0;
+bool Features::Has(Backend backend, std::string_view point) const {
+  if (!InBtf(backend)) {
+    return true;  // a kprobe's function need not be in the BTF; attaching tells
+  }
+  const KernelBtf::Name name = PointName(backend, point);
+  return btf_.Find(name.first, name.second) > 0;
 }
 
 Result<Features> Features::Ask() {
   const KernelBtf::Name iterator = {BTF_KIND_FUNC, "bpf_iter_task"}, cast_function = {BTF_KIND_FUNC, "bpf_rdonly_cast"},
-                        list_head = {BTF_KIND_STRUCT, "list_head"}, sys_exit = {BTF_KIND_TYPEDEF, "btf_trace_sys_exit"};
-  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, sys_exit};
+                        list_head = {BTF_KIND_STRUCT, "list_head"}, lsm_ask = PointName(Backend::kLsm, kAskHook),
+                        function_ask = PointName(Backend::kFentry, kAskFunction),
+                        exit = PointName(Backend::kTpBtf, "sched_process_exit"),
+                        truncate = PointName(Backend::kFentry, "do_truncate"),
+                        write = PointName(Backend::kFentry, "generic_perform_write");
+  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask, exit, truncate, write};
   for (const Row& row : Table()) {
     for (const Candidate& candidate : row.candidates) {
       for (const std::string_view point : candidate.attach) {
-        if (candidate.backend == Backend::kTpBtf) {
-          names.emplace_back(BTF_KIND_TYPEDEF, "btf_trace_" + std::string(point));
+        if (InBtf(candidate.backend)) {
+          names.push_back(PointName(candidate.backend, point));
         }
       }
     }
@@ -65,22 +148,34 @@ Result<Features> Features::Ask() {
   MOAT_ASSIGN(KernelBtf btf, KernelBtf::Load(names));
   Features f(std::move(btf));
   const auto find = [&f](const KernelBtf::Name& name) { return f.btf_.Find(name.first, name.second); };
-  const std::vector<bpf_insn> zero = {MovImm(0, 0), kReturn};
-  const std::vector<bpf_insn> allow = {MovImm(0, 1), kReturn};
+  const Program zero = {MovImm(0, 0), kReturn};
+  const Program allow = {MovImm(0, 1), kReturn};
 
-  f.tp_btf =
-      Load({"BTF tracepoints", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find({BTF_KIND_TYPEDEF, "btf_trace_sched_process_exit"})},
-           zero);
+  f.lsm = Run({"lsm programs", BPF_PROG_TYPE_LSM, BPF_LSM_MAC, find(lsm_ask)});
+  f.fmod_ret = Run({"fmod_ret programs", BPF_PROG_TYPE_TRACING, BPF_MODIFY_RETURN, find(function_ask)});
+  f.fentry = Run({"fentry programs", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(function_ask)});
+  f.kprobe = Run({"kprobe programs", BPF_PROG_TYPE_KPROBE}, AttachKprobe);
+  const Try exit_point = {"BTF tracepoints", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find(exit)};
+  f.tp_btf = Load(exit_point, zero);
   f.task_iter = Load({"task iterators", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);
   f.cgroup_addr = Load({"cgroup/connect programs", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
   f.cgroup_sock = Load({"cgroup/sock_release programs", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
+  f.sock_ops = Load({"sockops programs", BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS}, allow);
 
-  // What the programs behind it need beyond the tracepoint: the kfunc bpf_rdonly_cast (6.2).
+  Try group_dead = exit_point;
+  group_dead.what = "sched_process_exit's group_dead";
+  f.group_dead = Load(group_dead, {Load64(0, 1, 8), MovImm(0, 0), kReturn});
+  // The context of fexit is the arguments and the result: a load from the last place is refused where there are fewer arguments.
+  f.truncate_idmap = Load({"five arguments of do_truncate", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(truncate)},
+                          {Load64(0, 1, 40), MovImm(0, 0), kReturn});
+  f.write_by_file = Load({"three arguments of generic_perform_write", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(write)},
+                         {Load64(0, 1, 24), MovImm(0, 0), kReturn});
   const int cast = find(cast_function);
-  f.syscall_exit = Load(
-      {"BTF tracepoint sys_exit and bpf_rdonly_cast", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, cast < 0 ? cast : find(sys_exit)},
-      {MovImm(1, 0), MovImm(2, find(list_head)), Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0),
-       kReturn});
+  Try cast_point = exit_point;
+  cast_point.what = "bpf_rdonly_cast";
+  cast_point.btf_id = cast < 0 ? cast : cast_point.btf_id;
+  f.cast = Load(cast_point, {MovImm(1, 0), MovImm(2, find(list_head)),
+                             Insn(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, cast), MovImm(0, 0), kReturn});
   return f;
 }
 

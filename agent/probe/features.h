@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this kernel offers, asked by loading tiny programs; never by comparing version numbers (distributions backport).
+// What this kernel offers, asked by loading tiny programs and, where loading says too little, running them; never by comparing version
+// numbers (distributions backport).
 #pragma once
 
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "agent/base/error.h"
 #include "agent/probe/kernel_btf.h"
+#include "agent/probe/table.h"
 
 namespace moat::probe {
 
@@ -21,14 +23,21 @@ class Features {
  public:
   static Result<Features> Ask();
 
-  Answer tp_btf;        // BTF tracepoints
-  Answer syscall_exit;  // the one on the return from any system call, in whose programs any kernel pointer can be followed
-  Answer task_iter;     // iterator over tasks
-  Answer cgroup_addr;   // cgroup/connect, sendmsg
-  Answer cgroup_sock;   // cgroup/post_bind, sock_release
+  // A program of each kind is attached to the hook of getpgid() for the moment of one such call: on 5.10 with its own list of security
+  // modules lsm programs load, attach, and never run.
+  Answer lsm, fmod_ret, fentry, kprobe;
+  Answer tp_btf;  // BTF tracepoints
+  Answer task_iter;  // iterator over tasks
+  Answer cgroup_addr;  // cgroup/connect, sendmsg
+  Answer cgroup_sock;  // cgroup/post_bind, sock_release
+  Answer sock_ops;  // cgroup sockops
+  Answer cast;  // bpf_rdonly_cast (6.2): which of a domain's two images runs (domain.h)
+  Answer group_dead;  // sched_process_exit tells the last thread (6.16)
+  Answer truncate_idmap;  // do_truncate() takes the mount's id mapping first (5.12)
+  Answer write_by_file;  // generic_perform_write() takes a file and a position (until 5.18)
 
-  // Whether the kernel has a BTF tracepoint of this name ("sock_send_length"); only those of the table are known.
-  bool HasTracepoint(std::string_view name) const;
+  // Whether the kernel has an attach point of this name, for a candidate of the table.
+  bool Has(Backend backend, std::string_view point) const;
 
  private:
   explicit Features(KernelBtf btf) : btf_(std::move(btf)) {}

@@ -4,26 +4,34 @@
 
 #include "agent/probe/domain.h"
 #include "file.skel.h"
+#include "file_legacy.skel.h"
 #include "gpu.skel.h"
+#include "gpu_legacy.skel.h"
 #include "net.skel.h"
+#include "net_legacy.skel.h"
 #include "process.skel.h"
+#include "process_legacy.skel.h"
 #include "syscall.skel.h"
+#include "syscall_legacy.skel.h"
 
 namespace moat::probe {
 namespace {
 
-Image Make(const char* name, const void* (*bytes)(size_t*)) {
+std::span<const std::byte> Bytes(const void* (*skeleton)(size_t*)) {
   size_t size = 0;
-  const void* data = bytes(&size);
-  return {name, {static_cast<const std::byte*>(data), size}};
+  const void* data = skeleton(&size);
+  return {static_cast<const std::byte*>(data), size};
 }
 
 }  // namespace
 
 std::span<const Image> Images() {
-  static const std::array<Image, 5> images = {Make("syscall", syscall_bpf__elf_bytes), Make("process", process_bpf__elf_bytes),
-                                              Make("file", file_bpf__elf_bytes), Make("gpu", gpu_bpf__elf_bytes),
-                                              Make("net", net_bpf__elf_bytes)};
+  static const std::array<Image, 5> images = {
+      Image{"syscall", Bytes(syscall_bpf__elf_bytes), Bytes(syscall_legacy_bpf__elf_bytes)},
+      Image{"process", Bytes(process_bpf__elf_bytes), Bytes(process_legacy_bpf__elf_bytes)},
+      Image{"file", Bytes(file_bpf__elf_bytes), Bytes(file_legacy_bpf__elf_bytes)},
+      Image{"gpu", Bytes(gpu_bpf__elf_bytes), Bytes(gpu_legacy_bpf__elf_bytes)},
+      Image{"net", Bytes(net_bpf__elf_bytes), Bytes(net_legacy_bpf__elf_bytes)}};
   return images;
 }
 

@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/statfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <iterator>
 
@@ -16,8 +18,26 @@ namespace {
 
 moat_inode_key KeyOf(const InodeId& id) { return {.inode = id.second, .dev = id.first, .pad = 0}; }
 
+// Those that read through filemap_read, filemap_splice_read, iomap or shmem (bpf/file/read.bpf.c).
+bool ReadsAreSeen(long type) {
+  constexpr long kTypes[] = {0xef53 /* ext2 to 4 */,
+                             0x58465342 /* xfs */,
+                             0x9123683e /* btrfs */,
+                             0xf2f52010 /* f2fs */,
+                             0x01021994 /* tmpfs */,
+                             0x858458f6 /* ramfs */,
+                             0xe0f5e1e2 /* erofs */,
+                             0x73717368 /* squashfs */,
+                             0x9660 /* iso9660 */,
+                             0x4d44 /* vfat */,
+                             0x2011bab0 /* exfat */};
+  return std::ranges::find(kTypes, type) != std::end(kTypes);
+}
+
+}  // namespace
+
 // ext4, xfs, btrfs and f2fs tell i_generation, which makes an inode number used again another file; others do not.
-moat_inode_val ValueOf(uint32_t asset, bool directory, const std::string& path) {
+moat_inode_val InodeMap::ValueOf(uint32_t asset, bool directory, const std::string& path) const {
   moat_inode_val value{.asset = asset, .flags = directory ? MOAT_INODE_DIR : 0, .generation = 0, .generation_known = 0};
   Fd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   int generation = 0;  // the kernel writes an int whatever the command's size says
@@ -25,8 +45,14 @@ moat_inode_val ValueOf(uint32_t asset, bool directory, const std::string& path) 
     value.generation = static_cast<uint32_t>(generation);
     value.generation_known = 1;
   }
+  struct statfs system{};
+  if (!reads_seen_ && (!file || fstatfs(file.get(), &system) != 0 || !ReadsAreSeen(system.f_type))) {
+    value.flags |= MOAT_INODE_OPEN_READS;
+  }
   return value;
 }
+
+namespace {
 
 bool Same(const moat_inode_val& a, const moat_inode_val& b) {
   return a.asset == b.asset && a.flags == b.flags && a.generation == b.generation && a.generation_known == b.generation_known;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "agent/probe/block_devices.h"
 #include "agent/probe/resolve.h"
 
 namespace moat::probe {
@@ -14,7 +15,9 @@ namespace moat::probe {
 void Inventory::Fill(const Domain& file, const Domain& gpu) {
   const std::lock_guard lock(mutex_);
   if (file.loaded()) {
-    inodes_ = std::make_unique<InodeMap>(file.MapFd("moat_inodes"), maps_.control());
+    inodes_ =
+        std::make_unique<InodeMap>(file.MapFd("moat_inodes"), maps_.control(), file.uses(Backend::kSyscallExit, "file.read"));
+    blocks_ = file.MapFd("moat_blocks");
     SetAssets(ResolveAssets(config_.assets));
   }
   if (gpu.loaded()) {
@@ -31,6 +34,9 @@ void Inventory::Fill(const Domain& file, const Domain& gpu) {
 void Inventory::SetAssets(std::vector<ResolvedAsset> resolved) {
   assets_ = std::move(resolved);
   if (Status status = inodes_->Set(assets_); !status) {
+    spdlog::error("assets: {}", status.error().message);
+  }
+  if (Status status = SetBlockDevices(blocks_, assets_); !status) {
     spdlog::error("assets: {}", status.error().message);
   }
   for (const ResolvedAsset& asset : assets_) {

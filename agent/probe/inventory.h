@@ -31,7 +31,7 @@ class Inventory {
   Inventory(const config::Config& config, const SharedMaps& maps, Owners& owners)
       : config_(config), maps_(maps), owners_(owners) {}
 
-  // Fills the maps of the domains that are loaded. Before anything is attached: the first event already finds its asset.
+  // Fills the maps of the domains that are loaded, once it is settled which programs run.
   void Fill(const Domain& file, const Domain& gpu);
   // Starts fanotify and puts it into epoll_fd. When it is refused, Describe says so and what is then unseen.
   void WatchTampering(int epoll_fd);
@@ -66,6 +66,7 @@ class Inventory {
   Owners& owners_;
   std::vector<ResolvedAsset> assets_;
   std::unique_ptr<InodeMap> inodes_;  // null: no file domain
+  int blocks_ = -1;  // moat_blocks, borrowed
   // Null: no file domain, or refused. Set once, before the ring thread drains. Note touches nothing that Set does.
   std::unique_ptr<TamperWatch> tampering_;
   std::string refusal_;

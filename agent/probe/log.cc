@@ -65,6 +65,16 @@ void LogCapture::Add(const char* text) {
   }
 }
 
+std::string LogCapture::Program() const {
+  constexpr std::string_view kMark = "prog '";
+  const size_t at = text_.rfind(kMark);
+  if (at == std::string::npos) {
+    return "";
+  }
+  const size_t begin = at + kMark.size(), end = text_.find('\'', begin);
+  return end == std::string::npos ? "" : text_.substr(begin, end - begin);
+}
+
 std::string LogCapture::Tail(size_t lines) const {
   std::vector<std::string_view> kept;
   std::string_view rest = text_;

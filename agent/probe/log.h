@@ -19,6 +19,8 @@ class LogCapture {
 
   // The last lines that explain a failure, without the register dumps; one string, lines joined by " | ".
   std::string Tail(size_t lines = 6) const;
+  // The program that the last complaint is about ("prog 'NAME': ..."); empty: it is about none.
+  std::string Program() const;
   void Add(const char* text);
 
  private:

@@ -53,7 +53,6 @@ class ProbeImpl final : public Probe {
   Status SetScope(const std::string& scope);
   Status OpenRings();
   Status RequireOne() const;
-  Domain* Find(std::string_view name) const { return probe::Find(domains_, name); }
   void MakeParts();
   void Wait(int timeout_ms);
   size_t PollTampering(RecordSink& sink, bool idle);
@@ -76,7 +75,7 @@ class ProbeImpl final : public Probe {
   Fd cgroup_;  // where cgroup programs attach
   std::unique_ptr<SharedMaps> maps_;
   std::unique_ptr<SyscallTable> calls_;  // before the domains that have slots in it
-  probe::Domains domains_;
+  std::unique_ptr<class Domains> domains_;
   Ring urgent_, bulk_;
   Fd epoll_, wake_;
   // Records made here, not in the kernel, by kind.
@@ -92,7 +91,7 @@ class ProbeImpl final : public Probe {
 
 Status ProbeImpl::RequireOne() const {
   std::string why;
-  for (const auto& domain : domains_) {
+  for (const auto& domain : domains_->all()) {
     if (domain->loaded() && domain->name() != "syscall") {  // by itself that one sees nothing
       return {};
     }
@@ -149,32 +148,25 @@ Status ProbeImpl::OpenRings() {
 Status ProbeImpl::Begin(const config::Config& config) {
   CatchLibbpfLog();
   scope_ = config.scope;
-  domains_ = OpenDomains(config);
-  MOAT_ASSIGN(maps_, MakeMaps(domains_, config));
+  domains_ = std::make_unique<class Domains>(config);
+  MOAT_ASSIGN(maps_, domains_->MakeMaps(config));
   MOAT_TRY(SetScope(config.scope));
   MOAT_TRY(OpenRings());
-  LoadDomains(domains_, *maps_);
+  domains_->Load(*maps_);
   MOAT_TRY(RequireOne());
+  calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
+  domains_->Attach(*maps_, *calls_, cgroup_.get(), /*in_scope=*/config.scope == "host");
+  // Only now: a domain that had to take another program has other maps than before.
   MakeParts();
   inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);
-  inventory_->Fill(*Find("file"), *Find("gpu"));
-  calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
-  Find("syscall")->Attach(nullptr, cgroup_.get());
-  SyscallTable* calls = Find("syscall")->attached("syscall.exit") ? calls_.get() : nullptr;
-  for (const auto& domain : domains_) {
-    if (domain->name() != "syscall") {
-      domain->Attach(calls, cgroup_.get());
-    }
-  }
+  inventory_->Fill((*domains_)["file"], (*domains_)["gpu"]);
   inventory_->WatchTampering(epoll_.get());
   return {};
 }
 
 void ProbeImpl::MakeParts() {
-  const Domain& process = *Find("process");
-  const Domain& file = *Find("file");
-  const Domain& gpu = *Find("gpu");
-  const Domain& net = *Find("net");
+  const class Domains& domains = *domains_;
+  const Domain &process = domains["process"], &file = domains["file"], &gpu = domains["gpu"], &net = domains["net"];
   owners_ = std::make_unique<Owners>(process.Program("moat_process_scan"), scope_);
   sums_ = std::make_unique<class Sums>(SumMaps{.io = file.MapFd("moat_io"),
                                                .flows = net.MapFd("moat_flows"),
@@ -186,8 +178,7 @@ void ProbeImpl::MakeParts() {
 }
 
 Status ProbeImpl::Scan(RecordSink& sink) {
-  Domain* process = Find("process");
-  bpf_program* program = process->Program("moat_process_scan");
+  bpf_program* program = (*domains_)["process"].Program("moat_process_scan");
   if (program == nullptr) {
     return Fail(Code::kUnavailable, "processes that already run cannot be listed: the scan program is not loaded");
   }
@@ -263,11 +254,10 @@ void ProbeImpl::Sums(RecordSink& sink) {
 }
 
 std::vector<DomainStatus> ProbeImpl::Domains() const {
-  std::vector<DomainStatus> out;
-  for (const auto& domain : domains_) {
-    out.push_back(domain->Describe());
-    if (domain->name() == "file" && domain->loaded()) {
-      out.back().hooks.push_back(inventory_->Describe());
+  std::vector<DomainStatus> out = domains_->Describe();
+  for (DomainStatus& domain : out) {
+    if (domain.name == "file" && domain.loaded) {
+      domain.hooks.push_back(inventory_->Describe());
     }
   }
   return out;
@@ -288,7 +278,7 @@ Ledger ProbeImpl::KernelLedger() const {
     ledger.table_full = *full;
   }
   std::array<uint64_t, MOAT_KIND_COUNT> missed{};
-  for (const auto& domain : domains_) {
+  for (const auto& domain : domains_->all()) {
     domain->MissedRuns(missed);
   }
   for (size_t kind = 0; kind < kKinds; ++kind) {

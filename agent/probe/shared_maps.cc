@@ -4,7 +4,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <iterator>
@@ -44,6 +46,7 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
         return FailErrno(errno, "map " + name);
       }
       shared->control_ = static_cast<moat_control*>(page);
+      shared->control_->page_shift = static_cast<uint32_t>(std::countr_zero(static_cast<unsigned long>(sysconf(_SC_PAGESIZE))));
     }
     shared->fds_[i] = std::move(fd);
   }

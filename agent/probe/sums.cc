@@ -2,6 +2,7 @@
 #include "agent/probe/sums.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <map>
 #include <set>
@@ -13,6 +14,15 @@
 namespace moat::probe {
 namespace {
 
+// Taken and removed in one step where the kernel can (hash maps: 5.14). Before, the removal decides who has it.
+template <typename Key, typename Value>
+bool Take(int fd, const Key& key, Value& value) {
+  if (bpf_map_lookup_and_delete_elem(fd, &key, &value) == 0) {
+    return true;
+  }
+  return errno != ENOENT && bpf_map_lookup_elem(fd, &key, &value) == 0 && bpf_map_delete_elem(fd, &key) == 0;
+}
+
 template <typename Record>
 void Send(RecordSink& sink, const Record& record) {
   sink.OnRecord(std::as_bytes(std::span(&record, 1)));
@@ -21,19 +31,19 @@ void Send(RecordSink& sink, const Record& record) {
 }  // namespace
 
 template <typename Key, typename Value, typename Visit>
-void Sums::Walk(uint32_t rows, int fd, Visit visit) {
-  if (fd < 0 || (__atomic_load_n(&maps_.control->rows, __ATOMIC_RELAXED) & rows) == 0) {
+void Sums::Walk(moat_rows rows, int fd, Visit visit) {
+  if (fd < 0 || __atomic_load_n(&maps_.control->rows[rows], __ATOMIC_RELAXED) == 0) {
     return;
   }
-  // Before the walk: a row that comes meanwhile sets the bit again.
-  __atomic_fetch_and(&maps_.control->rows, ~rows, __ATOMIC_SEQ_CST);
+  // Before the walk: a row that comes meanwhile sets the mark again.
+  __atomic_exchange_n(&maps_.control->rows[rows], 0, __ATOMIC_SEQ_CST);
   bool any = false;
   const bool whole = WalkMap<Key, Value>(fd, [&](const Key& key, const Value& value) {
     any = true;
     visit(key, value);
   });
   if (any || !whole) {
-    __atomic_fetch_or(&maps_.control->rows, rows, __ATOMIC_RELAXED);
+    __atomic_store_n(&maps_.control->rows[rows], 1, __ATOMIC_RELAXED);
   }
 }
 
@@ -125,13 +135,12 @@ void Sums::Reclaim(RecordSink& sink) {
     return !known->second;
   };
   Walk<moat_io_key, moat_io_val>(MOAT_ROWS_IO, maps_.io, [&](const moat_io_key& key, const moat_io_val&) {
-    // Taken and removed in one step: the exit hook may be about to deliver it.
     moat_io_val sum{};
-    if (gone(key.pid, key.start_ns) && bpf_map_lookup_and_delete_elem(maps_.io, &key, &sum) == 0) {
+    if (gone(key.pid, key.start_ns) && Take(maps_.io, key, sum)) {  // the exit hook may be about to deliver it
       EmitFile(sink, key, sum, /*last=*/true);
     }
   });
-  const auto sweep = [&]<typename Key, typename Value>(uint32_t rows, int fd, Key, Value) {
+  const auto sweep = [&]<typename Key, typename Value>(moat_rows rows, int fd, Key, Value) {
     Walk<Key, Value>(rows, fd, [&](const Key& key, const Value&) {
       if (gone(key.pid, key.start_ns)) {
         (void)bpf_map_delete_elem(fd, &key);

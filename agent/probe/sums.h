@@ -44,7 +44,7 @@ class Sums {
   };
   // Walks a table, unless it has been empty since the last walk: 65,536 empty buckets cost 0.1 ms.
   template <typename Key, typename Value, typename Visit>
-  void Walk(uint32_t rows, int fd, Visit visit);
+  void Walk(moat_rows rows, int fd, Visit visit);
   void EmitFiles(RecordSink& sink);
   void EmitFlows(RecordSink& sink);
   void EmitFile(RecordSink& sink, const moat_io_key& key, const moat_io_val& sum, bool last);

@@ -1,115 +1,272 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/probe/table.h"
 
+#include "agent/probe/features.h"
+
+// A check of the security modules by each way to it, as MOAT_SECURITY (bpf/lib/hook.bpf.h) defines the programs.
+// NOLINTBEGIN(cppcoreguidelines-macro-usage): literals are pasted together
+#define MOAT_SECURITY(program, hook, kind, ...)                                         \
+  {Backend::kLsm, program "_lsm", {hook}, kind, {__VA_ARGS__}},                         \
+      {Backend::kFmodRet, program "_fmod", {"security_" hook}, kind, {__VA_ARGS__}},    \
+      {Backend::kFentry, program "_fentry", {"security_" hook}, kind, {__VA_ARGS__}}, { \
+    Backend::kKprobe, program "_kprobe", {"security_" hook}, kind, { __VA_ARGS__ }      \
+  }
+// NOLINTEND(cppcoreguidelines-macro-usage)
+
 namespace moat::probe {
 namespace {
 
-constexpr const char* kUring = "operations submitted through io_uring";
-constexpr const char* kCompat = "32-bit system calls (int 0x80)";
-constexpr const char* kPassed = "a descriptor received from another process is not an open (what is done with it is seen)";
-constexpr const char* kAfter = "the call is seen when it returns: it cannot be denied here";
+constexpr Unseen kUring = {"io_uring", "operations submitted through io_uring"};
+constexpr Unseen kCompat = {"compat32", "32-bit system calls (int 0x80)"};
+constexpr Unseen kAio = {"aio", "asynchronous reads and writes (io_submit)"};
+constexpr Unseen kPassed = {"passed_fd",
+                            "a descriptor received from another process is not an open (what is done with it is seen)"};
+constexpr Unseen kAfter = {"after", "the call is seen when it returns: it cannot be denied here"};
+constexpr Unseen kResult = {"result", "the call is seen before it is carried out: its result is not known"};
+constexpr Unseen kOPath = {"o_path", "opens with O_PATH, which give no way to the bytes"};
+constexpr Unseen kClone = {"ficlone", "files cloned by sharing their extents (FICLONE, copy_file_range on btrfs and xfs)"};
+constexpr Unseen kPages = {"page_touch", "which pages of a mapping are touched: the whole mapping counts as read"};
+constexpr Unseen kKernelReads = {"kernel_reads",
+                                 "reads by the kernel itself (NFS server, loop devices) count for its own threads"};
+constexpr Unseen kPassthrough = {"uring_cmd", "commands inside io_uring passthrough"};
+constexpr Unseen kDoorbells = {"doorbell", "work submitted through mapped doorbells makes no call"};
+constexpr Unseen kVfio = {"vfio", "a user-space driver over vfio or a mapped PCI resource"};
+constexpr Unseen kCookie = {"old_sockets",
+                            "bytes of sockets made before moatd or outside the scope stand in the process's totals only"};
 
 // NOLINTNEXTLINE(cert-err58-cpp): allocation failure here is before main
 const std::vector<Row> kTable = {
     // syscall: the way to all hooks of Backend::kSyscallExit
-    {"syscall.exit", "syscall", {{Backend::kTpBtf, "moat_syscall_exit", {"sys_exit"}, MOAT_KIND_NONE, {}}}},
+    {"syscall.exit", "syscall", {{Backend::kTpBtf, "moat_syscall_exit", {"sys_exit"}}}},
+
     // process
-    {"process.fork", "process", {{Backend::kTpBtf, "moat_process_fork", {"sched_process_fork"}, MOAT_KIND_FORK, {}}}},
-    {"process.exec", "process", {{Backend::kTpBtf, "moat_process_exec", {"sched_process_exec"}, MOAT_KIND_EXEC, {}}}},
-    {"process.exit", "process", {{Backend::kTpBtf, "moat_process_exit", {"sched_process_exit"}, MOAT_KIND_EXIT, {}}}},
-    {"process.free", "process", {{Backend::kTpBtf, "moat_process_free", {"sched_process_free"}, MOAT_KIND_NONE, {}}}},
-    {"process.scan", "process", {{Backend::kIter, "moat_process_scan", {}, MOAT_KIND_NONE, {}}}},
+    {"process.fork", "process", {{Backend::kTpBtf, "moat_process_fork", {"sched_process_fork"}, MOAT_KIND_FORK}}},
+    {"process.exec", "process", {{Backend::kTpBtf, "moat_process_exec", {"sched_process_exec"}, MOAT_KIND_EXEC}}},
+    {"process.exit",
+     "process",
+     {{.backend = Backend::kTpBtf,
+       .program = "moat_process_exit",
+       .attach = {"sched_process_exit"},
+       .missed = MOAT_KIND_EXIT,
+       .needs = &Features::group_dead},
+      {Backend::kTpBtf, "moat_process_exit_live", {"sched_process_exit"}, MOAT_KIND_EXIT}}},
+    {"process.free", "process", {{Backend::kTpBtf, "moat_process_free", {"sched_process_free"}}}},
+    {"process.scan", "process", {{Backend::kIter, "moat_process_scan"}}},
+    {"process.ptrace",
+     "process",
+     {MOAT_SECURITY("moat_process_ptrace", "ptrace_access_check", MOAT_KIND_NONE,
+                    {"traced_before", "what a process reads after another has begun to trace it"})},
+     {{"proc_mem", "memory of a process that holds assets, read by another (process_vm_readv, /proc/PID/mem, ptrace)"}}},
+    {"process.traceme",
+     "process",
+     {MOAT_SECURITY("moat_process_traceme", "ptrace_traceme", MOAT_KIND_NONE)},
+     {{"traceme", "memory of a process that holds assets and has itself traced by its parent"}}},
+
     // file
     {"file.open",
      "file",
-     {{Backend::kSyscallExit,
-       "moat_file_open",
-       {"open", "openat", "openat2", "creat", "open_by_handle_at"},
-       MOAT_KIND_FILE_OPEN,
-       {kUring, kCompat, kPassed, kAfter},
-       /*passes_on=*/true}}},
+     {MOAT_SECURITY("moat_file_open", "file_open", MOAT_KIND_FILE_OPEN, kResult, kOPath),
+      {.backend = Backend::kSyscallExit,
+       .program = "moat_file_open",
+       .attach = {"open", "openat", "openat2", "creat", "open_by_handle_at"},
+       .missed = MOAT_KIND_FILE_OPEN,
+       .unseen = {kUring, kCompat, kAfter},
+       .passes_on = true}}},
+    {"file.receive", "file", {MOAT_SECURITY("moat_file_receive", "file_receive", MOAT_KIND_FILE_OPEN)}, {kPassed}},
     {"file.read",
      "file",
-     {{Backend::kSyscallExit,
+     {{Backend::kFentry, "moat_file_read_fexit", {"filemap_read"}, MOAT_KIND_FILE_IO, {kKernelReads}},
+      {Backend::kFentry, "moat_file_read_fexit_5_10", {"generic_file_buffered_read"}, MOAT_KIND_FILE_IO, {kKernelReads}},
+      {Backend::kSyscallExit,
        "moat_file_read",
        {"read", "pread64", "readv", "preadv", "preadv2"},
        MOAT_KIND_FILE_IO,
-       {kUring, kCompat, "reads by the kernel itself (NFS server, loop devices)"}}}},
-    {"file.write",
+       {kUring, kAio, kCompat, kKernelReads}}}},
+    {"file.read_shmem",
      "file",
-     {{Backend::kSyscallExit,
-       "moat_file_write",
-       {"write", "pwrite64", "writev", "pwritev", "pwritev2"},
-       MOAT_KIND_FILE_TAMPER,
-       {kUring, kCompat, kAfter}}}},
-    {"file.map",
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_read_shmem",
+       .attach = {"shmem_file_read_iter"},
+       .missed = MOAT_KIND_FILE_IO,
+       .with = "file.read"},
+      {.backend = Backend::kSyscallExit, .with = "file.read", .with_backend = Backend::kSyscallExit}}},
+    {"file.splice",
      "file",
-     {{Backend::kSyscallExit,
-       "moat_file_mmap",
-       {"mmap"},
-       MOAT_KIND_FILE_MAP,
-       {kCompat, "which pages of a mapping are touched: the whole mapping counts as read"}}}},
-    {"file.sendfile", "file", {{Backend::kSyscallExit, "moat_file_sendfile", {"sendfile"}, MOAT_KIND_FILE_IO, {kCompat}}}},
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_spliced",
+       .attach = {"filemap_splice_read"},
+       .missed = MOAT_KIND_FILE_IO,
+       .with = "file.read"},
+      {.backend = Backend::kFentry, .with = "file.read"},  // before 6.5 splice reads like everybody else
+      {Backend::kSyscallExit, "moat_file_sendfile", {"sendfile"}, MOAT_KIND_FILE_IO, {kCompat}}}},
+    {"file.splice_shmem",
+     "file",
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_spliced_shmem",
+       .attach = {"shmem_file_splice_read"},
+       .missed = MOAT_KIND_FILE_IO,
+       .with = "file.read"},
+      {.backend = Backend::kFentry, .with = "file.read"},
+      {.backend = Backend::kSyscallExit, .with = "file.splice", .with_backend = Backend::kSyscallExit}}},
     {"file.copy",
      "file",
-     {{Backend::kSyscallExit,
-       "moat_file_copy",
-       {"copy_file_range", "splice"},
-       MOAT_KIND_FILE_IO,
-       {kUring, kCompat, "clones of a whole file by ioctl (FICLONE)"}}}},
-    {"file.truncate", "file", {{Backend::kSyscallExit, "moat_file_truncate", {"ftruncate"}, MOAT_KIND_FILE_TAMPER, {kCompat}}}},
-    {"file.exit", "file", {{Backend::kTpBtf, "moat_file_exit", {"sched_process_exit"}, MOAT_KIND_FILE_IO, {}}}},
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_clone",
+       .attach = {"generic_remap_file_range_prep"},
+       .missed = MOAT_KIND_FILE_IO,
+       .with = "file.read"},
+      {.backend = Backend::kFentry, .unseen = {kClone}, .with = "file.read"},
+      {Backend::kSyscallExit, "moat_file_copy", {"copy_file_range", "splice"}, MOAT_KIND_FILE_IO, {kUring, kCompat, kClone}}}},
+    {"file.write",
+     "file",
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_write_fexit_5_10",
+       .attach = {"generic_perform_write"},
+       .missed = MOAT_KIND_FILE_TAMPER,
+       .needs = &Features::write_by_file,
+       .with = "file.read"},
+      {.backend = Backend::kFentry,
+       .program = "moat_file_write_fexit",
+       .attach = {"generic_perform_write"},
+       .missed = MOAT_KIND_FILE_TAMPER,
+       .with = "file.read"},
+      {.backend = Backend::kSyscallExit,
+       .program = "moat_file_write",
+       .attach = {"write", "pwrite64", "writev", "pwritev", "pwritev2"},
+       .missed = MOAT_KIND_FILE_TAMPER,
+       .unseen = {kUring, kAio, kCompat, kAfter},
+       .with = "file.read",
+       .with_backend = Backend::kSyscallExit}}},
+    {"file.direct",
+     "file",
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_dio_end",
+       .attach = {"iomap_dio_complete"},
+       .missed = MOAT_KIND_FILE_IO,
+       .with = "file.read"},
+      {.backend = Backend::kSyscallExit, .with = "file.read", .with_backend = Backend::kSyscallExit}},
+     {{"o_direct", "reads and writes past the page cache"}}},
+    {"file.direct_async",
+     "file",
+     {{.backend = Backend::kFentry, .program = "moat_file_dio_begin_fentry", .attach = {"iomap_dio_rw"}, .with = "file.direct"},
+      {.backend = Backend::kKprobe, .program = "moat_file_dio_begin_kprobe", .attach = {"iomap_dio_rw"}, .with = "file.direct"}},
+     {kAio}},
+    {"file.map",
+     "file",
+     {{Backend::kFentry, "moat_file_mmap_fexit", {"vm_mmap_pgoff"}, MOAT_KIND_FILE_MAP, {kPages}},
+      {Backend::kSyscallExit, "moat_file_mmap", {"mmap"}, MOAT_KIND_FILE_MAP, {kCompat, kPages}}}},
+    {"file.mprotect",
+     "file",
+     {MOAT_SECURITY("moat_file_mprotect", "file_mprotect", MOAT_KIND_FILE_TAMPER)},
+     {{"mprotect", "a shared mapping made writable after it was made (mprotect)"}}},
+    {"file.truncate",
+     "file",
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_cut_fexit",
+       .attach = {"do_truncate"},
+       .missed = MOAT_KIND_FILE_TAMPER,
+       .needs = &Features::truncate_idmap},
+      {Backend::kFentry, "moat_file_cut_fexit_5_10", {"do_truncate"}, MOAT_KIND_FILE_TAMPER},
+      {Backend::kSyscallExit, "moat_file_truncate", {"ftruncate"}, MOAT_KIND_FILE_TAMPER, {kCompat}}}},
+    {"file.exit",
+     "file",
+     {{.backend = Backend::kTpBtf,
+       .program = "moat_file_exit",
+       .attach = {"sched_process_exit"},
+       .missed = MOAT_KIND_FILE_IO,
+       .needs = &Features::group_dead},
+      {Backend::kTpBtf, "moat_file_exit_live", {"sched_process_exit"}, MOAT_KIND_FILE_IO}}},
+
     // gpu
     {"gpu.open",
      "gpu",
-     {{Backend::kSyscallExit,
+     {{Backend::kFentry, "moat_gpu_open_fexit", {"chrdev_open"}, MOAT_KIND_GPU_OPEN, {kPassed}},
+      {Backend::kKprobe, "moat_gpu_open_kprobe", {"chrdev_open"}, MOAT_KIND_GPU_OPEN, {kPassed, kResult}},
+      {Backend::kSyscallExit,
        "moat_gpu_open",
        {"open", "openat", "openat2", "creat", "open_by_handle_at"},
        MOAT_KIND_GPU_OPEN,
        {kUring, kCompat, kPassed, kAfter}}}},
     {"gpu.ioctl",
      "gpu",
-     {{Backend::kSyscallExit,
-       "moat_gpu_ioctl",
-       {"ioctl"},
-       MOAT_KIND_GPU_IOCTL,
-       {kCompat, kAfter, "commands inside io_uring passthrough", "work submitted through mapped doorbells makes no call",
-        "a user-space driver over vfio or a mapped PCI resource"}}}},
+     {MOAT_SECURITY("moat_gpu_ioctl", "file_ioctl", MOAT_KIND_GPU_IOCTL, kResult, kPassthrough, kDoorbells, kVfio),
+      {Backend::kSyscallExit, "moat_gpu_ioctl", {"ioctl"}, MOAT_KIND_GPU_IOCTL, {kAfter, kPassthrough, kDoorbells, kVfio}}}},
+    {"gpu.ioctl_compat", "gpu", {MOAT_SECURITY("moat_gpu_compat", "file_ioctl_compat", MOAT_KIND_GPU_IOCTL)}, {kCompat}},
+
     // net
-    {"net.connect4", "net", {{Backend::kCgroupAddr, "moat_net_connect4", {}, MOAT_KIND_NET_CONNECT, {}}}},
-    {"net.connect6", "net", {{Backend::kCgroupAddr, "moat_net_connect6", {}, MOAT_KIND_NET_CONNECT, {}}}},
-    {"net.sendmsg4",
+    {"net.connect4", "net", {{Backend::kCgroupAddr, "moat_net_connect4", {}, MOAT_KIND_NET_CONNECT}}},
+    {"net.connect6", "net", {{Backend::kCgroupAddr, "moat_net_connect6", {}, MOAT_KIND_NET_CONNECT}}},
+    {"net.sendmsg4", "net", {{Backend::kCgroupAddr, "moat_net_sendmsg4", {}, MOAT_KIND_NET_SEND}}},
+    {"net.sendmsg6", "net", {{Backend::kCgroupAddr, "moat_net_sendmsg6", {}, MOAT_KIND_NET_SEND}}},
+    {"net.other_connect",
      "net",
-     {{Backend::kCgroupAddr,
-       "moat_net_sendmsg4",
-       {},
-       MOAT_KIND_NET_SEND,
-       {"raw, packet and ICMP sockets, and families other than IPv4 and IPv6"}}}},
-    {"net.sendmsg6", "net", {{Backend::kCgroupAddr, "moat_net_sendmsg6", {}, MOAT_KIND_NET_SEND, {}}}},
-    {"net.bind4", "net", {{Backend::kCgroupSock, "moat_net_bind4", {}, MOAT_KIND_NONE, {}}}},
-    {"net.bind6", "net", {{Backend::kCgroupSock, "moat_net_bind6", {}, MOAT_KIND_NONE, {}}}},
+     {MOAT_SECURITY("moat_net_other_connect", "socket_connect", MOAT_KIND_NET_CONNECT)},
+     {{"other_connect", "connects of raw, ICMP, SCTP, packet and vsock sockets"}}},
+    {"net.other_send",
+     "net",
+     {MOAT_SECURITY("moat_net_other_send", "socket_sendmsg", MOAT_KIND_NET_SEND)},
+     {{"raw_socket", "sends of raw sockets (their bytes are counted)"},
+      {"icmp", "sends of ICMP sockets (their bytes are counted)"},
+      {"sctp", "sends of SCTP sockets (their bytes are counted)"},
+      {"packet", "sends of packet sockets"},
+      {"vsock", "sends of vsock sockets"}}},
+    {"net.bind4", "net", {{Backend::kCgroupSock, "moat_net_bind4"}}},
+    {"net.bind6", "net", {{Backend::kCgroupSock, "moat_net_bind6"}}},
     {"net.release",
      "net",
      {{Backend::kCgroupSock,
        "moat_net_release",
        {},
        MOAT_KIND_NET_CLOSE,
-       {"the end of a UDP socket made outside the scope and handed in"}}}},
-    {"net.destroy", "net", {{Backend::kTpBtf, "moat_net_destroy", {"tcp_destroy_sock"}, MOAT_KIND_NET_CLOSE, {}}}},
+       {{"udp_end", "the end of a UDP socket made outside the scope and handed in"}}}}},
+    {"net.destroy", "net", {{Backend::kTpBtf, "moat_net_destroy", {"tcp_destroy_sock"}, MOAT_KIND_NET_CLOSE}}},
     {"net.state",
      "net",
-     {{Backend::kTpBtf, "moat_net_state", {"inet_sock_set_state"}, MOAT_KIND_NET_LISTEN, {"MPTCP subflows are not told apart"}}}},
+     {{Backend::kTpBtf,
+       "moat_net_state",
+       {"inet_sock_set_state"},
+       MOAT_KIND_NET_LISTEN,
+       {{"subflows", "MPTCP subflows are not told apart"}}}}},
+    {"net.cookie",
+     "net",
+     {{.backend = Backend::kTpBtf, .needs = &Features::cast, .with = "net.state", .with_backend = Backend::kTpBtf},
+      {Backend::kSockOps, "moat_net_cookie"}}},
     {"net.sent",
      "net",
      {{Backend::kTpBtf,
        "moat_net_sent",
        {"sock_send_length"},
        MOAT_KIND_NET_FLOW,
-       {"bytes that the kernel itself sends (NFS, kTLS rekeying)"}}}},
-    {"net.received", "net", {{Backend::kTpBtf, "moat_net_received", {"sock_recv_length"}, MOAT_KIND_NET_FLOW, {}}}},
+       {{"kernel_sends", "bytes that the kernel itself sends (NFS, kTLS rekeying)"}}},
+      {Backend::kFentry, "moat_net_sent_fexit", {"inet_sendmsg"}, MOAT_KIND_NET_FLOW, {kCookie}}},
+     {{"bytes", "bytes sent and received"}}},
+    {"net.sent6",
+     "net",
+     {{.backend = Backend::kTpBtf, .with = "net.sent", .with_backend = Backend::kTpBtf},
+      {Backend::kFentry, "moat_net_sent6_fexit", {"inet6_sendmsg"}, MOAT_KIND_NET_FLOW, {kCookie}}},
+     {{"bytes", "bytes sent and received"}}},
+    {"net.sendpage",
+     "net",
+     {{.backend = Backend::kTpBtf, .with = "net.sent", .with_backend = Backend::kTpBtf},
+      {Backend::kFentry, "moat_net_sendpage", {"inet_sendpage"}, MOAT_KIND_NET_FLOW, {kCookie}},
+      {.backend = Backend::kFentry, .with = "net.sent"}},  // since 6.5 sendfile sends like everybody else
+     {{"bytes", "bytes sent and received"}}},
+    {"net.received",
+     "net",
+     {{Backend::kTpBtf, "moat_net_received", {"sock_recv_length"}, MOAT_KIND_NET_FLOW},
+      {Backend::kFentry, "moat_net_received_fexit", {"inet_recvmsg"}, MOAT_KIND_NET_FLOW, {kCookie}}},
+     {{"bytes", "bytes sent and received"}}},
+    {"net.received6",
+     "net",
+     {{.backend = Backend::kTpBtf, .with = "net.received", .with_backend = Backend::kTpBtf},
+      {Backend::kFentry, "moat_net_received6_fexit", {"inet6_recvmsg"}, MOAT_KIND_NET_FLOW, {kCookie}}},
+     {{"bytes", "bytes sent and received"}}},
     {"net.accept",
      "net",
-     {{Backend::kSyscallExit, "moat_net_accept", {"accept", "accept4"}, MOAT_KIND_NET_ACCEPT, {kUring, kCompat}}}},
+     {{Backend::kLsm, "moat_net_accept_lsm", {"sock_graft"}, MOAT_KIND_NET_ACCEPT},
+      {Backend::kFentry, "moat_net_accept_fentry", {"security_sock_graft"}, MOAT_KIND_NET_ACCEPT},
+      {Backend::kKprobe, "moat_net_accept_kprobe", {"security_sock_graft"}, MOAT_KIND_NET_ACCEPT},
+      {Backend::kSyscallExit, "moat_net_accept", {"accept", "accept4"}, MOAT_KIND_NET_ACCEPT, {kUring, kCompat}}}},
 };
 
 }  // namespace
@@ -118,11 +275,16 @@ std::span<const Row> Table() { return kTable; }
 
 const char* BackendName(Backend backend) {
   switch (backend) {
+    case Backend::kLsm: return "lsm";
+    case Backend::kFmodRet: return "fmod_ret";
+    case Backend::kFentry: return "fentry";
+    case Backend::kKprobe: return "kprobe";
     case Backend::kTpBtf: return "tp_btf";
     case Backend::kSyscallExit: return "sys_exit";
     case Backend::kIter: return "iter";
     case Backend::kCgroupAddr:
-    case Backend::kCgroupSock: return "cgroup";
+    case Backend::kCgroupSock:
+    case Backend::kSockOps: return "cgroup";
   }
   return "";
 }

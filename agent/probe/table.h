@@ -10,30 +10,52 @@
 
 namespace moat::probe {
 
+struct Answer;
+class Features;
+
 enum class Backend {
+  kLsm,      // sees every way to the operation and may deny it; only where "bpf" is among the active security modules
+  kFmodRet,  // on the security_* function that calls the security modules: the same, whatever modules are active
+  kFentry,   // fentry or fexit of any function: sees the same, cannot deny
+  kKprobe,
   kTpBtf,
-  kSyscallExit /* reached through the tp_btf program of domain syscall */,
+  kSyscallExit,  // reached through the tp_btf program of domain syscall
   kIter,
   kCgroupAddr,
-  kCgroupSock
+  kCgroupSock,
+  kSockOps,
 };
 const char* BackendName(Backend backend);
 
+// Something that a backend cannot see. The id is stable: tests and scripts look for it.
+struct Unseen {
+  const char* id;
+  const char* text;
+};
+
 struct Candidate {
   Backend backend;
-  const char* program;
-  // tp_btf: names of tracepoints; syscall exit: names of system calls, of which an architecture may lack some; others: empty.
-  std::vector<std::string_view> attach;
+  const char* program = nullptr;  // null: nothing of its own; the row of `with` sees this event too
+  // lsm: hooks ("file_open"); fmod_ret, fentry, kprobe: kernel functions; tp_btf: tracepoints; syscall exit: system calls, of which an
+  // architecture may lack some; others: empty.
+  std::vector<std::string_view> attach = {};
   // The kind that a run which the kernel skipped (recursion) would have reported: such runs are counted as lost.
-  moat_kind missed;
-  std::vector<const char*> unseen;
+  moat_kind missed = MOAT_KIND_NONE;
+  std::vector<Unseen> unseen = {};
   bool passes_on = false;  // syscall exit: ends with moat_pass_on(), so that a second program may look at the same call
+  Answer Features::* needs = nullptr;  // beyond what the backend needs
+  // Only when another row of this domain, further up, has a program of this backend: rows that would count the same thing twice.
+  const char* with = nullptr;
+  Backend with_backend = Backend::kFentry;
 };
 
 struct Row {
   const char* event;
   const char* domain;
   std::vector<Candidate> candidates;
+  // What nobody sees when no candidate can be had. Empty: the event as a whole, and that is a fault of the agent's set-up. Not empty:
+  // the row closes a gap of others, and a kernel without it is exposed by this much.
+  std::vector<Unseen> absent = {};
 };
 
 std::span<const Row> Table();

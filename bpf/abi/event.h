@@ -14,6 +14,7 @@
 
 #define MOAT_COMM_LEN 16
 #define MOAT_NO_ASSET 0xffffffffu
+#define MOAT_NO_FD 0xffffffffu /* the operation had no descriptor, or none yet */
 #define MOAT_MAX_ASSETS 64 /* one label bit each */
 
 enum moat_kind {
@@ -42,6 +43,7 @@ enum moat_kind {
 #define MOAT_F_TRUNCATED 0x1u    /* a string or array was cut at its stated limit */
 #define MOAT_F_UNREADABLE 0x2u   /* some memory could not be read (page not resident, bad pointer) */
 #define MOAT_F_NO_OWNER 0x4u     /* seen outside the context of a process: pid and start_ns are 0 */
+#define MOAT_F_NO_RESULT 0x10u    /* seen before it was carried out: what became of it is not known */
 #define MOAT_F_LABEL_LOST 0x8u   /* a label could not be stored (table full): labels may be incomplete */
 
 struct moat_hdr {

@@ -15,6 +15,7 @@ struct moat_inode_key {
 };
 
 #define MOAT_INODE_DIR 0x1u
+#define MOAT_INODE_OPEN_READS 0x4u /* opening for reading counts as reading: reads of this file system are not seen */
 #define MOAT_INODE_LEARNT 0x2u /* found by the kernel's walk up the parents, not by user space */
 
 struct moat_inode_val {
@@ -22,6 +23,13 @@ struct moat_inode_val {
 	__u32 flags;
 	__u32 generation; /* i_generation when generation_known; an inode number used again does not match */
 	__u32 generation_known;
+};
+
+/* Value of the block device map; key: the device number, as moat_inode_key.dev. A file system with assets lies on it. */
+struct moat_block_val {
+	__u64 labels; /* all of them */
+	__u32 asset;  /* the first */
+	__u32 pad;
 };
 
 struct moat_file_open {

@@ -16,12 +16,15 @@ struct moat_proc_val {
 	__u64 touched; /* bit n: has a row of its own in moat_io for asset n, also when it only wrote; not inherited */
 };
 
-/* moat_control.rows: tables that have had a row since user space last saw them empty. An empty one need not be walked. */
-#define MOAT_ROWS_PROCS 0x1u
-#define MOAT_ROWS_IO 0x2u
-#define MOAT_ROWS_GPU 0x4u
-#define MOAT_ROWS_FLOWS 0x8u
-#define MOAT_ROWS_NET_TOTALS 0x10u
+/* Index of moat_control.rows: tables that have had a row since user space last saw them empty. An empty one need not be walked. */
+enum moat_rows {
+	MOAT_ROWS_PROCS = 0,
+	MOAT_ROWS_IO = 1,
+	MOAT_ROWS_GPU = 2,
+	MOAT_ROWS_FLOWS = 3,
+	MOAT_ROWS_NET_TOTALS = 4,
+	MOAT_ROWS_COUNT = 12,
+};
 
 #define MOAT_FILTER_BITS 32768
 
@@ -40,7 +43,9 @@ struct moat_control {
 	/* s_dev + 1 of the file systems that hold asset directories; 0 ends the list; all used and more: dir_devs_full */
 	__u64 dir_devs[8];
 	__u32 dir_devs_full;
-	__u32 rows; /* MOAT_ROWS_* */
+	__u8 rows[MOAT_ROWS_COUNT]; /* 0 or 1; bytes, because not every kernel has an atomic "or" */
+	__u32 page_shift; /* of this kernel: 12, 14 or 16 */
+	__u32 pad;
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
 	__u64 filter[MOAT_FILTER_BITS / 64];
 };

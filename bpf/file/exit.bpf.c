@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The final sums of a process that is going. */
+#include "../lib/exit.bpf.h"
 #include "io.bpf.h"
 #include <bpf/bpf_tracing.h>
 
@@ -14,7 +15,8 @@ static long moat_flush_row(__u32 asset, void *ctx)
 {
 	struct moat_flush *flush = ctx;
 	struct task_struct *task = moat_current();
-	struct moat_io_key key = {.start_ns = task->group_leader->start_boottime, .pid = task->tgid, .asset = asset};
+	struct moat_io_key key = {
+		.start_ns = moat_get(task, group_leader, start_boottime), .pid = moat_get(task, tgid), .asset = asset};
 	struct moat_file_io *e;
 	struct moat_io_val *row;
 
@@ -40,27 +42,44 @@ static long moat_flush_row(__u32 asset, void *ctx)
 
 /*
  * Which rows there are stands in moat_procs, which outlives this hook (bpf/process/free.bpf.c), so the order of the domains'
- * programs on this tracepoint does not matter. No scope check: a row exists only because its process was in scope. group_dead
- * (6.16): the last thread, so no other adds to the rows any more.
+ * programs on this tracepoint does not matter. No scope check: a row exists only because its process was in scope. Run for the last
+ * thread, so no other adds to the rows any more.
  */
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(moat_file_exit, struct task_struct *task, bool group_dead)
+static __always_inline void moat_flush_rows(const struct task_struct *task)
 {
 	struct moat_control *control = moat_get_control();
 	struct moat_flush flush = {.control = control};
 	struct moat_proc_val *val;
 	struct moat_proc_key key;
 
-	if (!group_dead || !control)
-		return 0;
-	task = moat_task(task);
+	if (!control)
+		return;
 	moat_proc_key_of(&key, task);
 	val = bpf_map_lookup_elem(&moat_procs, &key);
 	if (!val)
-		return 0;
+		return;
 	flush.touched = val->touched;
 	flush.labels = val->labels;
 	if (flush.touched)
-		bpf_loop(MOAT_MAX_ASSETS, moat_flush_row, &flush, 0);
+		moat_loop(MOAT_MAX_ASSETS, moat_flush_row, &flush);
+}
+
+MOAT_HOOK("tp_btf/sched_process_exit", moat_file_exit)
+int BPF_PROG(moat_file_exit, struct task_struct *task, bool group_dead)
+{
+	moat_ran(moat_file_exit);
+	if (group_dead)
+		moat_flush_rows(moat_task(task));
+	return 0;
+}
+
+MOAT_HOOK("tp_btf/sched_process_exit", moat_file_exit_live)
+int BPF_PROG(moat_file_exit_live, struct task_struct *task)
+{
+	struct task_struct *ended = moat_task(task);
+
+	moat_ran(moat_file_exit_live);
+	if (moat_is_last_thread(ended))
+		moat_flush_rows(ended);
 	return 0;
 }

@@ -8,16 +8,24 @@
 #include "../lib/scope.bpf.h"
 #include "match.bpf.h"
 
+/* Who began an I/O that ends in another context. */
+struct moat_dio_owner {
+	__u64 start_ns;
+	__u64 cgroup_id;
+	__u32 pid;
+	__u32 pad;
+};
+
 /* The row of a process and an asset, made at first touch; NULL: the table is full (counted). */
-static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task, __u32 asset)
+static __always_inline struct moat_io_val *moat_io_row_of(__u32 pid, __u64 start_ns, __u64 cgroup_id, __u32 asset)
 {
-	struct moat_io_key key = {.start_ns = task->group_leader->start_boottime, .pid = task->tgid, .asset = asset};
+	struct moat_io_key key = {.start_ns = start_ns, .pid = pid, .asset = asset};
 	struct moat_io_val fresh = {}, *row;
 
 	row = bpf_map_lookup_elem(&moat_io, &key);
 	if (row)
 		return row;
-	fresh.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	fresh.cgroup_id = cgroup_id;
 	bpf_map_update_elem(&moat_io, &key, &fresh, BPF_NOEXIST); /* another thread may have been first */
 	moat_note_rows(MOAT_ROWS_IO);
 	row = bpf_map_lookup_elem(&moat_io, &key);
@@ -26,25 +34,36 @@ static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task,
 	return row;
 }
 
-static __always_inline void moat_emit_tamper(struct moat_control *control, struct task_struct *task, const struct file *file,
-					     __u32 asset, __u32 op, __u32 fd, __u64 bytes)
+static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task, __u32 asset)
 {
-	const struct inode *inode = file->f_inode;
+	return moat_io_row_of(moat_get(task, tgid), moat_get(task, group_leader, start_boottime),
+			      moat_get(task, cgroups, dfl_cgrp, kn, id), asset);
+}
+
+static __always_inline void moat_emit_tamper(struct moat_control *control, struct task_struct *task, const struct inode *inode,
+					     const struct dentry *dentry, __u32 asset, __u32 op, __u32 fd, __u64 bytes)
+{
 	struct moat_file_tamper *e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FILE_TAMPER, struct moat_file_tamper);
 
 	if (!e)
 		return;
 	moat_fill(&e->hdr, MOAT_KIND_FILE_TAMPER, sizeof(*e), task);
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
-	e->inode = inode->i_ino;
+	e->inode = moat_get(inode, i_ino);
 	e->bytes = bytes;
-	e->dev = inode->i_sb->s_dev;
+	e->dev = moat_get(inode, i_sb, s_dev);
 	e->asset = asset;
 	e->op = op;
 	e->fd = fd;
-	if (moat_last_name(e->name, sizeof(e->name), file) < 0)
+	if (moat_last_name(e->name, sizeof(e->name), dentry) < 0)
 		e->hdr.flags |= MOAT_F_UNREADABLE;
 	moat_submit(control, e);
+}
+
+static __always_inline void moat_tamper_file(struct moat_control *control, struct task_struct *task, const struct file *file,
+					     __u32 asset, __u32 op, __u32 fd, __u64 bytes)
+{
+	moat_emit_tamper(control, task, moat_get(file, f_inode), moat_get(file, f_path.dentry), asset, op, fd, bytes);
 }
 
 /* A read of an asset: sums, and the label with the first. Without a row nothing says first, and the label is set again: no harm. */
@@ -54,12 +73,12 @@ static __always_inline void moat_count_read(struct task_struct *task, __u32 asse
 	__u64 bit = 1ull << (asset & 63), before = 0;
 
 	if (row) {
-		before = __sync_fetch_and_add(&row->reads, 1);
+		before = moat_fetch_add(&row->reads, 1);
 		__sync_fetch_and_add(&row->bytes_read, bytes);
 		row->last_ns = bpf_ktime_get_ns();
 	}
-	if (!before)
-		moat_mark_proc(task->tgid, task->group_leader->start_boottime, bit, bit);
+	if (!before || MOAT_OR_MAY_LOSE)
+		moat_mark_proc(moat_get(task, tgid), moat_get(task, group_leader, start_boottime), bit, bit);
 }
 
 /* A write: sums, and the event with the first. No label: what was written is not what was learnt. */
@@ -70,14 +89,65 @@ static __always_inline void moat_count_write(struct moat_control *control, struc
 	__u64 bit = 1ull << (asset & 63), before = 0;
 
 	if (row) {
-		before = __sync_fetch_and_add(&row->writes, 1);
+		before = moat_fetch_add(&row->writes, 1);
 		__sync_fetch_and_add(&row->bytes_written, bytes);
 		row->last_ns = bpf_ktime_get_ns();
 	}
 	if (before)
 		return;
-	moat_mark_proc(task->tgid, task->group_leader->start_boottime, 0, bit);
-	moat_emit_tamper(control, task, file, asset, MOAT_TAMPER_WRITE, fd, bytes);
+	moat_mark_proc(moat_get(task, tgid), moat_get(task, group_leader, start_boottime), 0, bit);
+	moat_tamper_file(control, task, file, asset, MOAT_TAMPER_WRITE, fd, bytes);
+}
+
+/*
+ * The same for another process than the current one, whose I/O has just ended. Its first write is told without what only the process
+ * itself can be asked for.
+ */
+static __always_inline void moat_count_for(struct moat_control *control, const struct moat_dio_owner *owner,
+					   const struct file *file, __u32 asset, __u32 write, __u64 bytes)
+{
+	struct moat_io_val *row = moat_io_row_of(owner->pid, owner->start_ns, owner->cgroup_id, asset);
+	__u64 bit = 1ull << (asset & 63), before = 0;
+	struct moat_file_tamper *e;
+	struct inode *inode;
+
+	if (row && write) {
+		before = moat_fetch_add(&row->writes, 1);
+		__sync_fetch_and_add(&row->bytes_written, bytes);
+	} else if (row) {
+		before = moat_fetch_add(&row->reads, 1);
+		__sync_fetch_and_add(&row->bytes_read, bytes);
+	}
+	if (row)
+		row->last_ns = bpf_ktime_get_ns();
+	if (before && !MOAT_OR_MAY_LOSE)
+		return;
+	moat_mark_proc(owner->pid, owner->start_ns, write ? 0 : bit, bit);
+	if (!write || before)
+		return;
+	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FILE_TAMPER, struct moat_file_tamper);
+	if (!e)
+		return;
+	__builtin_memset(&e->hdr, 0, sizeof(e->hdr));
+	e->hdr.size = sizeof(*e);
+	e->hdr.version = MOAT_ABI_VERSION;
+	e->hdr.kind = MOAT_KIND_FILE_TAMPER;
+	e->hdr.flags = MOAT_F_UNREADABLE;
+	e->hdr.time_ns = bpf_ktime_get_ns();
+	e->hdr.pid = owner->pid;
+	e->hdr.tid = owner->pid;
+	e->hdr.start_ns = owner->start_ns;
+	e->hdr.cgroup_id = owner->cgroup_id;
+	e->hdr.labels = moat_labels(owner->pid, owner->start_ns);
+	inode = moat_get(file, f_inode);
+	e->inode = moat_get(inode, i_ino);
+	e->bytes = bytes;
+	e->dev = moat_get(inode, i_sb, s_dev);
+	e->asset = asset;
+	e->op = MOAT_TAMPER_WRITE;
+	e->fd = MOAT_NO_FD;
+	moat_last_name(e->name, sizeof(e->name), moat_get(file, f_path.dentry));
+	moat_submit(control, e);
 }
 
 /* One side of a copy, read or write: the file behind fd, if it is an asset and its user in scope. */

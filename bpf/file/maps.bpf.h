@@ -15,6 +15,14 @@ struct {
 	__type(value, struct moat_inode_val);
 } moat_inodes SEC(".maps");
 
+/* Block devices under the file systems of assets: reading one gives the bytes without opening a file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct moat_block_val);
+} moat_blocks SEC(".maps");
+
 /*
  * Sums per (process, asset). A row is removed by exit.bpf.c once its final sums have found room in the ring; a row whose
  * process is gone (the ring was full, or moat_procs was) is reported and removed by user space.

@@ -12,24 +12,31 @@
 
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFBLK 0060000
 #define MOAT_WALK_DEPTH 32 /* directories between a file and the asset directory it lies below */
 #define MOAT_WALK_INLINE 6
+
+static __always_inline int moat_filter_has(const struct moat_control *control, __u64 inode, __u32 dev)
+{
+	__u32 bit = moat_filter_bit(inode, dev);
+
+	return MOAT_OR_MAY_LOSE || control->filter[bit / 64] >> (bit % 64) & 1;
+}
 
 /* The entry of an inode, or NULL. An inode number that is in use again for another file has another generation. */
 static __always_inline struct moat_inode_val *moat_known_inode(const struct moat_control *control, const struct inode *inode,
 							       __u32 dev)
 {
-	struct moat_inode_key key = {.inode = inode->i_ino, .dev = dev};
-	__u32 bit = moat_filter_bit(key.inode, dev);
+	struct moat_inode_key key = {.inode = moat_get(inode, i_ino), .dev = dev};
 	struct moat_inode_val *val;
 	__u32 generation;
 
-	if (!(control->filter[bit / 64] >> (bit % 64) & 1))
+	if (!moat_filter_has(control, key.inode, dev))
 		return NULL;
 	val = bpf_map_lookup_elem(&moat_inodes, &key);
 	if (!val)
 		return NULL;
-	generation = inode->i_generation;
+	generation = moat_get(inode, i_generation);
 	if (!val->generation_known) { /* first sight: one store, so that no other CPU sees half of it */
 		*(volatile __u64 *)&val->generation = 1ull << 32 | generation;
 		return val;
@@ -56,19 +63,21 @@ struct moat_parent_walk {
 	const struct dentry *dentry;
 	__u32 dev;
 	__u32 asset;
+	__u32 flags; /* of the directory found */
 };
 
 /* One directory further up; 1 ends the walk. */
 static __always_inline int moat_step_up(struct moat_parent_walk *walk)
 {
-	const struct dentry *parent = walk->dentry->d_parent;
+	const struct dentry *dentry = walk->dentry, *parent = moat_get(dentry, d_parent);
 	struct moat_inode_val *dir;
 
-	if (parent == walk->dentry)
+	if (parent == dentry)
 		return 1;
-	dir = moat_known_inode(walk->control, parent->d_inode, walk->dev);
+	dir = moat_known_inode(walk->control, moat_get(parent, d_inode), walk->dev);
 	if (dir && dir->flags & MOAT_INODE_DIR) {
 		walk->asset = dir->asset;
+		walk->flags = dir->flags;
 		return 1;
 	}
 	walk->dentry = moat_cast(struct dentry, parent);
@@ -89,48 +98,82 @@ static long moat_parent_step(__u32 step, void *walk)
  * which is proven once (all in line: 20 ms more of loading).
  */
 static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode,
-					__u32 dev)
+					__u32 dev, __u32 *flags)
 {
 	struct moat_parent_walk walk = {.control = control, .dev = dev, .asset = MOAT_NO_ASSET};
-	struct moat_inode_key key = {.inode = inode->i_ino, .dev = dev};
+	struct moat_inode_key key = {.inode = moat_get(inode, i_ino), .dev = dev};
 	struct moat_inode_val fresh = {.flags = MOAT_INODE_LEARNT, .generation_known = 1};
 	__u32 bit;
 
-	walk.dentry = moat_cast(struct dentry, file->f_path.dentry);
+	walk.dentry = moat_cast(struct dentry, moat_get(file, f_path.dentry));
 	for (int i = 0; i < MOAT_WALK_INLINE; i++)
 		if (moat_step_up(&walk))
 			goto end;
-	bpf_loop(MOAT_WALK_DEPTH - MOAT_WALK_INLINE, moat_parent_step, &walk, 0);
+	moat_loop(MOAT_WALK_DEPTH - MOAT_WALK_INLINE, moat_parent_step, &walk);
 end:
 	if (walk.asset == MOAT_NO_ASSET)
 		return MOAT_NO_ASSET;
 	fresh.asset = walk.asset;
-	fresh.generation = inode->i_generation;
+	fresh.flags |= walk.flags & MOAT_INODE_OPEN_READS;
+	*flags = fresh.flags;
+	fresh.generation = moat_get(inode, i_generation);
 	/* The entry first: a bit without an entry is only a wasted look-up, an entry without its bit is a file not seen. */
 	if (bpf_map_update_elem(&moat_inodes, &key, &fresh, BPF_ANY))
 		moat_count_table_full(MOAT_TABLE_INODES);
-	bit = moat_filter_bit(key.inode, dev);
-	if (!(control->filter[bit / 64] >> (bit % 64) & 1))
-		__sync_fetch_and_or(&control->filter[bit / 64], 1ull << (bit % 64));
+	if (!moat_filter_has(control, key.inode, dev)) {
+		bit = moat_filter_bit(key.inode, dev);
+		moat_fetch_or(&control->filter[bit / 64], 1ull << (bit % 64));
+	}
 	return fresh.asset;
 }
 
-/* The asset of a file, MOAT_NO_ASSET if none. walk: also look for an asset directory above it (open and mmap). */
-static __always_inline __u32 moat_asset_of(struct moat_control *control, const struct file *file, int walk)
+/*
+ * The asset of a file, MOAT_NO_ASSET if none, and the flags of its entry. walk: also look for an asset directory above it, and at block
+ * devices (open, mmap and receive).
+ */
+static __always_inline __u32 moat_find_asset(struct moat_control *control, const struct file *file, int walk, __u32 *flags)
 {
-	const struct inode *inode = file->f_inode;
+	const struct inode *inode = moat_get(file, f_inode);
+	__u32 dev, type = moat_get(inode, i_mode) & S_IFMT;
 	struct moat_inode_val *val;
-	__u32 dev;
+	struct moat_block_val *block;
 
-	if ((inode->i_mode & S_IFMT) != S_IFREG)
-		return MOAT_NO_ASSET;
-	dev = inode->i_sb->s_dev;
+	if (type != S_IFREG) {
+		if (type != S_IFBLK || !walk)
+			return MOAT_NO_ASSET;
+		dev = moat_get(inode, i_rdev);
+		block = bpf_map_lookup_elem(&moat_blocks, &dev);
+		if (!block)
+			return MOAT_NO_ASSET;
+		*flags = MOAT_INODE_OPEN_READS;
+		return block->asset;
+	}
+	dev = moat_get(inode, i_sb, s_dev);
 	val = moat_known_inode(control, inode, dev);
-	if (val)
+	if (val) {
+		*flags = val->flags;
 		return val->asset;
+	}
 	if (!walk || !moat_walk_pays(control, dev))
 		return MOAT_NO_ASSET;
-	return moat_learn(control, file, inode, dev);
+	return moat_learn(control, file, inode, dev, flags);
+}
+
+static __always_inline __u32 moat_asset_of(struct moat_control *control, const struct file *file, int walk)
+{
+	__u32 flags;
+
+	return moat_find_asset(control, file, walk, &flags);
+}
+
+static __always_inline __u32 moat_asset_of_inode(struct moat_control *control, const struct inode *inode)
+{
+	struct moat_inode_val *val;
+
+	if ((moat_get(inode, i_mode) & S_IFMT) != S_IFREG)
+		return MOAT_NO_ASSET;
+	val = moat_known_inode(control, inode, moat_get(inode, i_sb, s_dev));
+	return val ? val->asset : MOAT_NO_ASSET;
 }
 
 #endif

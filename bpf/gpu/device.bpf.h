@@ -31,16 +31,16 @@ struct {
  */
 static __always_inline struct moat_major_val *moat_major_of(const struct file *file, __u32 *rdev)
 {
-	const struct inode *inode = file->f_inode;
+	const struct inode *inode = moat_get(file, f_inode);
 	struct moat_major_val *val;
 	__u32 major;
 
-	*rdev = inode->i_rdev;
+	*rdev = moat_get(inode, i_rdev);
 	if (!*rdev)
 		return NULL;
 	major = *rdev >> 20;
 	val = bpf_map_lookup_elem(&moat_majors, &major);
-	if (!val || !val->flags || (inode->i_mode & S_IFMT) != S_IFCHR)
+	if (!val || !val->flags || (moat_get(inode, i_mode) & S_IFMT) != S_IFCHR)
 		return NULL;
 	return val;
 }

@@ -4,11 +4,12 @@
  * configured command is an event. An inference server makes 10^4 to 10^6 of them a second, so a counted call is one look-up.
  *
  * Recognised by the device number behind the descriptor, so it does not matter where the descriptor came from (dup, fork,
- * SCM_RIGHTS). Not seen: 32-bit programs and io_uring commands.
+ * SCM_RIGHTS). Not seen: io_uring commands.
  */
 #include <linux/errno.h>
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
+#include "../lib/syscall.bpf.h"
 #include "device.bpf.h"
 
 #define MOAT_IOC_SIZE(cmd) ((cmd) >> 16 & 0x3fff)
@@ -62,7 +63,14 @@ static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want)
 	return bpf_probe_read_user(to, page, (void *)arg) == 0 ? page : 0;
 }
 
-static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, struct moat_sys_exit *ctx,
+/* One ioctl, before it is carried out or after. */
+struct moat_ioctl {
+	__u64 arg;
+	__s64 result;
+	__u32 hdr_flags; /* MOAT_F_NO_RESULT: before */
+};
+
+static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, const struct moat_ioctl *call,
 				       const struct moat_gpu_key *key, __u32 class_id, __u64 count, __u32 why)
 {
 	__u32 kind = MOAT_KIND_GPU_IOCTL, want = MOAT_IOC_SIZE(key->cmd);
@@ -74,8 +82,9 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 		return;
 	moat_fill(&e->hdr, kind, sizeof(*e), task);
 	e->hdr.labels = moat_labels(key->pid, key->start_ns);
-	e->arg = moat_syscall_arg(ctx, 2);
-	e->result = ctx->ret;
+	e->hdr.flags = call->hdr_flags;
+	e->arg = call->arg;
+	e->result = call->result;
 	e->count = count;
 	e->rdev = key->rdev;
 	e->class_id = class_id;
@@ -120,37 +129,32 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 	return val;
 }
 
-SEC("tp_btf/sys_exit")
-int moat_gpu_ioctl(struct moat_sys_exit *ctx)
+static __always_inline void moat_ioctl_of(struct task_struct *task, const struct file *file, __u32 cmd,
+					  const struct moat_ioctl *call)
 {
-	struct task_struct *task = moat_caller();
-	struct moat_major_val *major;
+	__u32 class_id = MOAT_GPU_NONE, why = 0;
 	struct moat_gpu_key key = {};
+	struct moat_major_val *major;
 	struct moat_control *control;
 	struct moat_gpu_val *val;
-	__u32 class_id = MOAT_GPU_NONE, why = 0;
 	__u64 count = 0;
-	struct file *file;
 
-	file = task ? moat_fd_file(task, moat_syscall_arg(ctx, 0)) : NULL;
-	if (!file)
-		return 0;
 	major = moat_major_of(file, &key.rdev);
-	if (!major || file->f_mode & MOAT_FMODE_PATH)
-		return 0;
+	if (!major || moat_get(file, f_mode) & MOAT_FMODE_PATH)
+		return;
 	control = moat_get_control();
 	if (!control || !moat_in_scope(control, task))
-		return 0;
-	key.start_ns = task->group_leader->start_boottime;
-	key.pid = task->tgid;
-	key.cmd = moat_syscall_arg(ctx, 1);
+		return;
+	key.start_ns = moat_get(task, group_leader, start_boottime);
+	key.pid = moat_get(task, tgid);
+	key.cmd = cmd;
 
 	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
 	val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
 	if (!val) {
 		class_id = moat_class_of(major, key.rdev);
 		if (class_id == MOAT_GPU_NONE)
-			return 0;
+			return;
 		val = first_call(control, &key, class_id, &why);
 	} else if (val->watch_epoch != control->watch_epoch) {
 		val->watch_epoch = control->watch_epoch;
@@ -159,17 +163,51 @@ int moat_gpu_ioctl(struct moat_sys_exit *ctx)
 	}
 	if (val) {
 		class_id = val->class_id;
-		if (ctx->ret < 0)
+		if (call->result < 0)
 			__sync_fetch_and_add(&val->errors, 1);
 		if (!why && !val->watched) { /* the usual call; a sum without fetching is cheaper */
 			__sync_fetch_and_add(&val->count, 1);
-			return 0;
+			return;
 		}
-		count = __sync_fetch_and_add(&val->count, 1) + 1;
+		count = moat_fetch_add(&val->count, 1) + 1;
 		if (val->watched)
 			why |= MOAT_IOCTL_WATCHED;
 	}
 	if (why) /* no room in the table: rather too many events than silence */
-		emit_ioctl(control, task, ctx, &key, class_id, count, why);
+		emit_ioctl(control, task, call, &key, class_id, count, why);
+}
+
+/*
+ * On its way to the driver. The kernel has looked the file up already: a second thread that puts another one under the descriptor
+ * meanwhile changes nothing, as it would on the way back. The parameters are those that the caller wrote, the result is not known yet.
+ */
+static __always_inline void moat_ioctl_begins(const void *arg, __u32 cmd, unsigned long params)
+{
+	const struct moat_ioctl call = {.arg = params, .hdr_flags = MOAT_F_NO_RESULT};
+
+	moat_ioctl_of(moat_current(), moat_cast(struct file, arg), cmd, &call);
+}
+
+MOAT_SECURITY(moat_gpu_ioctl, file_ioctl, moat_ioctl_begins(file, cmd, arg), struct file *file, unsigned int cmd,
+	      unsigned long arg)
+
+/* Calls of 32-bit programs, and by int 0x80: a check of their own (6.8, and in the stable series of 5.10 and 6.1). */
+MOAT_SECURITY(moat_gpu_compat, file_ioctl_compat, moat_ioctl_begins(file, cmd, (__u32)arg), struct file *file, unsigned int cmd,
+	      unsigned long arg)
+
+MOAT_HOOK("tp_btf/sys_exit", moat_gpu_ioctl)
+int moat_gpu_ioctl(struct moat_sys_exit *ctx)
+{
+	struct task_struct *task = moat_caller();
+	struct moat_ioctl call = {};
+	struct file *file;
+
+	moat_ran(moat_gpu_ioctl);
+	file = task ? moat_fd_file(task, moat_syscall_arg(ctx, 0)) : NULL;
+	if (!file)
+		return 0;
+	call.arg = moat_syscall_arg(ctx, 2);
+	call.result = ctx->ret;
+	moat_ioctl_of(task, file, moat_syscall_arg(ctx, 1), &call);
 	return 0;
 }

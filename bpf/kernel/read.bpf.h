@@ -2,8 +2,10 @@
 /*
  * Every CO-RE branch lives here: how to reach a kernel object, on whatever kernel this is.
  *
- * Pointers from bpf_get_current_task_btf() and bpf_rdonly_cast() are read by plain loads (1 to 2 ns; a fault reads 0) instead
- * of bpf_probe_read_kernel() (31 ns).
+ * Each domain is compiled twice from the same sources, and the loader takes the image that its kernel can run (probe/domain.h):
+ * - here, for kernels with bpf_rdonly_cast (6.2): pointers are read by plain loads (1 to 2 ns; a fault reads 0);
+ * - with MOAT_LEGACY, for older ones from 5.8 on: each load is a bpf_probe_read_kernel() (31 ns), and nothing is used that 5.8 lacks:
+ *   no atomic that fetches (5.12), no bpf_loop (5.17), no kfunc, no bpf_get_current_task_btf (5.11).
  */
 #ifndef MOAT_KERNEL_READ_BPF_H
 #define MOAT_KERNEL_READ_BPF_H
@@ -13,6 +15,15 @@
 #include <bpf/bpf_core_read.h>
 #include "types.h"
 
+/*
+ * moat_get(p, a, b.c): p->a->b.c of kernel objects. p is the name of a variable, nothing more.
+ * moat_cast(type, p): p, from wherever it came, as a pointer for moat_get.
+ * moat_copy(to, size, from): an array inside a kernel object.
+ * moat_loop(n, step, ctx): step(i, ctx) until it returns 1, at most n times.
+ * moat_fetch_add(p, n), moat_fetch_or(p, bits): what was there before.
+ */
+#ifndef MOAT_LEGACY
+
 /* Kernel 6.2. Turns any pointer into one that plain loads may follow, read-only. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 
@@ -20,6 +31,48 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
 #define moat_cast(type, ptr) ((type *)bpf_rdonly_cast((ptr), bpf_core_type_id_kernel(type)))
+#define moat_get(...) ___arrow(__VA_ARGS__)
+#define moat_copy(to, size, from) __builtin_memcpy((to), (from), (size))
+#define moat_loop(n, step, ctx) bpf_loop((n), (step), (ctx), 0)
+#define moat_fetch_add(ptr, n) __sync_fetch_and_add((ptr), (n))
+#define moat_fetch_or(ptr, bits) __sync_fetch_and_or((ptr), (bits))
+#define MOAT_OR_MAY_LOSE 0
+#define moat_kern_ctx(ctx) bpf_cast_to_kern_ctx(ctx)
+#define moat_task_now() ((struct task_struct *)bpf_get_current_task_btf())
+
+#else
+
+#define moat_cast(type, ptr) ((type *)(ptr))
+#define moat_get(...) BPF_CORE_READ(__VA_ARGS__)
+#define moat_copy(to, size, from) bpf_probe_read_kernel((to), (size), (from))
+#define moat_loop(n, step, ctx)                    \
+	({                                         \
+		for (__u32 i_ = 0; i_ < (n); i_++) \
+			if (step(i_, (ctx)))       \
+				break;             \
+	})
+/*
+ * 5.10 has the atomic addition but not its result. Two threads may both take themselves for the first: told twice, never not at all.
+ */
+#define moat_fetch_add(ptr, n)                            \
+	({                                                \
+		__u64 before_ = *(volatile __u64 *)(ptr); \
+		__sync_fetch_and_add((ptr), (n));         \
+		before_;                                  \
+	})
+/* No atomic "or" at all: of two threads that set different bits at once one may be undone. Callers set theirs again and again. */
+#define MOAT_OR_MAY_LOSE 1
+#define moat_fetch_or(ptr, bits)                                            \
+	({                                                                  \
+		typeof(*(ptr)) before_ = *(volatile typeof(*(ptr)) *)(ptr); \
+		*(volatile typeof(*(ptr)) *)(ptr) = before_ | (bits);       \
+		before_;                                                    \
+	})
+/* Contexts are the kernel's own pointers, which only a helper may follow here. */
+#define moat_kern_ctx(ctx) ((void *)(ctx))
+#define moat_task_now() ((struct task_struct *)bpf_get_current_task())
+
+#endif
 
 /*
  * A task that came as a trusted pointer, made a read-only one. The loads cost the same, the verifier does not: for each pointer
@@ -33,28 +86,28 @@ static __always_inline struct task_struct *moat_task(const struct task_struct *t
 
 static __always_inline struct task_struct *moat_current(void)
 {
-	return moat_task((struct task_struct *)bpf_get_current_task_btf());
+	return moat_task(moat_task_now());
 }
 
 /* The slot of an array of pointers, read through the one kernel struct that starts with a pointer: list_head. */
 static __always_inline void *moat_load_ptr(const void *slot)
 {
-	return moat_cast(struct list_head, slot)->next;
+	return moat_get(moat_cast(struct list_head, slot), next);
 }
 
 /* The file behind a descriptor of the current task, or NULL. No reference is taken: valid only inside the program. */
 static __always_inline struct file *moat_fd_file(struct task_struct *task, __u32 fd)
 {
-	struct files_struct *files = task->files;
+	struct files_struct *files = moat_get(task, files);
 	struct fdtable *table;
 	void *file;
 
 	if (!files)
 		return NULL;
-	table = files->fdt;
-	if (!table || fd >= table->max_fds)
+	table = moat_get(files, fdt);
+	if (!table || fd >= moat_get(table, max_fds))
 		return NULL;
-	file = moat_load_ptr(table->fd + fd);
+	file = moat_load_ptr(moat_get(table, fd) + fd);
 	return file ? moat_cast(struct file, file) : NULL;
 }
 
@@ -85,7 +138,7 @@ static __always_inline __u32 moat_syscall_nr(const struct moat_sys_exit *ctx)
 /* A call by int 0x80 or from a 32-bit program has the numbers and registers of another architecture. */
 static __always_inline int moat_is_compat(const struct task_struct *task)
 {
-	return (task->thread_info.status & MOAT_TS_COMPAT) != 0;
+	return (moat_get(task, thread_info.status) & MOAT_TS_COMPAT) != 0;
 }
 
 /* Argument 0..5 of the system call that returns. n must be a constant. */
@@ -118,7 +171,7 @@ static __always_inline __u32 moat_syscall_nr(const struct moat_sys_exit *ctx)
 
 static __always_inline int moat_is_compat(const struct task_struct *task)
 {
-	return (task->thread_info.flags & MOAT_TIF_32BIT) != 0;
+	return (moat_get(task, thread_info.flags) & MOAT_TIF_32BIT) != 0;
 }
 
 static __always_inline __u64 moat_syscall_arg(const struct moat_sys_exit *ctx, int n)
@@ -145,6 +198,8 @@ static __always_inline struct task_struct *moat_caller(void)
  * The flags an open variant was called with: file->f_flags has O_CREAT, O_EXCL and O_TRUNC removed (fs/open.c do_dentry_open).
  * Those of openat2 lie in user memory, which another thread may have changed since; 0 when it cannot be read.
  */
+#define MOAT_O_ACCMODE 3
+#define MOAT_O_WRONLY 1
 #define MOAT_O_CREAT 00000100
 #define MOAT_O_EXCL 00000200
 #define MOAT_O_TRUNC 00001000

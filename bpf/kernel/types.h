@@ -85,6 +85,30 @@ struct file {
 	void *private_data;
 };
 
+struct vm_area_struct {
+	unsigned long vm_start, vm_end;
+	unsigned long vm_flags;
+	unsigned long vm_pgoff;
+	struct file *vm_file;
+};
+
+struct kiocb {
+	struct file *ki_filp;
+	__s64 ki_pos;
+	void *ki_complete; /* NULL: the caller waits for the end */
+};
+
+/* fs/iomap/direct-io.c */
+struct iomap_dio {
+	struct kiocb *iocb;
+	unsigned int flags;
+};
+
+struct iattr {
+	unsigned int ia_valid;
+	__s64 ia_size;
+};
+
 struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;
@@ -98,7 +122,15 @@ struct kernfs_node {
 	__u64 id;
 };
 
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
 };
 
@@ -186,6 +218,11 @@ struct sock {
 	__u16 sk_protocol;
 	__u16 sk_type;
 	struct socket *sk_socket; /* NULL: not accepted yet, or the last descriptor is gone */
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
 };
 
 struct socket {

@@ -15,20 +15,20 @@
 /* now: bpf_ktime_get_ns(), for the caller that has it already (31 ns). */
 static __always_inline void moat_fill_at(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task, __u64 now)
 {
-	const struct task_struct *leader = task->group_leader;
+	const struct task_struct *leader = moat_get(task, group_leader);
 
 	hdr->size = size;
 	hdr->version = MOAT_ABI_VERSION;
 	hdr->kind = kind;
 	hdr->flags = 0;
-	hdr->uid = task->cred->uid.val;
+	hdr->uid = moat_get(task, cred, uid.val);
 	hdr->time_ns = now;
-	hdr->pid = task->tgid;
-	hdr->tid = task->pid;
-	hdr->start_ns = leader->start_boottime;
-	hdr->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	hdr->pid = moat_get(task, tgid);
+	hdr->tid = moat_get(task, pid);
+	hdr->start_ns = moat_get(leader, start_boottime);
+	hdr->cgroup_id = moat_get(task, cgroups, dfl_cgrp, kn, id);
 	hdr->labels = 0;
-	__builtin_memcpy(hdr->comm, task->comm, MOAT_COMM_LEN);
+	moat_copy(hdr->comm, MOAT_COMM_LEN, task->comm);
 }
 
 static __always_inline void moat_fill(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task)

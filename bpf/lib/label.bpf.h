@@ -11,13 +11,14 @@
 #define MOAT_LIB_LABEL_BPF_H
 
 #include "../kernel/read.bpf.h"
+#include "hook.bpf.h"
 #include "maps.bpf.h"
 #include "stats.bpf.h"
 
 static __always_inline void moat_proc_key_of(struct moat_proc_key *key, const struct task_struct *task)
 {
-	key->start_ns = task->group_leader->start_boottime;
-	key->pid = task->tgid;
+	key->start_ns = moat_get(task, group_leader, start_boottime);
+	key->pid = moat_get(task, tgid);
 	key->pad = 0;
 }
 
@@ -51,9 +52,9 @@ static __always_inline int moat_mark_proc(__u32 pid, __u64 start_ns, __u64 label
 		}
 	}
 	if ((val->labels & labels) != labels)
-		__sync_fetch_and_or(&val->labels, labels);
+		moat_fetch_or(&val->labels, labels);
 	if ((val->touched & touched) != touched)
-		__sync_fetch_and_or(&val->touched, touched);
+		moat_fetch_or(&val->touched, touched);
 	return 0;
 }
 

@@ -70,13 +70,13 @@ static __always_inline struct moat_control *moat_get_control(void)
 	return bpf_map_lookup_elem(&moat_control, &zero);
 }
 
-/* Says that a table has a row. After the row is there: user space takes the bit away before it looks. */
+/* Says that a table has a row. After the row is there: user space takes the mark away before it looks. */
 static __always_inline void moat_note_rows(__u32 table)
 {
 	struct moat_control *control = moat_get_control();
 
-	if (control && !(*(volatile __u32 *)&control->rows & table))
-		__sync_fetch_and_or(&control->rows, table);
+	if (control && table < MOAT_ROWS_COUNT)
+		*(volatile __u8 *)&control->rows[table] = 1;
 }
 
 #endif

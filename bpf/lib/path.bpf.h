@@ -29,21 +29,21 @@ static long moat_path_step(__u32 step, void *ctx)
 	__u32 len = walk->record->path_len; /* in the record, not on the stack: see below */
 	long n;
 
-	if (dentry == vfs->mnt_root) {
+	if (dentry == moat_get(vfs, mnt_root)) {
 		mount = moat_mount_of(vfs);
-		upper = mount->mnt_parent;
+		upper = moat_get(mount, mnt_parent);
 		if (upper == mount) {
 			walk->whole = 1;
 			return 1;
 		}
-		walk->dentry = moat_cast(struct dentry, mount->mnt_mountpoint);
+		walk->dentry = moat_cast(struct dentry, moat_get(mount, mnt_mountpoint));
 		walk->vfs = moat_cast(struct vfsmount, &upper->mnt);
 		return 0;
 	}
-	parent = dentry->d_parent;
+	parent = moat_get(dentry, d_parent);
 	if (len >= MOAT_PATH_LEN)
 		return 1;
-	n = bpf_probe_read_kernel_str(walk->record->path + len, MOAT_NAME_MAX, dentry->d_name.name);
+	n = bpf_probe_read_kernel_str(walk->record->path + len, MOAT_NAME_MAX, moat_get(dentry, d_name.name));
 	if (n <= 0 || len + n > MOAT_PATH_LEN)
 		return 1;
 	walk->record->path_len = len + n;
@@ -67,18 +67,18 @@ static __always_inline int moat_path_names(struct moat_exec *record, const struc
 {
 	struct moat_path_walk walk = {.record = record};
 
-	walk.dentry = moat_cast(struct dentry, file->f_path.dentry);
-	walk.vfs = moat_cast(struct vfsmount, file->f_path.mnt);
+	walk.dentry = moat_cast(struct dentry, moat_get(file, f_path.dentry));
+	walk.vfs = moat_cast(struct vfsmount, moat_get(file, f_path.mnt));
 	record->path_len = 0;
-	bpf_loop(MOAT_PATH_STEPS, moat_path_step, &walk, 0);
+	moat_loop(MOAT_PATH_STEPS, moat_path_step, &walk);
 	return walk.whole ? 0 : -1;
 }
 
 /* The last name of a file into a buffer of MOAT_NAME_LEN, padded with NULs. */
-static __always_inline long moat_last_name(char *out, __u32 size, const struct file *file)
+static __always_inline long moat_last_name(char *out, __u32 size, const struct dentry *dentry)
 {
 	__builtin_memset(out, 0, size);
-	return bpf_probe_read_kernel_str(out, size, file->f_path.dentry->d_name.name);
+	return bpf_probe_read_kernel_str(out, size, moat_get(dentry, d_name.name));
 }
 
 #endif

@@ -8,7 +8,7 @@
 
 static __always_inline int moat_in_scope(const struct moat_control *control, const struct task_struct *task)
 {
-	if (control->agent_pid == (__u32)task->tgid)
+	if (control->agent_pid == (__u32)moat_get(task, tgid))
 		return 0;
 	if (control->scope_all)
 		return 1;

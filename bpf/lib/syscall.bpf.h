@@ -12,6 +12,7 @@
 
 #include "../abi/syscall.h"
 #include "../kernel/read.bpf.h"
+#include "hook.bpf.h"
 
 /* Filled by the loader. */
 struct {

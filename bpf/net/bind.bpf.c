@@ -14,11 +14,12 @@ static __always_inline void bound(struct bpf_sock *ctx)
 	__u32 net_flags;
 	__u64 cookie, now;
 
-	if ((sk->sk_protocol != IPPROTO_UDP && sk->sk_protocol != IPPROTO_UDPLITE) || sk->__sk_common.skc_num == 0)
+	if ((moat_get(sk, sk_protocol) != IPPROTO_UDP && moat_get(sk, sk_protocol) != IPPROTO_UDPLITE) ||
+	    moat_get(sk, __sk_common.skc_num) == 0)
 		return;
 	control = moat_get_control();
 	task = moat_current();
-	if (!control || control->agent_pid == (__u32)task->tgid)
+	if (!control || control->agent_pid == (__u32)moat_get(task, tgid))
 		return;
 	net_flags = moat_endpoints_of(&ep, sk);
 	cookie = bpf_get_socket_cookie(ctx);
@@ -27,16 +28,18 @@ static __always_inline void bound(struct bpf_sock *ctx)
 	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags, now);
 }
 
-SEC("cgroup/post_bind4")
+MOAT_HOOK("cgroup/post_bind4", moat_net_bind4)
 int moat_net_bind4(struct bpf_sock *ctx)
 {
+	moat_ran(moat_net_bind4);
 	bound(ctx);
 	return 1; /* observed, never refused */
 }
 
-SEC("cgroup/post_bind6")
+MOAT_HOOK("cgroup/post_bind6", moat_net_bind6)
 int moat_net_bind6(struct bpf_sock *ctx)
 {
+	moat_ran(moat_net_bind6);
 	bound(ctx);
 	return 1;
 }

@@ -7,7 +7,6 @@
  */
 #include "flows.bpf.h"
 #include "../lib/scope.bpf.h"
-#include <bpf/bpf_tracing.h>
 
 #define MSG_PEEK 0x2        /* the bytes stay: counted when they are taken */
 #define MSG_ERRQUEUE 0x2000 /* bytes that this socket had sent, with their time stamps */
@@ -35,17 +34,18 @@ static __always_inline struct moat_net_totals *totals_of(const struct moat_proc_
 	return totals;
 }
 
-/* The flow of a socket; a process in scope that uses a socket which nobody in scope opened becomes its owner. */
-static __always_inline struct moat_flow *flow_of(struct sock *trusted, const struct task_struct *task, __u64 now)
+/*
+ * The flow of a socket; a process in scope that uses a socket which nobody in scope opened becomes its owner. cookie 0: nobody has asked
+ * for it and the caller cannot either, so it has no flow, and only the process's totals tell of its bytes.
+ */
+static __always_inline struct moat_flow *flow_of(const struct sock *sk, __u64 cookie, const struct task_struct *task, __u64 now)
 {
-	const struct sock *sk = moat_sock(trusted);
-	__u64 cookie = moat_cookie(sk);
 	struct moat_endpoints ep;
 	struct moat_flow *flow;
 	__u32 net_flags;
 
 	if (!cookie)
-		cookie = bpf_get_socket_cookie(trusted); /* the helper takes no cast one */
+		return NULL;
 	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
 	if (flow)
 		return flow;
@@ -54,70 +54,159 @@ static __always_inline struct moat_flow *flow_of(struct sock *trusted, const str
 	return bpf_map_lookup_elem(&moat_flows, &cookie);
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
+static __always_inline void moat_sent(const struct sock *sk, __u64 cookie, __s64 bytes)
 {
+	struct moat_control *control = moat_get_control();
+	struct task_struct *task = moat_current();
 	struct moat_net_totals *totals;
-	struct moat_control *control;
 	struct moat_proc_key key;
-	struct task_struct *task;
 	struct moat_flow *flow;
 	__u64 labels, now;
 
-	if (ret <= 0 || !moat_is_inet(moat_sock(sk)))
-		return 0;
-	task = moat_current();
-	control = moat_get_control();
 	if (!control || !moat_in_scope(control, task))
-		return 0;
+		return;
 	moat_proc_key_of(&key, task);
 	labels = moat_labels(key.pid, key.start_ns);
 	now = bpf_ktime_get_ns();
-	flow = flow_of(sk, task, now);
+	flow = flow_of(sk, cookie, task, now);
 	if (flow) {
-		__sync_fetch_and_add(&flow->bytes_out, ret);
+		__sync_fetch_and_add(&flow->bytes_out, bytes);
 		__sync_fetch_and_add(&flow->sends, 1);
 		flow->last_ns = now;
 		if ((flow->labels & labels) != labels)
-			__sync_fetch_and_or(&flow->labels, labels);
+			moat_fetch_or(&flow->labels, labels);
 		if ((flow->pid != key.pid || flow->start_ns != key.start_ns) && !(flow->net_flags & MOAT_NET_SHARED))
-			__sync_fetch_and_or(&flow->net_flags, MOAT_NET_SHARED);
+			moat_fetch_or(&flow->net_flags, MOAT_NET_SHARED);
 	}
 	totals = totals_of(&key);
 	if (totals) {
-		__sync_fetch_and_add(&totals->bytes_out, ret);
+		__sync_fetch_and_add(&totals->bytes_out, bytes);
 		if (labels)
-			__sync_fetch_and_add(&totals->bytes_out_labelled, ret);
+			__sync_fetch_and_add(&totals->bytes_out_labelled, bytes);
 	}
-	return 0;
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(moat_net_received, struct sock *sk, int ret, int flags)
+static __always_inline void moat_received(const struct sock *sk, __u64 cookie, __s64 bytes)
 {
+	struct moat_control *control = moat_get_control();
+	struct task_struct *task = moat_current();
 	struct moat_net_totals *totals;
-	struct moat_control *control;
 	struct moat_proc_key key;
-	struct task_struct *task;
 	struct moat_flow *flow;
 	__u64 now;
 
-	if (ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !moat_is_inet(moat_sock(sk)))
-		return 0;
-	task = moat_current();
-	control = moat_get_control();
 	if (!control || !moat_in_scope(control, task))
-		return 0;
+		return;
 	now = bpf_ktime_get_ns();
-	flow = flow_of(sk, task, now);
+	flow = flow_of(sk, cookie, task, now);
 	if (flow) {
-		__sync_fetch_and_add(&flow->bytes_in, ret);
+		__sync_fetch_and_add(&flow->bytes_in, bytes);
 		__sync_fetch_and_add(&flow->receives, 1);
 		flow->last_ns = now;
 	}
 	moat_proc_key_of(&key, task);
 	totals = totals_of(&key);
 	if (totals)
-		__sync_fetch_and_add(&totals->bytes_in, ret);
+		__sync_fetch_and_add(&totals->bytes_in, bytes);
+}
+
+#ifndef MOAT_LEGACY /* the helper is 5.12's, the tracepoints are 6.3's */
+
+static __always_inline __u64 moat_cookie_made(struct sock *trusted)
+{
+	__u64 cookie = moat_cookie(moat_sock(trusted));
+
+	return cookie ? cookie : bpf_get_socket_cookie(trusted); /* the helper takes no cast one */
+}
+
+MOAT_HOOK("tp_btf/sock_send_length", moat_net_sent)
+int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
+{
+	moat_ran(moat_net_sent);
+	if (ret > 0 && moat_is_inet(moat_sock(sk)))
+		moat_sent(moat_sock(sk), moat_cookie_made(sk), ret);
+	return 0;
+}
+
+MOAT_HOOK("tp_btf/sock_recv_length", moat_net_received)
+int BPF_PROG(moat_net_received, struct sock *sk, int ret, int flags)
+{
+	moat_ran(moat_net_received);
+	if (ret > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) && moat_is_inet(moat_sock(sk)))
+		moat_received(moat_sock(sk), moat_cookie_made(sk), ret);
+	return 0;
+}
+
+#endif
+
+/*
+ * Before the tracepoints: the functions behind every send and receive of an IPv4 or IPv6 socket, whatever its protocol.
+ * sendfile() and splice() had one of their own until 6.5.
+ */
+static __always_inline void moat_sock_sent(const void *arg, __s64 bytes)
+{
+	const struct socket *socket = moat_cast(struct socket, arg);
+	const struct sock *sk;
+
+	if (bytes <= 0)
+		return;
+	sk = moat_get(socket, sk);
+	if (!sk)
+		return;
+	sk = moat_sock(sk);
+	moat_sent(sk, moat_cookie(sk), bytes);
+}
+
+static __always_inline void moat_sock_received(const void *arg, int flags, __s64 bytes)
+{
+	const struct socket *socket = moat_cast(struct socket, arg);
+	const struct sock *sk;
+
+	if (bytes <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return;
+	sk = moat_get(socket, sk);
+	if (!sk)
+		return;
+	sk = moat_sock(sk);
+	moat_received(sk, moat_cookie(sk), bytes);
+}
+
+MOAT_HOOK("fexit/inet_sendmsg", moat_net_sent_fexit)
+int BPF_PROG(moat_net_sent_fexit, struct socket *sock, void *msg, __u64 size, long ret)
+{
+	moat_ran(moat_net_sent_fexit);
+	moat_sock_sent(sock, (int)ret);
+	return 0;
+}
+
+MOAT_HOOK("fexit/inet6_sendmsg", moat_net_sent6_fexit)
+int BPF_PROG(moat_net_sent6_fexit, struct socket *sock, void *msg, __u64 size, long ret)
+{
+	moat_ran(moat_net_sent6_fexit);
+	moat_sock_sent(sock, (int)ret);
+	return 0;
+}
+
+MOAT_HOOK("fexit/inet_sendpage", moat_net_sendpage)
+int BPF_PROG(moat_net_sendpage, struct socket *sock, void *page, int offset, __u64 size, int flags, long ret)
+{
+	moat_ran(moat_net_sendpage);
+	moat_sock_sent(sock, ret);
+	return 0;
+}
+
+MOAT_HOOK("fexit/inet_recvmsg", moat_net_received_fexit)
+int BPF_PROG(moat_net_received_fexit, struct socket *sock, void *msg, __u64 size, int flags, long ret)
+{
+	moat_ran(moat_net_received_fexit);
+	moat_sock_received(sock, flags, (int)ret);
+	return 0;
+}
+
+MOAT_HOOK("fexit/inet6_recvmsg", moat_net_received6_fexit)
+int BPF_PROG(moat_net_received6_fexit, struct socket *sock, void *msg, __u64 size, int flags, long ret)
+{
+	moat_ran(moat_net_received6_fexit);
+	moat_sock_received(sock, flags, (int)ret);
 	return 0;
 }

@@ -16,7 +16,7 @@ static __always_inline void connecting(struct bpf_sock_addr *ctx, int v6)
 	__u32 net_flags;
 	__u64 cookie, now;
 
-	if (!control || control->agent_pid == (__u32)task->tgid)
+	if (!control || control->agent_pid == (__u32)moat_get(task, tgid))
 		return;
 	net_flags = moat_destination(ctx, &ep, v6);
 	cookie = bpf_get_socket_cookie(ctx);
@@ -35,16 +35,18 @@ static __always_inline void connecting(struct bpf_sock_addr *ctx, int v6)
 	moat_net_emit(control, task, MOAT_KIND_NET_CONNECT, cookie, &ep, net_flags, now);
 }
 
-SEC("cgroup/connect4")
+MOAT_HOOK("cgroup/connect4", moat_net_connect4)
 int moat_net_connect4(struct bpf_sock_addr *ctx)
 {
+	moat_ran(moat_net_connect4);
 	connecting(ctx, 0);
 	return 1; /* observed, never refused */
 }
 
-SEC("cgroup/connect6")
+MOAT_HOOK("cgroup/connect6", moat_net_connect6)
 int moat_net_connect6(struct bpf_sock_addr *ctx)
 {
+	moat_ran(moat_net_connect6);
 	connecting(ctx, 1);
 	return 1;
 }

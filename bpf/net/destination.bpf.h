@@ -11,8 +11,8 @@
  */
 static __always_inline __u32 moat_destination(struct bpf_sock_addr *ctx, struct moat_endpoints *ep, int v6)
 {
-	struct bpf_sock_addr_kern *kern = bpf_cast_to_kern_ctx(ctx);
-	const struct sock *sk = moat_sock(kern->sk);
+	struct bpf_sock_addr_kern *kern = moat_kern_ctx(ctx);
+	const struct sock *sk = moat_sock(moat_get(kern, sk));
 	__u32 mapped = moat_endpoints_of(ep, sk), *to = (__u32 *)ep->remote;
 
 	ep->remote_port = bpf_ntohs(ctx->user_port);

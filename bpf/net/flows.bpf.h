@@ -37,25 +37,26 @@ static __always_inline struct sock *moat_sock(const void *sk)
 /* The kernel's socket behind the context of a cgroup socket program. */
 static __always_inline struct sock *moat_ctx_sock(struct bpf_sock *ctx)
 {
-	return moat_sock(bpf_cast_to_kern_ctx(ctx));
+	return moat_sock(moat_kern_ctx(ctx));
 }
 
 /* 0: nobody has asked for this socket's cookie yet, so no flow of it can exist. */
 static __always_inline __u64 moat_cookie(const struct sock *sk)
 {
-	return sk->__sk_common.skc_cookie.counter;
+	return moat_get(sk, __sk_common.skc_cookie.counter);
 }
 
 static __always_inline int moat_is_inet(const struct sock *sk)
 {
-	__u16 family = sk->__sk_common.skc_family;
+	__u16 family = moat_get(sk, __sk_common.skc_family);
 
 	return family == AF_INET || family == AF_INET6;
 }
 
 static __always_inline int moat_is_mapped(const struct in6_addr *a)
 {
-	return a->in6_u.u6_addr32[0] == 0 && a->in6_u.u6_addr32[1] == 0 && a->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
+	return moat_get(a, in6_u.u6_addr32[0]) == 0 && moat_get(a, in6_u.u6_addr32[1]) == 0 &&
+	       moat_get(a, in6_u.u6_addr32[2]) == bpf_htonl(0xffff);
 }
 
 static __always_inline void moat_set_addr4(__u8 *to, __u32 addr)
@@ -74,29 +75,29 @@ static __always_inline __u32 moat_endpoints_of(struct moat_endpoints *ep, const 
 	const struct sock_common *common = &sk->__sk_common;
 	__u32 net_flags = 0, *to;
 
-	ep->local_port = common->skc_num;
-	ep->remote_port = bpf_ntohs(common->skc_dport);
-	ep->protocol = sk->sk_protocol;
-	ep->family = common->skc_family;
+	ep->local_port = moat_get(common, skc_num);
+	ep->remote_port = bpf_ntohs(moat_get(common, skc_dport));
+	ep->protocol = moat_get(sk, sk_protocol);
+	ep->family = moat_get(common, skc_family);
 	if (ep->family == AF_INET6) {
 		if (!moat_is_mapped(&common->skc_v6_daddr) && !moat_is_mapped(&common->skc_v6_rcv_saddr)) {
 			to = (__u32 *)ep->local;
-			to[0] = common->skc_v6_rcv_saddr.in6_u.u6_addr32[0];
-			to[1] = common->skc_v6_rcv_saddr.in6_u.u6_addr32[1];
-			to[2] = common->skc_v6_rcv_saddr.in6_u.u6_addr32[2];
-			to[3] = common->skc_v6_rcv_saddr.in6_u.u6_addr32[3];
+			to[0] = moat_get(common, skc_v6_rcv_saddr.in6_u.u6_addr32[0]);
+			to[1] = moat_get(common, skc_v6_rcv_saddr.in6_u.u6_addr32[1]);
+			to[2] = moat_get(common, skc_v6_rcv_saddr.in6_u.u6_addr32[2]);
+			to[3] = moat_get(common, skc_v6_rcv_saddr.in6_u.u6_addr32[3]);
 			to = (__u32 *)ep->remote;
-			to[0] = common->skc_v6_daddr.in6_u.u6_addr32[0];
-			to[1] = common->skc_v6_daddr.in6_u.u6_addr32[1];
-			to[2] = common->skc_v6_daddr.in6_u.u6_addr32[2];
-			to[3] = common->skc_v6_daddr.in6_u.u6_addr32[3];
+			to[0] = moat_get(common, skc_v6_daddr.in6_u.u6_addr32[0]);
+			to[1] = moat_get(common, skc_v6_daddr.in6_u.u6_addr32[1]);
+			to[2] = moat_get(common, skc_v6_daddr.in6_u.u6_addr32[2]);
+			to[3] = moat_get(common, skc_v6_daddr.in6_u.u6_addr32[3]);
 			return 0;
 		}
 		ep->family = AF_INET; /* a mapped socket keeps its IPv4 addresses in the IPv4 fields too */
 		net_flags = MOAT_NET_MAPPED;
 	}
-	moat_set_addr4(ep->local, common->skc_rcv_saddr);
-	moat_set_addr4(ep->remote, common->skc_daddr);
+	moat_set_addr4(ep->local, moat_get(common, skc_rcv_saddr));
+	moat_set_addr4(ep->remote, moat_get(common, skc_daddr));
 	return net_flags;
 }
 
@@ -107,15 +108,15 @@ static __always_inline long moat_flow_start(__u64 cookie, const struct task_stru
 	struct moat_flow flow = {};
 	long err;
 
-	flow.start_ns = task->group_leader->start_boottime;
-	flow.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	flow.start_ns = moat_get(task, group_leader, start_boottime);
+	flow.cgroup_id = moat_get(task, cgroups, dfl_cgrp, kn, id);
 	flow.opened_ns = now;
 	flow.last_ns = now;
-	flow.pid = task->tgid;
-	flow.uid = task->cred->uid.val;
+	flow.pid = moat_get(task, tgid);
+	flow.uid = moat_get(task, cred, uid.val);
 	flow.net_flags = net_flags;
 	flow.ep = *ep;
-	__builtin_memcpy(flow.comm, task->comm, MOAT_COMM_LEN);
+	moat_copy(flow.comm, MOAT_COMM_LEN, task->comm);
 	err = bpf_map_update_elem(&moat_flows, &cookie, &flow, BPF_NOEXIST);
 	if (!err)
 		moat_note_rows(MOAT_ROWS_FLOWS);

@@ -5,13 +5,14 @@
  */
 #include "flows.bpf.h"
 
-SEC("cgroup/sock_release")
+MOAT_HOOK("cgroup/sock_release", moat_net_release)
 int moat_net_release(struct bpf_sock *ctx)
 {
 	const struct sock *sk = moat_ctx_sock(ctx);
 	__u64 cookie;
 
-	if (sk->sk_protocol == IPPROTO_TCP)
+	moat_ran(moat_net_release);
+	if (moat_get(sk, sk_protocol) == IPPROTO_TCP)
 		return 1;
 	cookie = moat_cookie(sk);
 	if (cookie)

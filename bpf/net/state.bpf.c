@@ -5,7 +5,6 @@
  */
 #include "flows.bpf.h"
 #include "../lib/scope.bpf.h"
-#include <bpf/bpf_tracing.h>
 
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_RECV 3
@@ -16,12 +15,12 @@ static __always_inline void established(const struct sock *sk)
 	__u64 cookie = moat_cookie(sk);
 	struct moat_flow *flow;
 
-	if (!cookie || !sk->sk_socket) /* without a struct socket: the accepting side, before accept() */
+	if (!cookie || !moat_get(sk, sk_socket)) /* without a struct socket: the accepting side, before accept() */
 		return;
 	flow = bpf_map_lookup_elem(&moat_flows, &cookie);
 	if (!flow)
 		return;
-	__sync_fetch_and_or(&flow->net_flags, MOAT_NET_ESTABLISHED);
+	moat_fetch_or(&flow->net_flags, MOAT_NET_ESTABLISHED);
 	moat_endpoints_of(&flow->ep, sk); /* the local end is known now, and the remote one if another program redirected it */
 }
 
@@ -38,9 +37,12 @@ static __always_inline void listening(const struct sock *sk, __u64 cookie)
 	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags, bpf_ktime_get_ns());
 }
 
-SEC("tp_btf/inet_sock_set_state")
+#ifndef MOAT_LEGACY /* bpf_get_socket_cookie in tracing programs: 5.12 */
+
+MOAT_HOOK("tp_btf/inet_sock_set_state", moat_net_state)
 int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
 {
+	moat_ran(moat_net_state);
 	switch (newstate) {
 	case TCP_SYN_RECV:
 		/* accept.bpf.c must know the socket by its cookie and cannot make one: the tracepoint has no such helper. */
@@ -55,3 +57,28 @@ int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
 	}
 	return 0;
 }
+
+#else
+
+MOAT_HOOK("tp_btf/inet_sock_set_state", moat_net_state)
+int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
+{
+	moat_ran(moat_net_state);
+	if (newstate == TCP_ESTABLISHED)
+		established(moat_sock(socket));
+	else if (newstate == TCP_LISTEN)
+		listening(moat_sock(socket), moat_cookie(moat_sock(socket)));
+	return 0;
+}
+
+/* The cookie of a connection that is about to be accepted, made here because the tracepoint's programs cannot. */
+MOAT_HOOK("sockops", moat_net_cookie)
+int moat_net_cookie(struct bpf_sock_ops *ctx)
+{
+	moat_ran(moat_net_cookie);
+	if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		bpf_get_socket_cookie(ctx);
+	return 1;
+}
+
+#endif

@@ -9,7 +9,7 @@
  * Runs in the new image: credentials, mm and argv are those after the exec, and an exec by a thread that was not the leader
  * has already taken over the leader's pid and start time. bprm->file is the interpreter of a script, bprm->filename the script.
  */
-SEC("tp_btf/sched_process_exec")
+MOAT_HOOK("tp_btf/sched_process_exec", moat_process_exec)
 int BPF_PROG(moat_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct moat_control *control = moat_get_control();
@@ -17,6 +17,7 @@ int BPF_PROG(moat_process_exec, struct task_struct *task, int old_pid, struct li
 	struct moat_exec *e;
 	__u32 len;
 
+	moat_ran(moat_process_exec);
 	task = moat_task(task);
 	if (!control || !moat_in_scope(control, task))
 		return 0;
@@ -25,12 +26,12 @@ int BPF_PROG(moat_process_exec, struct task_struct *task, int old_pid, struct li
 		return 0;
 	moat_fill(&e->hdr, MOAT_KIND_EXEC, sizeof(*e), task);
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
-	moat_fill_image(e, task, bprm->file);
-	if (bpf_probe_read_kernel_str(e->filename, MOAT_FILENAME_LEN, bprm->filename) >= MOAT_FILENAME_LEN)
+	moat_fill_image(e, task, moat_get(bprm, file));
+	if (bpf_probe_read_kernel_str(e->filename, MOAT_FILENAME_LEN, moat_get(bprm, filename)) >= MOAT_FILENAME_LEN)
 		e->hdr.flags |= MOAT_F_TRUNCATED; /* or exactly as long: not told apart */
 
-	start = task->mm->arg_start;
-	total = task->mm->arg_end - start;
+	start = moat_get(task, mm, arg_start);
+	total = moat_get(task, mm, arg_end) - start;
 	len = total > MOAT_ARGV_LEN ? MOAT_ARGV_LEN : total;
 	e->argv_total = total;
 	e->argv_len = len;

@@ -6,7 +6,7 @@
 #include <bpf/bpf_tracing.h>
 
 /* Runs in the parent, before the child may run: the child has its labels before its first instruction. */
-SEC("tp_btf/sched_process_fork")
+MOAT_HOOK("tp_btf/sched_process_fork", moat_process_fork)
 int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct moat_control *control = moat_get_control();
@@ -15,13 +15,14 @@ int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *
 	__u32 flags = 0;
 	int child_pid;
 
+	moat_ran(moat_process_fork);
 	parent = moat_task(parent);
 	child = moat_task(child);
-	child_pid = child->tgid;
-	if (child_pid == parent->tgid || !control)
+	child_pid = moat_get(child, tgid);
+	if (child_pid == moat_get(parent, tgid) || !control)
 		return 0;
-	child_start = child->start_boottime;
-	labels = moat_labels(parent->tgid, parent->group_leader->start_boottime);
+	child_start = moat_get(child, start_boottime);
+	labels = moat_labels(moat_get(parent, tgid), moat_get(parent, group_leader, start_boottime));
 	/* Whether or not the parent is in scope and the record finds room. */
 	if (labels && moat_add_labels(child_pid, child_start, labels))
 		flags = MOAT_F_LABEL_LOST;

@@ -9,15 +9,16 @@
  * when nobody can act in this process's name any more. The leader is freed last; a thread, or the old leader after an exec by
  * another thread (which then bears that thread's pid), is not the process. In soft-irq: nothing here may ask for current.
  */
-SEC("tp_btf/sched_process_free")
+MOAT_HOOK("tp_btf/sched_process_free", moat_process_free)
 int BPF_PROG(moat_process_free, struct task_struct *task)
 {
 	struct moat_proc_key key = {};
 
-	if (task->pid != task->tgid)
+	moat_ran(moat_process_free);
+	if (moat_get(task, pid) != moat_get(task, tgid))
 		return 0;
-	key.start_ns = task->start_boottime;
-	key.pid = task->tgid;
+	key.start_ns = moat_get(task, start_boottime);
+	key.pid = moat_get(task, tgid);
 	bpf_map_delete_elem(&moat_procs, &key);
 	return 0;
 }

@@ -4,10 +4,8 @@
 #include "image.bpf.h"
 #include <bpf/bpf_tracing.h>
 
-/* Kernel 6.5 and 6.1. */
-extern struct cgroup *bpf_cgroup_from_id(__u64 id) __ksym;
-extern void bpf_cgroup_release(struct cgroup *cgroup) __ksym;
-extern long bpf_task_under_cgroup(struct task_struct *task, struct cgroup *ancestor) __ksym;
+#define MOAT_CGROUP_DEPTH \
+	32 /* levels between a process and the scope's cgroup; the kernel's own limit is a setting, seldom above 10 */
 
 /* A record is larger than a program's stack. One reader at a time (probe.h), which may be moved between CPUs but not within one. */
 struct {
@@ -17,24 +15,29 @@ struct {
 	__type(value, struct moat_exec);
 } moat_scan_record SEC(".maps");
 
-static __always_inline int moat_task_in_scope(const struct moat_control *control, struct task_struct *task)
+static __always_inline int moat_task_in_scope(const struct moat_control *control, const struct task_struct *task)
 {
-	struct cgroup *cgroup;
-	int in;
+	const struct cgroup_subsys_state *css;
+	const struct cgroup *cgroup;
 
-	if (control->agent_pid == (__u32)task->tgid)
+	if (control->agent_pid == (__u32)moat_get(task, tgid))
 		return 0;
 	if (control->scope_all)
 		return 1;
-	cgroup = bpf_cgroup_from_id(control->scope_cgroup);
-	if (!cgroup)
-		return 0;
-	in = bpf_task_under_cgroup(task, cgroup);
-	bpf_cgroup_release(cgroup);
-	return in;
+	/* By hand: the helper asks about the current task only, the functions for any task came with 6.5. */
+	cgroup = moat_get(task, cgroups, dfl_cgrp);
+	for (int i = 0; i < MOAT_CGROUP_DEPTH; i++) {
+		if (moat_get(cgroup, kn, id) == control->scope_cgroup)
+			return 1;
+		css = moat_get(cgroup, self.parent);
+		if (!css)
+			return 0;
+		cgroup = moat_get(css, cgroup);
+	}
+	return 0;
 }
 
-SEC("iter/task")
+MOAT_HOOK("iter/task", moat_process_scan)
 int moat_process_scan(struct bpf_iter__task *ctx)
 {
 	struct moat_control *control = moat_get_control();
@@ -43,17 +46,19 @@ int moat_process_scan(struct bpf_iter__task *ctx)
 	struct file *file;
 	__u32 zero = 0;
 
-	if (!task || !control || task->pid != task->tgid || !task->mm) /* a thread, a kernel thread or a zombie */
-		return 0;
-	if (!moat_task_in_scope(control, task))
+	moat_ran(moat_process_scan);
+	if (!task || !control || moat_get(task, pid) != moat_get(task, tgid) ||
+	    !moat_get(task, mm)) /* a thread, a kernel thread or a zombie */
 		return 0;
 	task = moat_task(task);
+	if (!moat_task_in_scope(control, task))
+		return 0;
 	e = bpf_map_lookup_elem(&moat_scan_record, &zero);
 	if (!e)
 		return 0;
 	moat_fill(&e->hdr, MOAT_KIND_SCAN, sizeof(*e), task);
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
-	file = task->mm->exe_file;
+	file = moat_get(task, mm, exe_file);
 	moat_fill_image(e, task, file);
 	if (!file)
 		e->hdr.flags |= MOAT_F_UNREADABLE;

@@ -6,11 +6,12 @@
  */
 #include "../lib/syscall.bpf.h"
 
-SEC("tp_btf/sys_exit")
+MOAT_HOOK("tp_btf/sys_exit", moat_syscall_exit)
 int moat_syscall_exit(struct moat_sys_exit *ctx)
 {
 	__u32 nr = moat_syscall_nr(ctx);
 
+	moat_ran(moat_syscall_exit);
 	if (nr < MOAT_SYSCALLS)
 		bpf_tail_call(ctx, &moat_syscalls, nr);
 	return 0;

@@ -135,7 +135,9 @@ void BpfTest::Start(bool expect_all) {
                                                    : config_.net;
     ASSERT_EQ(domain.loaded, wanted) << domain.name << ": " << domain.error;
     for (const HookStatus& hook : domain.hooks) {
-      EXPECT_TRUE(!wanted || hook.attached) << hook.event << ": " << hook.why;
+      // A row that closes a gap of others may be missing: what it leaves unseen is told.
+      EXPECT_TRUE(!wanted || hook.attached || hook.unseen != std::vector<std::string>{"all of it"})
+          << hook.event << ": " << hook.why;
     }
   }
 }

@@ -303,9 +303,14 @@ TEST(ProbeTable, EveryRowHasACandidateAndEveryProgramOnce) {
     EXPECT_TRUE(std::string(row.event).starts_with(std::string(row.domain) + ".")) << row.event;
     EXPECT_FALSE(row.candidates.empty()) << row.event;
     for (const Candidate& candidate : row.candidates) {
+      if (candidate.program == nullptr) {  // another row's program sees it
+        EXPECT_TRUE(candidate.with != nullptr && events.contains(candidate.with)) << row.event;
+        continue;
+      }
       EXPECT_TRUE(programs.insert(candidate.program).second) << candidate.program;
-      const bool needs_points = candidate.backend == Backend::kTpBtf || candidate.backend == Backend::kSyscallExit;
+      const bool needs_points = candidate.backend <= Backend::kSyscallExit;
       EXPECT_EQ(candidate.attach.empty(), !needs_points) << candidate.program;
+      EXPECT_TRUE(candidate.with == nullptr || events.contains(candidate.with)) << candidate.program << ": a row further up";
     }
   }
 }

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* How a program is declared, so that user space can tell whether it has ever run, and how one body serves several backends. */
+#ifndef MOAT_LIB_HOOK_BPF_H
+#define MOAT_LIB_HOOK_BPF_H
+
+#include <linux/ptrace.h> /* before bpf_tracing.h: the registers of a kprobe */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+/*
+ * A program and its mark "ran_NAME" in the object's .bss, which user space finds by that name (probe/canary.h): a program can be
+ * attached and never run (lsm on 5.10 without "bpf" among the active modules; fentry/filp_close from 6.12).
+ */
+#define MOAT_HOOK(section, name)  \
+	volatile __u8 ran_##name; \
+	SEC(section)
+
+/* The first statement of each. Written once only, so that CPUs do not fight for the line. */
+#define moat_ran(name)                  \
+	do {                            \
+		if (!ran_##name)        \
+			ran_##name = 1; \
+	} while (0)
+
+/*
+ * A check of the security modules, by each way to it, best first (agent/probe/table.h): NAME_lsm, NAME_fmod, NAME_fentry, NAME_kprobe.
+ * call sees the arguments by the names given after it. What it is handed are the kernel's own objects, not a descriptor or a user
+ * pointer that another thread may change.
+ */
+#define MOAT_SECURITY(name, hook, call, args...)           \
+	MOAT_HOOK("lsm/" #hook, name##_lsm)                \
+	int BPF_PROG(name##_lsm, ##args)                   \
+	{                                                  \
+		moat_ran(name##_lsm);                      \
+		call;                                      \
+		return 0; /* observed, never refused */    \
+	}                                                  \
+	MOAT_HOOK("fmod_ret/security_" #hook, name##_fmod) \
+	int BPF_PROG(name##_fmod, ##args)                  \
+	{                                                  \
+		moat_ran(name##_fmod);                     \
+		call;                                      \
+		return 0;                                  \
+	}                                                  \
+	MOAT_SECURITY_SEEN(name, hook, call, ##args)
+
+/* The same for a check that returns nothing, and of an lsm program for one. */
+#define MOAT_SECURITY_SEEN(name, hook, call, args...)      \
+	MOAT_HOOK("fentry/security_" #hook, name##_fentry) \
+	int BPF_PROG(name##_fentry, ##args)                \
+	{                                                  \
+		moat_ran(name##_fentry);                   \
+		call;                                      \
+		return 0;                                  \
+	}                                                  \
+	MOAT_HOOK("kprobe/security_" #hook, name##_kprobe) \
+	int BPF_KPROBE(name##_kprobe, ##args)              \
+	{                                                  \
+		moat_ran(name##_kprobe);                   \
+		call;                                      \
+		return 0;                                  \
+	}
+
+#endif
