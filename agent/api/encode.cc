@@ -2,9 +2,11 @@
 #include "agent/api/encode.h"
 
 #include <arpa/inet.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <string>
 
 #include "agent/base/status.h"
@@ -46,9 +48,29 @@ void PutAddress(Wire& wire, int field, const event::Address& address, bool ipv6)
   wire.Bytes(field, {text, static_cast<size_t>(at - text - 1)});
 }
 
+// Protobuf writes a negative number as one of 64 bits.
+void PutFd(Wire& wire, int field, int32_t fd) { wire.Varint(field, static_cast<uint64_t>(int64_t{fd})); }
+
+// Sockets that know no internet address.
+void PutOther(Wire& wire, const event::Endpoints& from) {
+  using To = v1::Endpoints;
+  uint32_t words[2];
+  std::memcpy(words, from.remote.bytes.data(), sizeof(words));
+  const bool vsock = from.other_family == AF_VSOCK;
+  const std::string address = vsock ? "vsock:" + std::to_string(words[1]) : "interface:" + std::to_string(words[0]);
+  wire.Text(To::kRemoteAddressFieldNumber, address);
+  wire.Varint(To::kRemotePortFieldNumber, vsock ? words[0] : 0);
+  wire.Varint(To::kProtocolFieldNumber, 65536u + from.other_family);
+}
+
 void PutEndpoints(Wire& wire, int field, const event::Endpoints& from) {
   using To = v1::Endpoints;
   auto mark = wire.Begin(field);
+  if (from.other_family != 0) {
+    PutOther(wire, from);
+    wire.End(mark);
+    return;
+  }
   PutAddress(wire, To::kLocalAddressFieldNumber, from.local, from.ipv6);
   wire.Varint(To::kLocalPortFieldNumber, from.local.port);
   PutAddress(wire, To::kRemoteAddressFieldNumber, from.remote, from.ipv6);
@@ -126,7 +148,7 @@ struct PutBody {
     PutFile<To>(wire, from, names);
     wire.Varint(To::kSizeFieldNumber, from.size);
     wire.Varint(To::kOpenFlagsFieldNumber, from.open_flags);
-    wire.Varint(To::kFdFieldNumber, from.fd);
+    PutFd(wire, To::kFdFieldNumber, from.fd);
     wire.End(mark);
   }
   void operator()(const event::FileMap& from) const {
@@ -145,7 +167,7 @@ struct PutBody {
     PutFile<To>(wire, from, names);
     wire.Varint(To::kOpFieldNumber, static_cast<uint64_t>(from.op));
     wire.Varint(To::kBytesFieldNumber, from.bytes);
-    wire.Varint(To::kFdFieldNumber, from.fd);
+    PutFd(wire, To::kFdFieldNumber, from.fd);
     wire.End(mark);
   }
   void operator()(const event::FileIo& from) const {
@@ -164,7 +186,7 @@ struct PutBody {
     auto mark = wire.Begin(v1::Event::kGpuOpenFieldNumber);
     PutDevice<To>(wire, from, names);
     wire.Varint(To::kOpenFlagsFieldNumber, from.open_flags);
-    wire.Varint(To::kFdFieldNumber, from.fd);
+    PutFd(wire, To::kFdFieldNumber, from.fd);
     wire.End(mark);
   }
   void operator()(const event::GpuIoctl& from) const {
@@ -219,7 +241,8 @@ struct FlagName {
 constexpr FlagName kFlags[] = {{event::kFlagTruncated, v1::FLAG_TRUNCATED},
                                {event::kFlagUnreadable, v1::FLAG_UNREADABLE},
                                {event::kFlagNoOwner, v1::FLAG_NO_OWNER},
-                               {event::kFlagLabelLost, v1::FLAG_LABEL_LOST}};
+                               {event::kFlagLabelLost, v1::FLAG_LABEL_LOST},
+                               {event::kFlagNoResult, v1::FLAG_NO_RESULT}};
 constexpr FlagName kExecFlags[] = {{event::kExecMemfd, v1::EXEC_FLAG_MEMFD},
                                    {event::kExecDeleted, v1::EXEC_FLAG_DELETED},
                                    {event::kExecArgvTruncated, v1::EXEC_FLAG_ARGS_TRUNCATED},

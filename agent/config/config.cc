@@ -71,6 +71,18 @@ void ReadGpu(const Reading& reading, Section& top, Config& config) {
   });
 }
 
+void ReadBackends(const Reading& reading, Section& top, Config& config) {
+  static constexpr std::string_view kBackends[] = {"lsm", "fmod_ret", "fentry", "kprobe"};  // tracepoints are the last resort
+  Section backends(reading, top.Child("backends"), "backends");
+  backends.Each("avoid", [&](const Node& node) {
+    if (node.type == Node::Type::kScalar && std::ranges::find(kBackends, node.value) != std::end(kBackends)) {
+      config.avoid.push_back(node.value);
+    } else {
+      reading.Complain(node, "backends.avoid[] must be one of lsm, fmod_ret, fentry, kprobe");
+    }
+  });
+}
+
 void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {
   Section top(reading, document, "");
   AssetReader assets(config.assets);
@@ -93,6 +105,7 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
     });
   }
   ReadGpu(reading, top, config);
+  ReadBackends(reading, top, config);
   ReadApi(reading, top, config);
   {
     Section process(reading, top.Child("process"), "process");

@@ -39,6 +39,7 @@ MOAT_SAME(event::kFlagTruncated, MOAT_F_TRUNCATED);
 MOAT_SAME(event::kFlagUnreadable, MOAT_F_UNREADABLE);
 MOAT_SAME(event::kFlagNoOwner, MOAT_F_NO_OWNER);
 MOAT_SAME(event::kFlagLabelLost, MOAT_F_LABEL_LOST);
+MOAT_SAME(event::kFlagNoResult, MOAT_F_NO_RESULT);
 MOAT_SAME(event::kNoAsset, MOAT_NO_ASSET);
 MOAT_SAME(event::kMaxAssets, MOAT_MAX_ASSETS);
 

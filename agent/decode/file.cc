@@ -21,7 +21,7 @@ Outcome DecodeFileOpen(const std::byte* record, event::Event& out) {
   body.dev = MOAT_FIELD(record, moat_file_open, dev);
   body.asset = MOAT_FIELD(record, moat_file_open, asset);
   body.open_flags = MOAT_FIELD(record, moat_file_open, open_flags);
-  body.fd = MOAT_FIELD(record, moat_file_open, fd);
+  body.fd = static_cast<int32_t>(MOAT_FIELD(record, moat_file_open, fd));
   LoadString(record + offsetof(moat_file_open, name), body.name, out.header.flags);
   return GoodAsset(body.asset) ? Outcome::kOk : Outcome::kValue;
 }
@@ -49,7 +49,7 @@ Outcome DecodeFileTamper(const std::byte* record, event::Event& out) {
   body.bytes = MOAT_FIELD(record, moat_file_tamper, bytes);
   body.dev = MOAT_FIELD(record, moat_file_tamper, dev);
   body.asset = MOAT_FIELD(record, moat_file_tamper, asset);
-  body.fd = MOAT_FIELD(record, moat_file_tamper, fd);
+  body.fd = static_cast<int32_t>(MOAT_FIELD(record, moat_file_tamper, fd));
   body.op = static_cast<event::TamperOp>(op);
   LoadString(record + offsetof(moat_file_tamper, name), body.name, out.header.flags);
   return GoodAsset(body.asset) ? Outcome::kOk : Outcome::kValue;

@@ -26,7 +26,7 @@ Outcome DecodeGpuOpen(const std::byte* record, event::Event& out) {
   auto& body = Body<event::GpuOpen>(out);
   body.rdev = MOAT_FIELD(record, moat_gpu_open, rdev);
   body.open_flags = MOAT_FIELD(record, moat_gpu_open, open_flags);
-  body.fd = MOAT_FIELD(record, moat_gpu_open, fd);
+  body.fd = static_cast<int32_t>(MOAT_FIELD(record, moat_gpu_open, fd));
   body.device_class = static_cast<GpuClass>(class_id);
   return Outcome::kOk;
 }

@@ -11,7 +11,9 @@ namespace {
 
 Outcome LoadEndpoints(const std::byte* from, uint32_t net_flags, event::Endpoints& to) {
   auto ep = Load<moat_endpoints>(from);
-  if (ep.family != AF_INET && ep.family != AF_INET6) {
+  if (ep.family == AF_PACKET || ep.family == AF_VSOCK) {
+    to.other_family = ep.family;
+  } else if (ep.family != AF_INET && ep.family != AF_INET6) {
     return Outcome::kValue;
   }
   std::memcpy(to.local.bytes.data(), ep.local, sizeof(ep.local));

@@ -45,6 +45,7 @@ inline constexpr uint32_t kFlagTruncated = 0x1;  // a string or array was cut at
 inline constexpr uint32_t kFlagUnreadable = 0x2;  // some memory could not be read
 inline constexpr uint32_t kFlagNoOwner = 0x4;  // seen outside the context of a process: no pid
 inline constexpr uint32_t kFlagLabelLost = 0x8;  // labels may be incomplete
+inline constexpr uint32_t kFlagNoResult = 0x10;  // seen before it was carried out
 inline constexpr uint32_t kExecMemfd = 0x1;
 inline constexpr uint32_t kExecDeleted = 0x2;
 inline constexpr uint32_t kExecArgvTruncated = 0x4;
@@ -113,7 +114,8 @@ struct Exit {
 
 struct FileOpen {
   uint64_t inode = 0, size = 0;
-  uint32_t dev = 0, asset = 0, open_flags = 0, fd = 0;
+  uint32_t dev = 0, asset = 0, open_flags = 0;
+  int32_t fd = 0;  // -1: it had none yet
   FixedString<128> name;
 };
 struct FileMap {
@@ -125,7 +127,8 @@ enum class TamperOp : uint8_t { kNone, kWrite, kTruncate, kRename, kUnlink, kLin
 const char* TamperOpName(TamperOp op);  // "write", "map_write", ...; "unknown"
 struct FileTamper {
   uint64_t inode = 0, bytes = 0;
-  uint32_t dev = 0, asset = 0, fd = 0;
+  uint32_t dev = 0, asset = 0;
+  int32_t fd = 0;  // -1: none, or not known
   TamperOp op = TamperOp::kNone;
   FixedString<128> name;
 };
@@ -153,7 +156,8 @@ enum class GpuClass : uint8_t {
 const char* GpuClassName(GpuClass c);  // "nvidia", "nvidia-uvm", "drm", ...; "none"
 GpuClass GpuClassFromName(std::string_view name);  // kNone when there is no such class
 struct GpuOpen {
-  uint32_t rdev = 0, open_flags = 0, fd = 0;  // rdev: major << 20 | minor
+  uint32_t rdev = 0, open_flags = 0;  // rdev: major << 20 | minor
+  int32_t fd = 0;  // -1: it had none yet
   GpuClass device_class = GpuClass::kNone;
 };
 struct GpuIoctl {
@@ -176,6 +180,9 @@ struct Endpoints {
   bool ipv6 = false;
   bool mapped = false;  // given as ::ffff:a.b.c.d
   uint16_t protocol = 0;  // IPPROTO_*; IPPROTO_MPTCP is 262
+  // Neither IPv4 nor IPv6: AF_PACKET, with the interface in the remote address's first four bytes, or AF_VSOCK, with the port there and
+  // the context id in the next four; host byte order. 0 otherwise.
+  uint16_t other_family = 0;
 };
 // connect, unconnected send, listen, accept: the kind says which.
 struct Net {

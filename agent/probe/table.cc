@@ -31,6 +31,10 @@ constexpr Unseen kKernelReads = {"kernel_reads",
 constexpr Unseen kPassthrough = {"uring_cmd", "commands inside io_uring passthrough"};
 constexpr Unseen kDoorbells = {"doorbell", "work submitted through mapped doorbells makes no call"};
 constexpr Unseen kVfio = {"vfio", "a user-space driver over vfio or a mapped PCI resource"};
+constexpr Unseen kOverlay = {"overlay", "files of a lower layer, used through an overlay file system"};
+constexpr Unseen kMemfd = {"memfd", "a copy of an asset in memory (memfd): its readers are not marked"};
+constexpr Unseen kShared = {"shared_memory", "memory shared with a process that holds assets"};
+constexpr Unseen kPipe = {"pipe_data", "what a process that holds assets hands on through a pipe or a socket of this host"};
 constexpr Unseen kCookie = {"old_sockets",
                             "bytes of sockets made before moatd or outside the scope stand in the process's totals only"};
 
@@ -70,18 +74,18 @@ const std::vector<Row> kTable = {
        .program = "moat_file_open",
        .attach = {"open", "openat", "openat2", "creat", "open_by_handle_at"},
        .missed = MOAT_KIND_FILE_OPEN,
-       .unseen = {kUring, kCompat, kAfter},
+       .unseen = {kUring, kCompat, kOverlay, kAfter},
        .passes_on = true}}},
     {"file.receive", "file", {MOAT_SECURITY("moat_file_receive", "file_receive", MOAT_KIND_FILE_OPEN)}, {kPassed}},
     {"file.read",
      "file",
-     {{Backend::kFentry, "moat_file_read_fexit", {"filemap_read"}, MOAT_KIND_FILE_IO, {kKernelReads}},
-      {Backend::kFentry, "moat_file_read_fexit_5_10", {"generic_file_buffered_read"}, MOAT_KIND_FILE_IO, {kKernelReads}},
+     {{Backend::kFentry, "moat_file_read_fexit", {"filemap_read"}, MOAT_KIND_FILE_IO, {kKernelReads, kMemfd, kShared, kPipe}},
+      {Backend::kFentry, "moat_file_read_fexit_5_10", {"generic_file_buffered_read"}, MOAT_KIND_FILE_IO, {kKernelReads, kMemfd, kShared, kPipe}},
       {Backend::kSyscallExit,
        "moat_file_read",
        {"read", "pread64", "readv", "preadv", "preadv2"},
        MOAT_KIND_FILE_IO,
-       {kUring, kAio, kCompat, kKernelReads}}}},
+       {kUring, kAio, kCompat, kOverlay, kKernelReads, kMemfd, kShared, kPipe}}}},
     {"file.read_shmem",
      "file",
      {{.backend = Backend::kFentry,

@@ -16,7 +16,7 @@ struct moat_endpoints {
 	__u8 remote[16];
 	__u16 local_port;
 	__u16 remote_port;
-	__u16 family;   /* AF_INET or AF_INET6 */
+	__u16 family;   /* AF_INET, AF_INET6; AF_PACKET, AF_VSOCK: only the remote address, see bpf/net/other.bpf.c */
 	__u16 protocol; /* IPPROTO_* */
 };
 

@@ -119,7 +119,7 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 		fresh = {.watch_epoch = control->watch_epoch, .watched = is_watched(class_id, key->cmd), .class_id = class_id};
 
 	/* Another thread may have been first: then this call is not. */
-	*why = bpf_map_update_elem(&moat_gpu_calls, key, &fresh, BPF_NOEXIST) == -EEXIST ? 0 : MOAT_IOCTL_FIRST;
+	*why = (int)bpf_map_update_elem(&moat_gpu_calls, key, &fresh, BPF_NOEXIST) == -EEXIST ? 0 : MOAT_IOCTL_FIRST;
 	moat_note_rows(MOAT_ROWS_GPU);
 	val = bpf_map_lookup_elem(&moat_gpu_calls, key);
 	if (!val) {

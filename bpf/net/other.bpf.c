@@ -36,7 +36,10 @@ static __always_inline int moat_is_other(const struct sock *sk)
 	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 || protocol == IPPROTO_SCTP;
 }
 
-/* The remote end from an address of at least 4 bytes; what is not there stays 0. */
+/*
+ * The remote end from an address of at least 4 bytes; what is not there stays 0. A packet socket's is the interface, a vsock's the port
+ * and the context id, four bytes each in host byte order.
+ */
 static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const struct sock *sk, const void *address, __u32 len)
 {
 	__u32 net_flags = moat_endpoints_of(ep, sk), *to = (__u32 *)ep->remote;

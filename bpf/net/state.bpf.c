@@ -45,11 +45,14 @@ int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
 	moat_ran(moat_net_state);
 	switch (newstate) {
 	case TCP_SYN_RECV:
-		/* accept.bpf.c must know the socket by its cookie and cannot make one: the tracepoint has no such helper. */
-		bpf_get_socket_cookie(socket);
-		break;
 	case TCP_ESTABLISHED:
-		established(moat_sock(socket));
+		/*
+		 * accept.bpf.c must know the socket by its cookie and cannot make one. On 6.12 the cookie of SYN_RECV is thrown
+		 * away again (inet_csk_clone_lock copies the request's), with TCP fast open the socket is accepted before ESTABLISHED: so both.
+		 */
+		bpf_get_socket_cookie(socket);
+		if (newstate == TCP_ESTABLISHED)
+			established(moat_sock(socket));
 		break;
 	case TCP_LISTEN:
 		listening(moat_sock(socket), bpf_get_socket_cookie(socket));

@@ -308,7 +308,7 @@ TEST_F(FileBpfTest, CuttingAnAssetIsToldEachTime) {
     close(MustOpen(second(), O_WRONLY));
   });
   EXPECT_EQ(Tampering(opener, MOAT_TAMPER_TRUNCATE).size(), 3u);
-  EXPECT_EQ(Of<moat_file_open>(MOAT_KIND_FILE_OPEN, opener).size(), 5u);
+  EXPECT_EQ(Of<moat_file_open>(MOAT_KIND_FILE_OPEN, opener).size(), Unseen("file.open", "o_path") ? 4u : 5u);
 }
 
 TEST_F(FileBpfTest, MapsAreToldWithTheirSizeAndAccess) {

@@ -81,11 +81,70 @@ bool JoinCgroup(const std::string& directory) {
 
 }  // namespace
 
+BpfTest::Session& BpfTest::Kept() {
+  static Session session;
+  return session;
+}
+
+void BpfTest::Take(Session& session) {
+  config_.scope = std::exchange(session.scope, "");
+  directory_ = std::exchange(session.directory, "");
+  cgroup_id_ = session.cgroup_id;
+  probe_ = std::move(session.probe);
+  drained_ = session.drained;
+  descriptors_before_ = std::move(session.descriptors_before);
+  session.key.clear();
+}
+
+void BpfTest::Leave(Session& session, const std::string& key) {
+  session = {key, config_.scope, std::exchange(directory_, ""), cgroup_id_, std::move(probe_), drained_,
+             std::move(descriptors_before_)};
+}
+
+// Ends the session that the last test left.
+class KeptSessionEnd : public ::testing::Environment {
+  class Last : public BpfTest {
+   public:
+    void TestBody() override {}
+    void EndKept() {
+      Take(Kept());
+      descriptors_before_.clear();
+      BpfTest::TearDown();
+    }
+  };
+  void TearDown() override { End(); }
+
+ public:
+  static void End() {
+    if (BpfTest::Kept().probe) {
+      Last().EndKept();
+    }
+  }
+};
+const ::testing::Environment* const kKeptSessionEnd = ::testing::AddGlobalTestEnvironment(new KeptSessionEnd);
+
+void BpfTest::StartShared(const std::string& key) {
+  Session& kept = Kept();
+  if (kept.probe && kept.key == key) {
+    RemoveCgroup();
+    Take(kept);
+    const Status status = probe_->ReloadAssets(config_);
+    EXPECT_TRUE(status || !config_.file) << status.error().message;
+  } else {
+    ASSERT_NO_FATAL_FAILURE(Start(/*expect_all=*/false));
+  }
+  shared_key_ = key;
+}
+
 void BpfTest::SetUp() {
-  static std::atomic<int> next = 0;
   if (geteuid() != 0) {
     GTEST_SKIP() << "needs root: loads BPF programs and makes a cgroup";
   }
+  MakeCgroup();
+}
+
+void BpfTest::MakeCgroup() {
+  static std::atomic<int> next = 0;
   const auto mount = FindCgroup2Mount();
   ASSERT_TRUE(mount) << mount.error().message;
   config_.scope = "/moat-test-" + std::to_string(getpid()) + "-" + std::to_string(next++);
@@ -106,9 +165,18 @@ void BpfTest::TearDown() {
     close(child.done);
     close(child.go);
   }
+  if (!shared_key_.empty()) {
+    DrainAll();
+    Leave(Kept(), std::exchange(shared_key_, ""));
+    return;
+  }
   if (probe_) {
     Stop();
   }
+  RemoveCgroup();
+}
+
+void BpfTest::RemoveCgroup() {
   if (!directory_.empty()) {
     // A dead child leaves its cgroup a moment after waitpid has returned.
     int result = -1;
@@ -116,10 +184,12 @@ void BpfTest::TearDown() {
       std::this_thread::sleep_for(10ms);
     }
     EXPECT_EQ(result, 0) << directory_ << " is left behind: " << std::strerror(errno);
+    directory_.clear();
   }
 }
 
 void BpfTest::Start(bool expect_all) {
+  KeptSessionEnd::End();  // this test finds what it leaves behind by looking through this process
   descriptors_before_ = OpenDescriptors();
   auto started = probe::Probe::Start(config_);
   ASSERT_TRUE(started) << started.error().message;
@@ -142,6 +212,29 @@ void BpfTest::Start(bool expect_all) {
   }
 }
 
+std::string BpfTest::Backend(std::string_view event) const {
+  for (const DomainStatus& domain : probe_->Domains()) {
+    for (const HookStatus& hook : domain.hooks) {
+      if (hook.event == event) {
+        return hook.attached ? hook.backend : "";
+      }
+    }
+  }
+  return "";
+}
+
+bool BpfTest::Unseen(std::string_view event, std::string_view id) const {
+  for (const DomainStatus& domain : probe_->Domains()) {
+    for (const HookStatus& hook : domain.hooks) {
+      if (hook.event == event) {
+        return std::ranges::any_of(hook.unseen,
+                                   [id](const std::string& text) { return text.substr(0, text.find(": ")) == id; });
+      }
+    }
+  }
+  return false;
+}
+
 void BpfTest::Stop() {
   DrainAll();
   CheckLedger();
@@ -151,6 +244,9 @@ void BpfTest::Stop() {
   EXPECT_EQ(LeftAfterGrace(programs, bpf_prog_get_next_id), 0u) << "BPF programs are left behind";
   EXPECT_EQ(LeftAfterGrace(links, bpf_link_get_next_id), 0u) << "BPF links are left behind";
   EXPECT_EQ(LeftAfterGrace(maps, bpf_map_get_next_id), 0u) << "BPF maps are left behind";
+  if (descriptors_before_.empty()) {
+    return;  // a shared one: the tests that it served have some of their own
+  }
   std::set<int> after = OpenDescriptors();
   for (const int fd : descriptors_before_) {
     after.erase(fd);

@@ -58,9 +58,17 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   config::Config& config() { return config_; }
   // Starts the probe. Expects the domains that config switches on to be loaded and all their hooks attached, unless told not to.
   void Start(bool expect_all = true);
+  // Like Start(false), but takes over what the test before left running under the same key, its cgroup too, and leaves it to the next:
+  // where starting is slow (a virtual machine without hardware help: seconds) and a hundred tests differ in their assets only.
+  // The last is ended, with the same checks, when all tests are done.
+  void StartShared(const std::string& key);
   // Ends it before TearDown does, with the same checks.
   void Stop();
   probe::Probe& probe() { return *probe_; }
+  // The backend that this kernel's probe took for an event: "lsm", "sys_exit", ...
+  std::string Backend(std::string_view event) const;
+  // Whether an event's hook says that it does not see the thing of this id ("io_uring").
+  bool Unseen(std::string_view event, std::string_view id) const;
 
   // Path of the test's cgroup below the mount, its directory, its id.
   const std::string& scope() const { return config_.scope; }
@@ -109,8 +117,23 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   KindLedger Ledger(moat_kind kind) { return probe_->KernelLedger().kinds[kind]; }
 
  private:
+  // What outlives a test under StartShared.
+  struct Session {
+    std::string key, scope, directory;
+    uint64_t cgroup_id = 0;
+    std::unique_ptr<probe::Probe> probe;
+    std::array<uint64_t, MOAT_KIND_COUNT> drained{};
+    std::set<int> descriptors_before;
+  };
+  static Session& Kept();
+  friend class KeptSessionEnd;
+
   void OnRecord(std::span<const std::byte> record) override;
   void CheckLedger();
+  void MakeCgroup();
+  void RemoveCgroup();
+  void Take(Session& session);
+  void Leave(Session& session, const std::string& key);
 
   config::Config config_;
   std::string directory_;
@@ -125,6 +148,7 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
     int done, go;  // the child writes done, and waits for go
   };
   std::vector<Child> outside_;
+  std::string shared_key_;  // not empty: StartShared
 };
 
 }  // namespace moat::test

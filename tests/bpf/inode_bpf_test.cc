@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "agent/base/fd.h"
+#include "agent/probe/features.h"
 #include "agent/probe/syscall_table.h"
 #include "bpf/abi/label.h"
 #include "bpf/abi/stats.h"
@@ -25,6 +26,11 @@ class InodeBpfTest : public BpfTest {
     BpfTest::SetUp();
     if (IsSkipped()) {
       return;
+    }
+    const auto features = probe::Features::Ask();
+    ASSERT_TRUE(features) << features.error().message;
+    if (!features->cast.yes) {
+      GTEST_SKIP() << "needs bpf_rdonly_cast (kernel 6.2): the program is taken from the image for such kernels";
     }
     WriteFile(file(), "weights");
     skel_ = file_bpf__open();

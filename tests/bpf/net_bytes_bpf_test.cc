@@ -171,6 +171,9 @@ TEST_F(NetBytesBpfTest, TwoSendersOnOneSocket) {
 
 TEST_F(NetBytesBpfTest, ASocketFromOutsideBelongsToItsFirstUser) {
   Start();
+  if (Unseen("net.sent", "old_sockets")) {
+    GTEST_SKIP() << "this kernel has no bpf_get_socket_cookie() for tracing programs that see bytes: such a socket has no flow";
+  }
   Pair pair;  // by this test, outside
   const pid_t pid = RunInside([&] {
     SendAll(pair.client, 100);

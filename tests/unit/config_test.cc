@@ -109,6 +109,7 @@ gpu:
   watch: [{class: nvidia, command: 0x2a}, {command: 3222292010, whole: true}]
 api: {socket: /run/x.sock, socket_group: moat, max_subscribers: 3, subscriber_queue_events: 1024, resume_events: 0}
 process: {scan: false}
+backends: {avoid: [lsm, kprobe]}
 rings: {urgent: 64KiB, bulk: 8388608}
 pipeline: {queue_batches: 8, poll_ms: 1, flush_ms: 2, sums_ms: 100}
 log: {level: debug}
@@ -122,6 +123,7 @@ log: {level: debug}
       {"in-place", "canary", {"/c"}}, {"from-file", "dataset", {"/data/a", "/data/with space"}}, {"second", "weights", {"/b"}}};
   want.devices = {{"/dev/null", "nvidia"}, {"/dev/zero", "other"}};
   want.watch = {{"nvidia", 0x2a, false}, {"", 3222292010, true}};
+  want.avoid = {"lsm", "kprobe"};
   want.socket = "/run/x.sock";
   want.socket_group = "moat";
   want.max_subscribers = 3;

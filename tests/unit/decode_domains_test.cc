@@ -25,7 +25,7 @@ TEST(Decode, FileOpen) {
   EXPECT_EQ(body.dev, 3u);
   EXPECT_EQ(body.asset, 63u);
   EXPECT_EQ(body.open_flags, 5u);
-  EXPECT_EQ(body.fd, 6u);
+  EXPECT_EQ(body.fd, 6);
   EXPECT_EQ(body.name.view(), "model.gguf");
 }
 
@@ -65,7 +65,7 @@ TEST(Decode, FileTamper) {
     EXPECT_EQ(body.bytes, 2u);
     EXPECT_EQ(body.dev, 3u);
     EXPECT_EQ(body.asset, 4u);
-    EXPECT_EQ(body.fd, 6u);
+    EXPECT_EQ(body.fd, 6);
     EXPECT_EQ(static_cast<uint32_t>(body.op), op);
     EXPECT_EQ(body.name.view(), "t");
   }

@@ -121,7 +121,8 @@ void BlindSpotTest::TestBody() {
     config().avoid = {"lsm", "fmod_ret", "fentry", "kprobe"};
   }
   // Not all hooks need attach: on some kernels an event has no tracepoint that would do.
-  ASSERT_NO_FATAL_FAILURE(Start(/*expect_all=*/false));
+  const char* domains_of = net ? "net" : spot_.group == Group::kGpu ? "gpu" : "file";
+  ASSERT_NO_FATAL_FAILURE(StartShared(std::string("blind ") + domains_of + (best_ ? " best" : " tracepoint")));
   const pid_t pid = RunInside([this] { spot_.act(stage_); });
   // TCP ends in soft-irq, a moment after its process.
   for (int i = 0; i < 400 && net && OwnMap("moat_flows") >= 0 && !MapRows<uint64_t, moat_flow>("moat_flows").empty(); ++i) {
@@ -217,10 +218,11 @@ void BlindSpotTest::Tell(const std::string& verdict, const HookStatus* hook, con
 
 // Names as "BlindSpot.io_uring_read/best": with one macro per case the cases could not be plain data.
 const bool kRegistered = [] {
-  for (const BlindSpot& spot : Cases()) {
-    std::string name = spot.name;
-    std::ranges::replace_if(name, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
-    for (const bool best : {true, false}) {
+  // In the order of the probes that they share.
+  for (const bool best : {true, false}) {
+    for (const BlindSpot& spot : Cases()) {
+      std::string name = spot.name;
+      std::ranges::replace_if(name, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
       ::testing::RegisterTest("BlindSpot", (name + (best ? "/best" : "/tracepoint")).c_str(), nullptr, nullptr, __FILE__,
                               __LINE__, [&spot, best]() -> BlindSpotTest* { return new BlindSpotTest(spot, best); });
     }

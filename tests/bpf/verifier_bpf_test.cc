@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each program costs the kernel's verifier: instructions processed until it is proved. A program that grows past its limit here
+// takes long to load, and on some kernel it will be refused (the kernel's own limit is a million).
+//
+// MOAT_VERIFIER names a file to which each program appends a line, tabs between: kernel release, program, instructions processed.
+#include <bpf/libbpf.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+
+#include "agent/probe/domain.h"
+#include "agent/probe/features.h"
+#include "agent/probe/log.h"
+#include "agent/probe/table.h"
+#include "tests/bpf/fixture.h"
+
+namespace moat::test {
+namespace {
+
+using probe::Backend;
+using probe::Candidate;
+
+// Processed instructions. The legacy programs walk directories by loops that the verifier follows step by step.
+constexpr int kLimit = 6'000, kLegacyLimit = 60'000;
+
+const probe::Answer& Offered(const probe::Features& features, Backend backend) {
+  switch (backend) {
+    case Backend::kLsm: return features.lsm;
+    case Backend::kFmodRet: return features.fmod_ret;
+    case Backend::kFentry: return features.fentry;
+    case Backend::kKprobe: return features.kprobe;
+    case Backend::kTpBtf:
+    case Backend::kSyscallExit: return features.tp_btf;
+    case Backend::kIter: return features.task_iter;
+    case Backend::kCgroupAddr: return features.cgroup_addr;
+    case Backend::kCgroupSock: return features.cgroup_sock;
+    case Backend::kSockOps: return features.sock_ops;
+  }
+  std::abort();
+}
+
+bool CanBeHad(const probe::Features& features, const Candidate& candidate) {
+  const bool here = candidate.attach.empty() || std::ranges::any_of(candidate.attach, [&](std::string_view point) {
+                      return features.Has(candidate.backend, point);
+                    });
+  return here && Offered(features, candidate.backend).yes && (candidate.needs == nullptr || (features.*candidate.needs).yes);
+}
+
+// Loads one program of an object and nothing else. None: it is not part of the object. Negative: refused.
+std::optional<int> Processed(std::span<const std::byte> image, const char* name, std::string& log) {
+  bpf_object* object = bpf_object__open_mem(image.data(), image.size(), nullptr);
+  bpf_program* wanted = bpf_object__find_program_by_name(object, name);
+  if (wanted == nullptr) {
+    bpf_object__close(object);
+    return std::nullopt;
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) { bpf_program__set_autoload(program, program == wanted); }
+  log.assign(1 << 20, '\0');
+  bpf_program__set_log_buf(wanted, log.data(), log.size());
+  bpf_program__set_log_level(wanted, 4);  // BPF_LOG_STATS, kernel 5.2
+  probe::LogCapture said;
+  const int err = bpf_object__load(object);
+  log.resize(std::strlen(log.c_str()));
+  if (err != 0) {
+    log = said.Tail() + " " + log;
+  }
+  bpf_object__close(object);
+  const size_t at = log.rfind("processed ");
+  return err != 0 || at == std::string::npos ? -1 : std::atoi(log.c_str() + at + std::strlen("processed "));
+}
+
+class VerifierTest : public BpfTest {};
+
+TEST_F(VerifierTest, NoProgramGrowsPastItsLimit) {
+  probe::CatchLibbpfLog();
+  const auto features = probe::Features::Ask();
+  ASSERT_TRUE(features) << features.error().message;
+  utsname kernel{};
+  uname(&kernel);
+  std::ofstream table;
+  if (const char* path = std::getenv("MOAT_VERIFIER")) {
+    table.open(path, std::ios::app);
+  }
+  int seen = 0;
+  for (const probe::Image& image : probe::Images()) {
+    for (const probe::Row& row : probe::Table()) {
+      for (const Candidate& candidate : row.candidates) {
+        if (image.name != std::string_view(row.domain) || candidate.program == nullptr || !CanBeHad(*features, candidate)) {
+          continue;
+        }
+        std::string log;
+        const auto processed = Processed(features->cast.yes ? image.bytes : image.legacy, candidate.program, log);
+        if (!processed) {
+          continue;
+        }
+        EXPECT_GT(*processed, 0) << candidate.program << ": " << log.substr(log.size() > 2000 ? log.size() - 2000 : 0);
+        EXPECT_LE(*processed, features->cast.yes ? kLimit : kLegacyLimit) << candidate.program;
+        std::printf("verifier %-32s %7d instructions processed\n", candidate.program, *processed);
+        table << kernel.release << "\t" << candidate.program << "\t" << *processed << "\n";
+        ++seen;
+      }
+    }
+  }
+  EXPECT_GE(seen, 25) << "the programs of the tracepoints at least";
+}
+
+// That the count is one: of the smallest program it is small.
+TEST_F(VerifierTest, CountsWhatItLoads) {
+  const auto features = probe::Features::Ask();
+  ASSERT_TRUE(features);
+  std::string log;
+  for (const probe::Image& image : probe::Images()) {
+    if (std::string_view(image.name) == "syscall") {
+      const auto processed = Processed(features->cast.yes ? image.bytes : image.legacy, "moat_syscall_exit", log);
+      ASSERT_TRUE(processed);
+      EXPECT_GT(*processed, 5);
+      EXPECT_LT(*processed, 60) << "one look and a jump";
+      EXPECT_FALSE(Processed(image.bytes, "no_such_program", log));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace moat::test
