@@ -11,7 +11,7 @@ readonly sanitized='^(unit|abi|replay|fuzz)$' # tiers that also run under asan a
 usage() {
   cat <<USAGE
 usage: tests/run.sh [--no-install] [TIER...]
-       tests/run.sh vm [KERNEL...] [--only NAME]
+       tests/run.sh vm [KERNEL...] [--only NAME] [--without NAME]
        tests/run.sh vm-cost [KERNEL]
 
   Tiers: ${all_tiers[*]} (default: all of these)
@@ -20,7 +20,7 @@ usage: tests/run.sh [--no-install] [TIER...]
          asan, tsan   unit, abi, replay and fuzz built with sanitizers, in build/asan and build/tsan
          tidy         clang-tidy over agent/, in build/tidy
 
-  --only NAME    of the vm tier: only tests with NAME in their name
+  --only NAME, --without NAME   of the vm tier: only tests with NAME in their name, or none of those
   --no-install   do not look for missing Debian packages
 
 A tier that this machine cannot run is skipped, with the reason. The last line counts tests: N passed, N failed, N skipped.
@@ -31,14 +31,14 @@ USAGE
 
 install=true
 tiers=()
-kernels=() only=() # of the tiers vm and vm-cost
+kernels=() chosen=() # of the tiers vm and vm-cost
 while (($#)); do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --no-install) install=false ;;
     5.10 | 6.1 | 6.12 | 6.18 | newest) kernels+=("$1") ;;
-    --only)
-      only=(--only "${2:?run.sh: --only needs part of a test name}")
+    --only | --without)
+      chosen+=("$1" "${2:?run.sh: $1 needs part of a test name}")
       shift
       ;;
     *)
@@ -51,8 +51,8 @@ while (($#)); do
   esac
   shift
 done
-if ((${#kernels[@]} + ${#only[@]})) && [[ " ${tiers[*]} " != *" vm"* ]]; then
-  echo "run.sh: kernels and --only belong to the tier vm: tests/run.sh vm ${kernels[*]} ${only[*]}" >&2
+if ((${#kernels[@]} + ${#chosen[@]})) && [[ " ${tiers[*]} " != *" vm"* ]]; then
+  echo "run.sh: kernels, --only and --without belong to the tier vm: tests/run.sh vm ${kernels[*]} ${chosen[*]}" >&2
   exit 2
 fi
 ((${#tiers[@]})) || tiers=("${all_tiers[@]}")
@@ -154,7 +154,7 @@ run_ctest() {
 run_vm() {
   local counts=$logs/vm.counts rc=0 p f s verdict=pass
   rm -f "$counts"
-  tests/vm/matrix.py --binary build/bin/moat_bpf_tests --logs "$logs" --counts "$counts" "${kernels[@]}" "${only[@]}" \
+  tests/vm/matrix.py --binary build/bin/moat_bpf_tests --logs "$logs" --counts "$counts" "${kernels[@]}" "${chosen[@]}" \
     </dev/null 2>&1 | tee "$logs/vm.log" || rc=$?
   if [[ ! -f $counts ]]; then
     fail_tier vm "tests/vm/matrix.py itself failed ($rc); see $logs/vm.log"

@@ -36,6 +36,7 @@ class Options:
     smp: int = 1
     mem: int = 1024
     timeout: float = 120
+    quiet: bool = False  # the timeout is of silence: it begins anew with each word that the guest prints
     icount: bool = False
     gpu: bool = False  # the stand-in GPU of tests/vm/gpu
     out: pathlib.Path | None = None  # folder for what the guest left in /out
@@ -112,9 +113,9 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
     return command
 
 
-def stream(command: list[str], environment: dict[str, str], complaints: pathlib.Path, seconds: float, sink: Callable[[bytes], None]) -> bool:
-    """Runs qemu, hands its standard output on as it comes. True: it had to be killed after so many seconds."""
-    end = time.monotonic() + seconds
+def stream(command: list[str], environment: dict[str, str], complaints: pathlib.Path, options: Options, sink: Callable[[bytes], None]) -> bool:
+    """Runs qemu, hands its standard output on as it comes. True: it had to be killed, its time was over."""
+    end = time.monotonic() + options.timeout
     with open(complaints, "wb") as stderr:
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment)
     try:
@@ -126,6 +127,8 @@ def stream(command: list[str], environment: dict[str, str], complaints: pathlib.
                     if not data:
                         return False
                     sink(data)
+                    if options.quiet:
+                        end = time.monotonic() + options.timeout
         return True
     finally:
         qemu.kill()
@@ -149,7 +152,7 @@ def boot(cache: Cache, image: Image, options: Options, sink: Callable[[bytes], N
         for file in texts:
             (folder / file).touch()
         command = qemu_command(cache, image, options, folder)
-        timed_out = stream(command, cache.environment(), folder / "complaints", options.timeout, sink)
+        timed_out = stream(command, cache.environment(), folder / "complaints", options, sink)
         console, control, told, complaint = ((folder / file).read_text(encoding="utf-8", errors="replace") for file in texts)
         outcome = classify(control, console, timed_out, complaint)
         for module, why in re.findall(r"^module (\S+) (.*?)\s*$", control, re.MULTILINE):
