@@ -304,7 +304,8 @@ bool Filter::MatchesDestination(const event::Event& event) const {
           const event::Address& to = event.header.kind == Kind::kNetListen ? body.ep.local : body.ep.remote;
           return std::ranges::any_of(destinations_, [&](const Destination& want) {
             return (want.port == 0 || want.port == to.port) &&
-                   (want.any_address || (body.ep.other_family == 0 && want.ipv6 == body.ep.ipv6 && SamePrefix(want.prefix, to.bytes, want.bits)));
+                   (want.any_address ||
+                    (body.ep.other_family == 0 && want.ipv6 == body.ep.ipv6 && SamePrefix(want.prefix, to.bytes, want.bits)));
           });
         } else {
           return false;

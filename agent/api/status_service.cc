@@ -32,6 +32,8 @@ void SetDomain(v1::Domain* to, const DomainStatus& from) {
       out->add_unseen(unseen);
     }
     out->set_runs_missed(hook.runs_missed);
+    out->set_exposure(hook.exposure);
+    out->set_proof(hook.proof);
   }
 }
 
@@ -136,7 +138,7 @@ bool Healthy(const StatusSnapshot& snapshot) {
       return false;
     }
     for (const HookStatus& hook : domain.hooks) {
-      if (!hook.attached) {
+      if (!hook.attached && !hook.exposure) {
         return false;
       }
     }

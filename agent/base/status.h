@@ -16,8 +16,11 @@ struct HookStatus {
   std::string program;  // BPF program name
   bool attached = false;  // of an agent that does not run (probe/ask.h): would be
   std::string why;                  // why this row was chosen, or why none was
-  std::vector<std::string> unseen;  // what the chosen backend cannot see, in plain words
+  std::vector<std::string> unseen;  // what the chosen backend cannot see: a stable id, ": ", plain words
   uint64_t runs_missed = 0;         // program runs that the kernel skipped
+  // Not attached because this kernel has nothing for it: no fault of the set-up, but a gap, and unseen says how wide.
+  bool exposure = false;
+  std::string proof = {};  // whether it has been seen to run; empty: nobody looked
 };
 
 struct DomainStatus {

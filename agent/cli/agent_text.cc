@@ -42,7 +42,9 @@ std::string HookTable(const v1::AgentStatus& agent, bool color, const char* miss
     }
     for (const auto& hook : domain.hooks()) {
       std::string why = Safe(hook.why());
-      if (!hook.attached()) {
+      if (hook.exposure()) {
+        why = Paint(color, Color::kYellow, "nothing on this kernel sees it");
+      } else if (!hook.attached()) {
         std::string text = missing;
         text.append(": ").append(why);
         why = Paint(color, Color::kRed, text);

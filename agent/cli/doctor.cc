@@ -81,7 +81,7 @@ void PrintUnseen(const v1::AgentStatus& agent, bool color, const char* heading) 
 bool AllSeen(const v1::AgentStatus& preview) {
   for (const v1::Domain& domain : preview.domains()) {
     for (const v1::Hook& hook : domain.hooks()) {
-      if (!hook.attached()) {
+      if (!hook.attached() && !hook.exposure()) {
         return false;
       }
     }

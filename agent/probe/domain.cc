@@ -385,7 +385,8 @@ DomainStatus Domain::Describe() const {
   for (const Hook& hook : hooks_) {
     HookStatus out;
     out.event = hook.row->event;
-    out.why = loaded_ ? hook.why + (hook.proof.empty() ? "" : "; " + hook.proof) : error_;
+    out.why = loaded_ ? hook.why : error_;
+    out.proof = hook.proof;
     out.attached = hook.attached;
     const auto list = [&out](const std::vector<Unseen>& unseen) {
       for (const Unseen& thing : unseen) {
@@ -399,7 +400,8 @@ DomainStatus Domain::Describe() const {
     }
     if (hook.attached) {
       list(hook.candidate->unseen);
-    } else if (!hook.row->absent.empty()) {
+    } else if (loaded_ && !hook.row->absent.empty()) {
+      out.exposure = true;
       list(hook.row->absent);
     } else {
       out.unseen = {"all of it"};

@@ -103,7 +103,7 @@ static __always_inline __u32 moat_endpoints_of(struct moat_endpoints *ep, const 
 
 /* A flow owned by the current task. Returns 0, -EEXIST when there is one already, another error when there is no room. */
 static __always_inline int moat_flow_start(__u64 cookie, const struct task_struct *task, const struct moat_endpoints *ep,
-					    __u32 net_flags, __u64 now)
+					   __u32 net_flags, __u64 now)
 {
 	struct moat_flow flow = {};
 	int err; /* not long: until 6.4 the kernel's function gives an int, and the upper half of the register is anything */

@@ -28,7 +28,8 @@ static __always_inline int moat_first_send(__u64 cookie, const struct moat_endpo
 	__u8 told = 1;
 
 	__builtin_memcpy(key.addr, ep->remote, sizeof(key.addr));
-	return !bpf_map_lookup_elem(&moat_sends, &key) && (int)bpf_map_update_elem(&moat_sends, &key, &told, BPF_NOEXIST) != -EEXIST;
+	return !bpf_map_lookup_elem(&moat_sends, &key) &&
+	       (int)bpf_map_update_elem(&moat_sends, &key, &told, BPF_NOEXIST) != -EEXIST;
 }
 
 #endif

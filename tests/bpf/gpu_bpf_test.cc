@@ -140,7 +140,7 @@ TEST_F(GpuBpfTest, CountsEachCommandAndTellsTheFirst) {
     EXPECT_EQ(event.count, 1u);
     EXPECT_EQ(event.rdev, kNull);
     EXPECT_EQ(event.class_id, uint32_t{MOAT_GPU_OTHER});
-    EXPECT_EQ(event.hdr.flags, results ? 0 : MOAT_F_NO_RESULT);
+    EXPECT_EQ(event.hdr.flags & MOAT_F_NO_RESULT, results ? 0 : MOAT_F_NO_RESULT);
   }
   EXPECT_EQ(events[0].cmd, kAttach);
   EXPECT_EQ(events[0].size, 16u);

@@ -203,9 +203,13 @@ TEST(Decode, Net) {
     EXPECT_TRUE(Good<event::Net>(record).ep.mapped);
     record.ep.family = AF_INET6;
     EXPECT_TRUE(Good<event::Net>(record).ep.ipv6);
-    for (int family : {AF_UNSPEC, AF_UNIX, AF_VSOCK, 0xffff}) {
+    for (int family : {AF_UNSPEC, AF_UNIX, AF_NETLINK, 0xffff}) {
       record.ep.family = static_cast<uint16_t>(family);
       EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+    }
+    for (int family : {AF_PACKET, AF_VSOCK}) {
+      record.ep.family = static_cast<uint16_t>(family);
+      EXPECT_EQ(Good<event::Net>(record).ep.other_family, family);
     }
   }
 }
