@@ -15,14 +15,16 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import zlib
-from typing import Callable, Iterator
+from typing import Callable, Iterator, TextIO
 
 from archive import BUILD_LIBRARIES, BUILD_LIBRARIES_SUITE, KERNELS, TOOLS, Apt, Failure, Vanished, pick_headers, pick_kernel
 
 # Modules for hardware that no guest has; they are four fifths of a kernel package.
 DROPPED = ("sound", "drivers/gpu", "drivers/media", "drivers/net/ethernet", "drivers/net/wireless", "drivers/infiniband", "drivers/scsi")
 DROPPED += ("drivers/staging", "drivers/usb", "drivers/iio", "drivers/hwmon", "drivers/input", "drivers/mtd", "drivers/platform")
+STOPPING = threading.Event()  # nothing new is begun, guest.stop_all has been called
 
 
 def default_folder() -> pathlib.Path:
@@ -95,9 +97,17 @@ class Cache:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say(f"waiting for another run that fills {self.folder}")
-                fcntl.flock(file, fcntl.LOCK_EX)
+                say(f"waiting for another run that holds {self.folder}/lock")
+                self.wait_for(file)
             yield
+
+    @staticmethod
+    def wait_for(lock: TextIO) -> None:
+        """Asks again and again: a thread that sleeps in flock would outlive a signal to stop."""
+        while not STOPPING.wait(0.5):
+            with contextlib.suppress(BlockingIOError):
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise Failure("stopped by a signal")
 
     def fetch(self, names: list[str], update: bool = False) -> dict[str, Failure]:
         """Brings the tools and the kernels into the cache. What the cache has is not looked up again, unless to update. The

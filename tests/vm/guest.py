@@ -15,7 +15,7 @@ from typing import Callable
 
 import standin
 from archive import Failure
-from cache import Cache, Image
+from cache import STOPPING, Cache, Image
 from initramfs import Initramfs, Modules
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -98,7 +98,8 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
     words = ["console=ttyS0", "loglevel=4", "oops=panic", "panic=-1", "nowatchdog", "tsc=reliable", "no_timer_check"]
     words += ["random.trust_cpu=on", "mitigations=off", "audit=0", "rdinit=/init", *options.append]
     words += [f"lsm={options.lsm}"] if options.lsm is not None else []
-    command = [cache.tool("usr/bin/qemu-system-x86_64"), "-L", cache.tool("usr/share/qemu"), "-L", cache.tool("usr/share/seabios")]
+    command = ["setpriv", "--pdeathsig", "KILL"]  # qemu ends with the rig even when nobody can end it
+    command += [cache.tool("usr/bin/qemu-system-x86_64"), "-L", cache.tool("usr/share/qemu"), "-L", cache.tool("usr/share/seabios")]
     command += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "pc", "-cpu", "max,la57=off"]
     # One thread for all of the guest's processors. With a thread each, one of them was seen to run into an int3 of the kernel's
     # self-patching that was gone already (7.3, "Oops: int3" in __schedule), and a test took half again as much time of this machine.
@@ -116,11 +117,25 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
     return command
 
 
+RUNNING: set[subprocess.Popen] = set()
+
+
+def stop_all(signal_number: int, _frame: object) -> None:
+    """For SIGTERM and SIGINT: no guest and no folder of one stays behind, and no other guest is begun."""
+    STOPPING.set()
+    for qemu in list(RUNNING):
+        qemu.kill()
+    raise SystemExit(128 + signal_number)
+
+
 def stream(command: list[str], environment: dict[str, str], complaints: pathlib.Path, options: Options, sink: Callable[[bytes], None]) -> bool:
     """Runs qemu, hands its standard output on as it comes. True: it had to be killed, its time was over."""
     end = time.monotonic() + options.timeout
+    if STOPPING.is_set():
+        raise Failure("stopped by a signal")
     with open(complaints, "wb") as stderr:
         qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    RUNNING.add(qemu)
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(qemu.stdout, selectors.EVENT_READ)
@@ -134,6 +149,7 @@ def stream(command: list[str], environment: dict[str, str], complaints: pathlib.
                         end = time.monotonic() + options.timeout
         return True
     finally:
+        RUNNING.discard(qemu)
         qemu.kill()
         qemu.wait()
         qemu.stdout.close()

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,7 +18,7 @@ import xml.etree.ElementTree as ElementTree
 
 from archive import KERNELS, Failure, Unreachable, Vanished
 from cache import Cache, Image, say
-from guest import Options, boot
+from guest import Options, boot, stop_all
 from vm import kernel_name
 
 # sleep, true and sh are what the tests execute: their own programs, as on a host, not busybox by another name.
@@ -217,6 +218,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop_all)
+    signal.signal(signal.SIGINT, stop_all)
     try:
         sys.exit(main())
     except Failure as failure:

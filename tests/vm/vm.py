@@ -4,11 +4,12 @@
 
 import argparse
 import pathlib
+import signal
 import sys
 
 from archive import KERNELS, Failure, Vanished
 from cache import Cache, say
-from guest import Options, boot
+from guest import Options, boot, stop_all
 
 EXAMPLES = """
 examples:
@@ -99,10 +100,10 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop_all)
+    signal.signal(signal.SIGINT, stop_all)
     try:
         sys.exit(main(sys.argv[1:]))
     except Failure as failure:
         say(str(failure))
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
