@@ -43,8 +43,8 @@ enum moat_kind {
 #define MOAT_F_TRUNCATED 0x1u    /* a string or array was cut at its stated limit */
 #define MOAT_F_UNREADABLE 0x2u   /* some memory could not be read (page not resident, bad pointer) */
 #define MOAT_F_NO_OWNER 0x4u     /* seen outside the context of a process: pid and start_ns are 0 */
-#define MOAT_F_NO_RESULT 0x10u    /* seen before it was carried out: what became of it is not known */
 #define MOAT_F_LABEL_LOST 0x8u   /* a label could not be stored (table full): labels may be incomplete */
+#define MOAT_F_NO_RESULT 0x10u   /* seen before it was carried out: what became of it is not known */
 
 struct moat_hdr {
 	__u32 size; /* bytes of the whole record, this header included */

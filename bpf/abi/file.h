@@ -15,8 +15,8 @@ struct moat_inode_key {
 };
 
 #define MOAT_INODE_DIR 0x1u
-#define MOAT_INODE_OPEN_READS 0x4u /* opening for reading counts as reading: reads of this file system are not seen */
 #define MOAT_INODE_LEARNT 0x2u /* found by the kernel's walk up the parents, not by user space */
+#define MOAT_INODE_OPEN_READS 0x4u /* opening for reading counts as reading: reads of this file system are not seen */
 
 struct moat_inode_val {
 	__u32 asset;

@@ -16,28 +16,27 @@ struct moat_dio_owner {
 	__u32 pad;
 };
 
-/* The row of a process and an asset, made at first touch; NULL: the table is full (counted). */
-static __always_inline struct moat_io_val *moat_io_row_of(__u32 pid, __u64 start_ns, __u64 cgroup_id, __u32 asset)
+/* A row that is not there yet; NULL: the table is full (counted). */
+static __always_inline struct moat_io_val *moat_io_make(const struct moat_io_key *key, __u64 cgroup_id)
 {
-	struct moat_io_key key = {.start_ns = start_ns, .pid = pid, .asset = asset};
-	struct moat_io_val fresh = {}, *row;
+	struct moat_io_val fresh = {.cgroup_id = cgroup_id}, *row;
 
-	row = bpf_map_lookup_elem(&moat_io, &key);
-	if (row)
-		return row;
-	fresh.cgroup_id = cgroup_id;
-	bpf_map_update_elem(&moat_io, &key, &fresh, BPF_NOEXIST); /* another thread may have been first */
+	bpf_map_update_elem(&moat_io, key, &fresh, BPF_NOEXIST); /* another thread may have been first */
 	moat_note_rows(MOAT_ROWS_IO);
-	row = bpf_map_lookup_elem(&moat_io, &key);
+	row = bpf_map_lookup_elem(&moat_io, key);
 	if (!row)
 		moat_count_table_full(MOAT_TABLE_IO);
 	return row;
 }
 
+/* The row of a process and an asset, made at first touch; NULL: the table is full. The cgroup is asked for only then. */
 static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task, __u32 asset)
 {
-	return moat_io_row_of(moat_get(task, tgid), moat_get(task, group_leader, start_boottime),
-			      moat_get(task, cgroups, dfl_cgrp, kn, id), asset);
+	struct moat_io_key key = {
+		.start_ns = moat_get(task, group_leader, start_boottime), .pid = moat_get(task, tgid), .asset = asset};
+	struct moat_io_val *row = bpf_map_lookup_elem(&moat_io, &key);
+
+	return row ? row : moat_io_make(&key, moat_get(task, cgroups, dfl_cgrp, kn, id));
 }
 
 static __always_inline void moat_emit_tamper(struct moat_control *control, struct task_struct *task, const struct inode *inode,
@@ -106,11 +105,14 @@ static __always_inline void moat_count_write(struct moat_control *control, struc
 static __always_inline void moat_count_for(struct moat_control *control, const struct moat_dio_owner *owner,
 					   const struct file *file, __u32 asset, __u32 write, __u64 bytes)
 {
-	struct moat_io_val *row = moat_io_row_of(owner->pid, owner->start_ns, owner->cgroup_id, asset);
+	struct moat_io_key key = {.start_ns = owner->start_ns, .pid = owner->pid, .asset = asset};
+	struct moat_io_val *row = bpf_map_lookup_elem(&moat_io, &key);
 	__u64 bit = 1ull << (asset & 63), before = 0;
 	struct moat_file_tamper *e;
 	struct inode *inode;
 
+	if (!row)
+		row = moat_io_make(&key, owner->cgroup_id);
 	if (row && write) {
 		before = moat_fetch_add(&row->writes, 1);
 		__sync_fetch_and_add(&row->bytes_written, bytes);
