@@ -243,16 +243,21 @@ std::string ReadDirect() {
   return !file ? problem : pread(file.get(), buffer.get(), kPage, 0) > 0 ? "" : Errno("direct read");
 }
 
-// One connection to itself; the closing end sends a reset, so that no socket lingers.
-std::string Tcp(int family) {
-  sockaddr_storage storage{};
-  socklen_t length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+// Any port of this machine's own address.
+socklen_t Loopback(int family, sockaddr_storage& storage) {
   storage.ss_family = static_cast<sa_family_t>(family);
   if (family == AF_INET) {
     reinterpret_cast<sockaddr_in&>(storage).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  } else {
-    reinterpret_cast<sockaddr_in6&>(storage).sin6_addr = in6addr_loopback;
+    return sizeof(sockaddr_in);
   }
+  reinterpret_cast<sockaddr_in6&>(storage).sin6_addr = in6addr_loopback;
+  return sizeof(sockaddr_in6);
+}
+
+// One connection to itself; the closing end sends a reset, so that no socket lingers.
+std::string Tcp(int family) {
+  sockaddr_storage storage{};
+  socklen_t length = Loopback(family, storage);
   auto* address = reinterpret_cast<sockaddr*>(&storage);
   const Fd listener(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)), client(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!listener || !client || bind(listener.get(), address, length) != 0 || listen(listener.get(), 1) != 0 ||
@@ -282,13 +287,7 @@ std::string Tcp(int family) {
 
 std::string Udp(int family) {
   sockaddr_storage storage{};
-  socklen_t length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-  storage.ss_family = static_cast<sa_family_t>(family);
-  if (family == AF_INET) {
-    reinterpret_cast<sockaddr_in&>(storage).sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  } else {
-    reinterpret_cast<sockaddr_in6&>(storage).sin6_addr = in6addr_loopback;
-  }
+  socklen_t length = Loopback(family, storage);
   auto* address = reinterpret_cast<sockaddr*>(&storage);
   const Fd socket(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   char byte = 'x';

@@ -8,11 +8,14 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace moat::probe {
 
 class Canary {
  public:
+  // Claims that these were done ("file.open", or "file.copy@sys_exit" where only that backend sees it).
+  explicit Canary(std::set<std::string, std::less<>> done = {}) : done_(std::move(done)) {}
   // Opens /dev/null, reads the agent's own executable, writes to a memory file, talks to itself over loopback, and has children
   // exec, exit and be looked into: milliseconds, nothing left behind. in_scope: this process lies in the cgroup whose sockets are
   // watched. Its children are seen by hooks like any process's.

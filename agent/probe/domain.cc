@@ -255,7 +255,15 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
   }
   calls_ = calls;
   for (Hook& hook : hooks_) {
-    if (hook.candidate == nullptr || hook.attached) {
+    if (hook.candidate == nullptr) {
+      continue;
+    }
+    if (hook.attached) {  // in an earlier round; what it stands on may have been taken away since
+      if (Status status = MayAttach(hook, {.syscall_exit = calls != nullptr, .cgroup = cgroup_fd >= 0}); !status) {
+        hook.attached = false;
+        hook.why = status.error().message;
+        spdlog::warn("hook {}: {}", hook.row->event, hook.why);
+      }
       continue;
     }
     LogCapture log;
@@ -401,7 +409,10 @@ DomainStatus Domain::Describe() const {
     if (hook.attached) {
       list(hook.candidate->unseen);
     } else if (loaded_ && !hook.row->absent.empty()) {
-      out.exposure = true;
+      // A program that the kernel offered to run and that failed all the same is a fault, and so is one that waits for another.
+      out.exposure = hook.candidate == nullptr && std::ranges::none_of(hook.row->candidates, [this](const Candidate& candidate) {
+                       return candidate.program != nullptr && refused_.contains(candidate.program);
+                     });
       list(hook.row->absent);
     } else {
       out.unseen = {"all of it"};

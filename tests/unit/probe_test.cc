@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "agent/event/event.h"
+#include "agent/probe/block_devices.h"
 #include "agent/probe/devices.h"
 #include "agent/probe/domain.h"
 #include "agent/probe/fan.h"
@@ -262,6 +263,29 @@ TEST(ProbeOwners, ThisProcessLivesAndAnotherStartDoesNot) {
   EXPECT_TRUE(Alive(pid, start_ns + 9'999'999)) << "a clock tick is what /proc tells";
   EXPECT_FALSE(Alive(pid, start_ns + 1'000'000'000));
   EXPECT_FALSE(Alive(0x7fffffff, start_ns));
+}
+
+// As sysfs has it: links by number into a tree in which a partition lies below its disk, and a volume names its parts.
+TEST_F(ResolveTest, TheDisksUnderAFileSystem) {
+  const auto device = [this](const std::string& path, const std::string& number) {
+    fs::create_directories(root_ + "/devices/" + path);
+    fs::create_directories(root_ + "/dev/block");
+    std::ofstream(root_ + "/devices/" + path + "/dev") << number << "\n";
+    fs::create_symlink(root_ + "/devices/" + path, root_ + "/dev/block/" + number);
+  };
+  device("sda", "8:0");
+  device("sda/sda2", "8:2");
+  std::ofstream(root_ + "/devices/sda/sda2/partition") << "2\n";
+  device("dm-0", "253:0");
+  fs::create_directories(root_ + "/devices/dm-0/slaves");
+  fs::create_directory_symlink(root_ + "/devices/sda/sda2", root_ + "/devices/dm-0/slaves/sda2");
+  const uint32_t sda = 8u << 20, sda2 = 8u << 20 | 2, volume = 253u << 20;
+  EXPECT_EQ(BlockDevicesUnder(volume, root_), (std::set<uint32_t>{sda, sda2, volume}));
+  EXPECT_EQ(BlockDevicesUnder(sda2, root_), (std::set<uint32_t>{sda, sda2}));
+  EXPECT_EQ(BlockDevicesUnder(sda, root_), (std::set<uint32_t>{sda}));
+  EXPECT_TRUE(BlockDevicesUnder(7u << 20, root_).empty()) << "no such device: tmpfs, overlay, btrfs";
+  std::ofstream(root_ + "/devices/sda/dev") << "garbage\n";
+  EXPECT_TRUE(BlockDevicesUnder(sda, root_).empty());
 }
 
 TEST(ProbeScope, BelowIsByWholeNames) {
