@@ -32,7 +32,7 @@ std::vector<DomainStatus> Ask(const config::Config& config) {
   for (DomainStatus& domain : out) {
     if (domain.name == "file" && domain.loaded) {
       const Result<Fan> fan = Fan::Open();
-      domain.hooks.push_back(TamperHook(fan.has_value(), fan ? "" : fan.error().message));
+      domain.hooks.push_back(TamperHook(fan ? Status() : std::unexpected(fan.error()), ""));
     }
   }
   return out;

@@ -134,8 +134,9 @@ Result<Features> Features::Ask() {
                         function_ask = PointName(Backend::kFentry, kAskFunction),
                         exit = PointName(Backend::kTpBtf, "sched_process_exit"),
                         truncate = PointName(Backend::kFentry, "do_truncate"),
-                        write = PointName(Backend::kFentry, "generic_perform_write");
-  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask, exit, truncate, write};
+                        write = PointName(Backend::kFentry, "generic_perform_write"),
+                        clone = PointName(Backend::kFentry, "generic_remap_file_range_prep");
+  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask, exit, truncate, write, clone};
   for (const Row& row : Table()) {
     for (const Candidate& candidate : row.candidates) {
       for (const std::string_view point : candidate.attach) {
@@ -168,6 +169,8 @@ Result<Features> Features::Ask() {
   // The context of fexit is the arguments and the result: a load from the last place is refused where there are fewer arguments.
   f.truncate_idmap = Load({"five arguments of do_truncate", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(truncate)},
                           {Load64(0, 1, 40), MovImm(0, 0), kReturn});
+  f.clone_length = Load({"pointers to numbers as arguments", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(clone)},
+                        {Load64(0, 1, 32), MovImm(0, 0), kReturn});
   f.write_by_file = Load({"three arguments of generic_perform_write", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(write)},
                          {Load64(0, 1, 24), MovImm(0, 0), kReturn});
   const int cast = find(cast_function);

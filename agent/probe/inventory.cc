@@ -56,14 +56,14 @@ void Inventory::WatchTampering(int epoll_fd) {
   }
   auto watch = std::make_unique<TamperWatch>(*inodes_, owners_, maps_.procs());
   if (Status status = watch->Open(); !status) {
-    refusal_ = status.error().message;
-    spdlog::error("tamper watch: {}", refusal_);
+    refusal_ = status;
+    spdlog::error("tamper watch: {}", refusal_.error().message);
     return;
   }
   watch->Set(assets_);
   epoll_event event{.events = EPOLLIN, .data = {.fd = watch->fd()}};
   if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, watch->fd(), &event) != 0) {
-    refusal_ = std::string("epoll: ") + std::strerror(errno);
+    refusal_ = FailErrno(errno, "epoll");
     return;
   }
   tampering_ = std::move(watch);
@@ -116,11 +116,12 @@ std::vector<ResolvedDevice> Inventory::Devices() const {
   return devices_ ? devices_->list() : std::vector<ResolvedDevice>();
 }
 
-HookStatus TamperHook(bool watched, std::string note) {
+HookStatus TamperHook(const Status& refused, std::string note) {
   HookStatus hook;
   hook.event = "file.tamper";
-  if (!watched) {
-    hook.why = std::move(note);
+  if (!refused) {
+    hook.why = refused.error().message;
+    hook.exposure = refused.error().code == Code::kInvalidArgument;
     hook.unseen = {"rename, unlink, link, replacement and truncation by path of asset files",
                    "new files of an asset directory, until they are opened"};
     return hook;

@@ -21,8 +21,9 @@
 
 namespace moat::probe {
 
-// "file.tamper". watched: fanotify was opened; note: what it could not watch. Not watched: note is why.
-HookStatus TamperHook(bool watched, std::string note);
+// "file.tamper". note: what fanotify could not watch. refused: it was not opened; a kernel that does not know what it is asked for
+// (before 5.17) is an exposure, anything else a fault.
+HookStatus TamperHook(const Status& refused, std::string note);
 
 // Poll, Note and HouseKeep on the ring thread; the others from any. One lock, never taken per record: it is waited for only
 // outside the ring thread. maps and owners stay the caller's and must live as long.
@@ -54,7 +55,7 @@ class Inventory {
   uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
   HookStatus Describe() const {  // "file.tamper"
     const std::lock_guard lock(mutex_);
-    return TamperHook(tampering_ != nullptr, tampering_ ? tampering_->why() : refusal_);
+    return TamperHook(refusal_, tampering_ ? tampering_->why() : "");
   }
 
  private:
@@ -69,7 +70,7 @@ class Inventory {
   int blocks_ = -1;  // moat_blocks, borrowed
   // Null: no file domain, or refused. Set once, before the ring thread drains. Note touches nothing that Set does.
   std::unique_ptr<TamperWatch> tampering_;
-  std::string refusal_;
+  Status refusal_;  // of fanotify
   std::unique_ptr<class Devices> devices_;  // null: no gpu domain
   std::atomic<uint64_t> lost_ = 0;
 };

@@ -122,6 +122,7 @@ const std::vector<Row> kTable = {
        .program = "moat_file_clone",
        .attach = {"generic_remap_file_range_prep"},
        .missed = MOAT_KIND_FILE_IO,
+       .needs = &Features::clone_length,
        .with = "file.read"},
       {.backend = Backend::kFentry, .unseen = {kClone}, .with = "file.read"},
       {Backend::kSyscallExit, "moat_file_copy", {"copy_file_range", "splice"}, MOAT_KIND_FILE_IO, {kUring, kCompat, kClone}}}},
