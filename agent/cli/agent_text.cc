@@ -43,7 +43,8 @@ std::string HookTable(const v1::AgentStatus& agent, bool color, const char* miss
     for (const auto& hook : domain.hooks()) {
       std::string why = Safe(hook.why());
       if (hook.exposure()) {
-        why = Paint(color, Color::kYellow, "nothing here sees it: " + why);
+        why.insert(0, "nothing here sees it: ");
+        why = Paint(color, Color::kYellow, why);
       } else if (!hook.attached()) {
         std::string text = missing;
         text.append(": ").append(why);

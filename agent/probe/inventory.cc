@@ -116,7 +116,7 @@ std::vector<ResolvedDevice> Inventory::Devices() const {
   return devices_ ? devices_->list() : std::vector<ResolvedDevice>();
 }
 
-HookStatus TamperHook(const Status& refused, std::string note) {
+HookStatus TamperHook(const Status& refused, const std::string& note) {
   HookStatus hook;
   hook.event = "file.tamper";
   if (!refused) {

@@ -23,7 +23,7 @@ namespace moat::probe {
 
 // "file.tamper". note: what fanotify could not watch. refused: it was not opened; a kernel that does not know what it is asked for
 // (before 5.17) is an exposure, anything else a fault.
-HookStatus TamperHook(const Status& refused, std::string note);
+HookStatus TamperHook(const Status& refused, const std::string& note);
 
 // Poll, Note and HouseKeep on the ring thread; the others from any. One lock, never taken per record: it is waited for only
 // outside the ring thread. maps and owners stay the caller's and must live as long.
