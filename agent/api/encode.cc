@@ -57,7 +57,15 @@ void PutOther(Wire& wire, const event::Endpoints& from) {
   uint32_t words[2];
   std::memcpy(words, from.remote.bytes.data(), sizeof(words));
   const bool vsock = from.other_family == AF_VSOCK;
-  const std::string address = vsock ? "vsock:" + std::to_string(words[1]) : "interface:" + std::to_string(words[0]);
+  std::string address = vsock ? "vsock:" + std::to_string(words[1]) : "interface:" + std::to_string(words[0]);
+  const size_t hardware = vsock ? 0 : std::min<size_t>(from.remote.port, 8);  // bytes of the address
+  for (size_t i = 0; i < hardware; ++i) {
+    constexpr const char* kHex = "0123456789abcdef";
+    const uint8_t byte = from.remote.bytes[sizeof(uint32_t) + i];
+    address += i == 0 ? '/' : ':';
+    address += kHex[byte >> 4];
+    address += kHex[byte & 15];
+  }
   wire.Text(To::kRemoteAddressFieldNumber, address);
   wire.Varint(To::kRemotePortFieldNumber, vsock ? words[0] : 0);
   wire.Varint(To::kProtocolFieldNumber, 65536u + from.other_family);

@@ -105,6 +105,19 @@ Answer Run(const Try& attempt, Fd (*attach)(int) = AttachTrace) {
   return {true, std::string(attempt.what) + " run here"};
 }
 
+// Loads and attaches, for a moment; that it runs is known from its kind.
+Answer Attach(const Try& attempt, const Program& code) {
+  if (attempt.btf_id < 0) {
+    return {false, std::string(attempt.what) + ": not in the kernel's BTF"};
+  }
+  const Fd program = LoadProgram(attempt, code);
+  if (!program) {
+    return {false, std::string(attempt.what) + ": " + std::strerror(errno)};
+  }
+  const Fd link = AttachTrace(program.get());
+  return {static_cast<bool>(link), std::string(attempt.what) + (link ? " attach here" : " load but do not attach")};
+}
+
 // The BTF name of an attach point.
 KernelBtf::Name PointName(Backend backend, std::string_view point) {
   switch (backend) {
@@ -135,8 +148,9 @@ Result<Features> Features::Ask() {
                         exit = PointName(Backend::kTpBtf, "sched_process_exit"),
                         truncate = PointName(Backend::kFentry, "do_truncate"),
                         write = PointName(Backend::kFentry, "generic_perform_write"),
-                        clone = PointName(Backend::kFentry, "generic_remap_file_range_prep");
-  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask, exit, truncate, write, clone};
+                        clone = PointName(Backend::kFentry, "generic_remap_file_range_prep"),
+                        dio = PointName(Backend::kFentry, "iomap_dio_rw");
+  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask, exit, truncate, write, clone, dio};
   for (const Row& row : Table()) {
     for (const Candidate& candidate : row.candidates) {
       for (const std::string_view point : candidate.attach) {
@@ -173,6 +187,7 @@ Result<Features> Features::Ask() {
                         {Load64(0, 1, 32), MovImm(0, 0), kReturn});
   f.write_by_file = Load({"three arguments of generic_perform_write", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(write)},
                          {Load64(0, 1, 24), MovImm(0, 0), kReturn});
+  f.many_arguments = Attach({"fentry programs on iomap_dio_rw", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(dio)}, zero);
   const int cast = find(cast_function);
   Try cast_point = exit_point;
   cast_point.what = "bpf_rdonly_cast";

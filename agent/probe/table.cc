@@ -35,6 +35,10 @@ constexpr Unseen kOverlay = {"overlay", "files of a lower layer, used through an
 constexpr Unseen kMemfd = {"memfd", "a copy of an asset in memory (memfd): its readers are not marked"};
 constexpr Unseen kShared = {"shared_memory", "memory shared with a process that holds assets"};
 constexpr Unseen kPipe = {"pipe_data", "what a process that holds assets hands on through a pipe or a socket of this host"};
+constexpr Unseen kOtherReads = {
+    "other_reads", "bytes on file systems that read in a way of their own (overlay, FUSE, NFS): opening there counts as reading"};
+constexpr Unseen kPacketBytes = {"packet", "bytes of packet sockets"};
+constexpr Unseen kVsockBytes = {"vsock", "bytes of vsock sockets"};
 constexpr Unseen kCookie = {"old_sockets",
                             "bytes of sockets made before moatd or outside the scope stand in the process's totals only"};
 
@@ -79,12 +83,12 @@ const std::vector<Row> kTable = {
     {"file.receive", "file", {MOAT_SECURITY("moat_file_receive", "file_receive", MOAT_KIND_FILE_OPEN)}, {kPassed}},
     {"file.read",
      "file",
-     {{Backend::kFentry, "moat_file_read_fexit", {"filemap_read"}, MOAT_KIND_FILE_IO, {kKernelReads, kMemfd, kShared, kPipe}},
+     {{Backend::kFentry, "moat_file_read_fexit", {"filemap_read"}, MOAT_KIND_FILE_IO, {kKernelReads, kOtherReads, kMemfd, kShared, kPipe}},
       {Backend::kFentry,
        "moat_file_read_fexit_5_10",
        {"generic_file_buffered_read"},
        MOAT_KIND_FILE_IO,
-       {kKernelReads, kMemfd, kShared, kPipe}},
+       {kKernelReads, kOtherReads, kMemfd, kShared, kPipe}},
       {Backend::kSyscallExit,
        "moat_file_read",
        {"read", "pread64", "readv", "preadv", "preadv2"},
@@ -157,7 +161,11 @@ const std::vector<Row> kTable = {
      {{"o_direct", "reads and writes past the page cache"}}},
     {"file.direct_async",
      "file",
-     {{.backend = Backend::kFentry, .program = "moat_file_dio_begin_fentry", .attach = {"iomap_dio_rw"}, .with = "file.direct"},
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_dio_begin_fentry",
+       .attach = {"iomap_dio_rw"},
+       .needs = &Features::many_arguments,
+       .with = "file.direct"},
       {.backend = Backend::kKprobe, .program = "moat_file_dio_begin_kprobe", .attach = {"iomap_dio_rw"}, .with = "file.direct"}},
      {kAio}},
     {"file.map",
@@ -247,7 +255,7 @@ const std::vector<Row> kTable = {
        {"sock_send_length"},
        MOAT_KIND_NET_FLOW,
        {{"kernel_sends", "bytes that the kernel itself sends (NFS, kTLS rekeying)"}}},
-      {Backend::kFentry, "moat_net_sent_fexit", {"inet_sendmsg"}, MOAT_KIND_NET_FLOW, {kCookie}}},
+      {Backend::kFentry, "moat_net_sent_fexit", {"inet_sendmsg"}, MOAT_KIND_NET_FLOW, {kCookie, kPacketBytes, kVsockBytes}}},
      {{"bytes", "bytes sent and received"}}},
     {"net.sent6",
      "net",
@@ -263,7 +271,7 @@ const std::vector<Row> kTable = {
     {"net.received",
      "net",
      {{Backend::kTpBtf, "moat_net_received", {"sock_recv_length"}, MOAT_KIND_NET_FLOW},
-      {Backend::kFentry, "moat_net_received_fexit", {"inet_recvmsg"}, MOAT_KIND_NET_FLOW, {kCookie}}},
+      {Backend::kFentry, "moat_net_received_fexit", {"inet_recvmsg"}, MOAT_KIND_NET_FLOW, {kCookie, kPacketBytes, kVsockBytes}}},
      {{"bytes", "bytes sent and received"}}},
     {"net.received6",
      "net",

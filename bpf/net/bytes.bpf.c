@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Payload bytes per socket and per process, as the socket calls returned them: sendfile, splice and kernel TLS too. Never an
- * event. Both hooks are the whole host's and see unix sockets as well, so the family is asked first.
+ * event. Both hooks are the whole host's and see unix sockets as well, so the family is asked first. Packet and vsock sockets have no
+ * flow (nothing tells of their end): what they carry stands in their process's totals.
  *
  * Not counted: splice() and TCP_ZEROCOPY_RECEIVE out of a socket (the kernel does not tell them here).
  */
@@ -119,12 +120,23 @@ static __always_inline __u64 moat_cookie_made(struct sock *trusted)
 	return cookie ? cookie : bpf_get_socket_cookie(trusted); /* the helper takes no cast one */
 }
 
+static __always_inline int moat_leaves_otherwise(const struct sock *sk)
+{
+	__u16 family = moat_get(sk, __sk_common.skc_family);
+
+	return family == AF_PACKET || family == AF_VSOCK;
+}
+
 MOAT_HOOK("tp_btf/sock_send_length", moat_net_sent)
 int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
 {
 	moat_ran(moat_net_sent);
-	if (ret > 0 && moat_is_inet(moat_sock(sk)))
+	if (ret <= 0)
+		return 0;
+	if (moat_is_inet(moat_sock(sk)))
 		moat_sent(moat_sock(sk), moat_cookie_made(sk), ret);
+	else if (moat_leaves_otherwise(moat_sock(sk)))
+		moat_sent(moat_sock(sk), 0, ret);
 	return 0;
 }
 
@@ -132,8 +144,12 @@ MOAT_HOOK("tp_btf/sock_recv_length", moat_net_received)
 int BPF_PROG(moat_net_received, struct sock *sk, int ret, int flags)
 {
 	moat_ran(moat_net_received);
-	if (ret > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) && moat_is_inet(moat_sock(sk)))
+	if (ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	if (moat_is_inet(moat_sock(sk)))
 		moat_received(moat_sock(sk), moat_cookie_made(sk), ret);
+	else if (moat_leaves_otherwise(moat_sock(sk)))
+		moat_received(moat_sock(sk), 0, ret);
 	return 0;
 }
 

@@ -8,8 +8,6 @@
 #include "../lib/scope.bpf.h"
 
 #define AF_UNSPEC 0
-#define AF_PACKET 17
-#define AF_VSOCK 40
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_ICMPV6 58
@@ -18,8 +16,9 @@
 /* A socket address of one of these families, as the kernel has copied it. */
 struct moat_address {
 	__u16 family;
-	__u16 port;    /* sockaddr_in, sockaddr_in6: network byte order. sockaddr_ll: protocol. */
-	__u32 words[6]; /* in: address. in6: flow information, address. ll: interface. vm: port, context id. */
+	__u16 port; /* sockaddr_in, sockaddr_in6: network byte order. sockaddr_ll: protocol. */
+	/* in: address. in6: flow information, address. ll: interface, types and length, hardware address. vm: port, context id. */
+	__u32 words[6];
 };
 
 static __always_inline int moat_is_other(const struct sock *sk)
@@ -37,8 +36,8 @@ static __always_inline int moat_is_other(const struct sock *sk)
 }
 
 /*
- * The remote end from an address of at least 4 bytes; what is not there stays 0. A packet socket's is the interface, a vsock's the port
- * and the context id, four bytes each in host byte order.
+ * The remote end from an address of at least 4 bytes; what is not there stays 0. A packet socket's is the interface (four bytes in host
+ * byte order) and the hardware address behind it, whose length stands as the port; a vsock's the port and the context id, likewise.
  */
 static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const struct sock *sk, const void *address, __u32 len)
 {
@@ -65,9 +64,15 @@ static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const 
 		ep->remote_port = bpf_ntohs(from.port);
 		break;
 	case AF_PACKET:
+		ep->remote_port = ((__u8 *)from.words)[7]; /* sll_halen */
+		to[0] = from.words[0];
+		to[1] = from.words[2];
+		to[2] = from.words[3];
+		to[3] = 0;
+		break;
 	case AF_VSOCK:
 		to[0] = from.words[0];
-		to[1] = from.family == AF_VSOCK ? from.words[1] : 0;
+		to[1] = from.words[1];
 		to[2] = 0;
 		to[3] = 0;
 		break;

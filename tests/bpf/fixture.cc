@@ -87,18 +87,24 @@ BpfTest::Session& BpfTest::Kept() {
 }
 
 void BpfTest::Take(Session& session) {
-  config_.scope = std::exchange(session.scope, "");
+  config_.scope = session.config.scope;
   directory_ = std::exchange(session.directory, "");
   cgroup_id_ = session.cgroup_id;
   probe_ = std::move(session.probe);
   drained_ = session.drained;
   descriptors_before_ = std::move(session.descriptors_before);
-  session.key.clear();
+  taken_ = true;
 }
 
-void BpfTest::Leave(Session& session, const std::string& key) {
-  session = {
-      key, config_.scope, std::exchange(directory_, ""), cgroup_id_, std::move(probe_), drained_, std::move(descriptors_before_)};
+void BpfTest::Leave(Session& session) {
+  session = {config_, std::exchange(directory_, ""), cgroup_id_, std::move(probe_), drained_, std::move(descriptors_before_)};
+}
+
+bool BpfTest::Fits(const Session& session) const {
+  config::Config kept = session.config;
+  kept.scope = config_.scope;
+  kept.assets = config_.assets;
+  return session.probe != nullptr && kept == config_;
 }
 
 // Ends the session that the last test left.
@@ -108,7 +114,6 @@ class KeptSessionEnd : public ::testing::Environment {
     void TestBody() override {}
     void EndKept() {
       Take(Kept());
-      descriptors_before_.clear();
       BpfTest::TearDown();
     }
   };
@@ -123,18 +128,7 @@ class KeptSessionEnd : public ::testing::Environment {
 };
 const ::testing::Environment* const kKeptSessionEnd = ::testing::AddGlobalTestEnvironment(new KeptSessionEnd);
 
-void BpfTest::StartShared(const std::string& key) {
-  Session& kept = Kept();
-  if (kept.probe && kept.key == key) {
-    RemoveCgroup();
-    Take(kept);
-    const Status status = probe_->ReloadAssets(config_);
-    EXPECT_TRUE(status || !config_.file) << status.error().message;
-  } else {
-    ASSERT_NO_FATAL_FAILURE(Start(/*expect_all=*/false));
-  }
-  shared_key_ = key;
-}
+void BpfTest::EndShared() { KeptSessionEnd::End(); }
 
 void BpfTest::SetUp() {
   if (geteuid() != 0) {
@@ -165,9 +159,10 @@ void BpfTest::TearDown() {
     close(child.done);
     close(child.go);
   }
-  if (!shared_key_.empty()) {
+  if (probe_ && shared_ && !HasFailure()) {
     DrainAll();
-    Leave(Kept(), std::exchange(shared_key_, ""));
+    CheckLedger();
+    Leave(Kept());
     return;
   }
   if (probe_) {
@@ -188,15 +183,26 @@ void BpfTest::RemoveCgroup() {
   }
 }
 
-void BpfTest::Start(bool expect_all) {
-  KeptSessionEnd::End();  // this test finds what it leaves behind by looking through this process
+void BpfTest::Start(bool expect_all, Share share) {
+  shared_ = share == Share::kAlways || (share == Share::kIfAsked && std::getenv("MOAT_SHARE_PROBES") != nullptr);
+  if (shared_ && Fits(Kept())) {
+    RemoveCgroup();
+    Take(Kept());
+    const Status status = probe_->ReloadAssets(config_);
+    EXPECT_TRUE(status || !config_.file) << status.error().message;
+    return;
+  }
+  EndShared();  // this test finds what it leaves behind by looking through this process
   descriptors_before_ = OpenDescriptors();
   auto started = probe::Probe::Start(config_);
   ASSERT_TRUE(started) << started.error().message;
   probe_ = std::move(*started);
-  if (!expect_all) {
-    return;
+  if (expect_all) {
+    ExpectAllHooks();
   }
+}
+
+void BpfTest::ExpectAllHooks() {
   for (const DomainStatus& domain : probe_->Domains()) {
     const bool wanted = domain.name == "syscall"   ? config_.file || config_.gpu || config_.net
                         : domain.name == "process" ? config_.process
@@ -215,6 +221,18 @@ std::string BpfTest::Backend(std::string_view event) const {
     for (const HookStatus& hook : domain.hooks) {
       if (hook.event == event) {
         return hook.attached ? hook.backend : "";
+      }
+    }
+  }
+  return "";
+}
+
+std::string BpfTest::Exposed(std::string_view event) const {
+  for (const DomainStatus& domain : probe_->Domains()) {
+    for (const HookStatus& hook : domain.hooks) {
+      if (hook.event == event && !hook.attached) {
+        EXPECT_TRUE(hook.exposure) << event << " failed: " << hook.why;
+        return "this kernel has nothing for " + hook.event + ": " + hook.why;
       }
     }
   }
@@ -241,8 +259,8 @@ void BpfTest::Stop() {
   EXPECT_EQ(LeftAfterGrace(programs, bpf_prog_get_next_id), 0u) << "BPF programs are left behind";
   EXPECT_EQ(LeftAfterGrace(links, bpf_link_get_next_id), 0u) << "BPF links are left behind";
   EXPECT_EQ(LeftAfterGrace(maps, bpf_map_get_next_id), 0u) << "BPF maps are left behind";
-  if (descriptors_before_.empty()) {
-    return;  // a shared one: the tests that it served have some of their own
+  if (taken_) {
+    return;  // the tests that it served have descriptors of their own
   }
   std::set<int> after = OpenDescriptors();
   for (const int fd : descriptors_before_) {
@@ -252,6 +270,9 @@ void BpfTest::Stop() {
 }
 
 pid_t BpfTest::Spawn(const Work& work, bool inside) {
+  if (!probe_) {
+    EndShared();
+  }
   int done[2] = {-1, -1}, go[2] = {-1, -1};
   if (!inside && (pipe2(done, O_CLOEXEC) != 0 || pipe2(go, O_CLOEXEC) != 0)) {
     ADD_FAILURE() << "pipe: " << std::strerror(errno);

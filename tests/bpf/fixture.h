@@ -56,19 +56,25 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
 
   // Fill before Start. .scope is the test's cgroup, .scan_processes is off.
   config::Config& config() { return config_; }
+  // A shared probe is that of the test before, with its cgroup, when the two configurations differ in nothing but assets; it is left to
+  // the next test, unless this one fails. The last is ended, with the same checks, when all tests are done. For where starting is slow:
+  // in a virtual machine without hardware help it takes seconds.
+  enum class Share { kIfAsked, kAlways, kNever };  // asked: MOAT_SHARE_PROBES is set
   // Starts the probe. Expects the domains that config switches on to be loaded and all their hooks attached, unless told not to.
-  void Start(bool expect_all = true);
-  // Like Start(false), but takes over what the test before left running under the same key, its cgroup too, and leaves it to the next:
-  // where starting is slow (a virtual machine without hardware help: seconds) and a hundred tests differ in their assets only.
-  // The last is ended, with the same checks, when all tests are done.
-  void StartShared(const std::string& key);
+  void Start(bool expect_all = true, Share share = Share::kIfAsked);
   // Ends it before TearDown does, with the same checks.
   void Stop();
+  // Ends the probe that the test before left. For a test that forks, or loads programs of its own, before Start: what is still open
+  // then is taken for left behind.
+  static void EndShared();
   probe::Probe& probe() { return *probe_; }
   // The backend that this kernel's probe took for an event: "lsm", "sys_exit", ...
   std::string Backend(std::string_view event) const;
   // Whether an event's hook says that it does not see the thing of this id ("io_uring").
   bool Unseen(std::string_view event, std::string_view id) const;
+
+  // Why this kernel has nothing for an event, to skip with; empty: it is attached. An event that could be had and failed fails the test.
+  std::string Exposed(std::string_view event) const;
 
   // Path of the test's cgroup below the mount, its directory, its id.
   const std::string& scope() const { return config_.scope; }
@@ -117,9 +123,10 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   KindLedger Ledger(moat_kind kind) { return probe_->KernelLedger().kinds[kind]; }
 
  private:
-  // What outlives a test under StartShared.
+  // What outlives a test that shares its probe.
   struct Session {
-    std::string key, scope, directory;
+    config::Config config;
+    std::string directory;
     uint64_t cgroup_id = 0;
     std::unique_ptr<probe::Probe> probe;
     std::array<uint64_t, MOAT_KIND_COUNT> drained{};
@@ -132,8 +139,10 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   void CheckLedger();
   void MakeCgroup();
   void RemoveCgroup();
+  void ExpectAllHooks();
+  bool Fits(const Session& session) const;
   void Take(Session& session);
-  void Leave(Session& session, const std::string& key);
+  void Leave(Session& session);
 
   config::Config config_;
   std::string directory_;
@@ -148,7 +157,8 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
     int done, go;  // the child writes done, and waits for go
   };
   std::vector<Child> outside_;
-  std::string shared_key_;  // not empty: StartShared
+  bool shared_ = false;  // the probe is to be left to the next test
+  bool taken_ = false;   // it was another test's before
 };
 
 }  // namespace moat::test

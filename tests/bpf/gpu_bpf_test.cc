@@ -211,7 +211,7 @@ TEST_F(GpuBpfTest, AWatchedNumberWhateverItsMagicButOnlyOfItsClass) {
 }
 
 TEST_F(GpuBpfTest, AWatchThatChangesIsAskedAgain) {
-  Start();
+  Start(/*expect_all=*/true, Share::kNever);
   Signal before, after;
   const pid_t pid = Spawn([&] {
     char block[32] = {};
@@ -304,7 +304,7 @@ TEST_F(GpuBpfTest, RowsOfEndedProcessesAreRemoved) {
 
 TEST_F(GpuBpfTest, AFullTableReportsEveryCall) {
   config().ring_bulk_bytes = 64 << 20;
-  Start();
+  Start(/*expect_all=*/true, Share::kNever);
   constexpr uint32_t kRoom = 65536;
   RunInside([] {
     const int null = MustOpen("/dev/null");

@@ -23,6 +23,7 @@ namespace {
 class InodeBpfTest : public BpfTest {
  protected:
   void SetUp() override {
+    EndShared();
     BpfTest::SetUp();
     if (IsSkipped()) {
       return;

@@ -96,7 +96,8 @@ def build(cache: Cache, image: Image, options: Options, at: pathlib.Path, say: C
 def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.Path) -> list[str]:
     # oops=panic, panic=-1 and -no-reboot: a kernel that has gone wrong ends qemu at once. random.trust_cpu: no wait for entropy.
     words = ["console=ttyS0", "loglevel=4", "oops=panic", "panic=-1", "nowatchdog", "tsc=reliable", "no_timer_check"]
-    words += ["random.trust_cpu=on", "mitigations=off", "audit=0", "rdinit=/init", *options.append]
+    # init_on_alloc=0: Debian has each page cleared, which is a fifth of the time that loading a program takes here.
+    words += ["random.trust_cpu=on", "mitigations=off", "init_on_alloc=0", "audit=0", "rdinit=/init", *options.append]
     words += [f"lsm={options.lsm}"] if options.lsm is not None else []
     command = ["setpriv", "--pdeathsig", "KILL"]  # qemu ends with the rig even when nobody can end it
     command += [cache.tool("usr/bin/qemu-system-x86_64"), "-L", cache.tool("usr/share/qemu"), "-L", cache.tool("usr/share/seabios")]

@@ -25,11 +25,12 @@ from vm import kernel_name
 FILES = [("/bin/true", "/bin/true"), ("/bin/sleep", "/bin/sleep"), ("/bin/dash", "/bin/dash")]
 MODULES = ["overlay", "loop", "vsock", "vsock_loopback", "sctp", "af_packet"]
 GUESTS = 4  # a guest that hangs or panics is followed by another for the tests not yet run, up to so many
-# On a busy machine a test takes 4 to 10 seconds, the longest 40. Silence is longer than either limit that the guest keeps by itself.
-CHUNK, CHUNK_SECONDS, TEST_SECONDS, SILENCE_SECONDS = 12, 300, 120, 400
-# Several tests are a process: what the kernel can do is asked anew in each, which takes 10 s on 5.10, too long for each test. One
-# that crashes or hangs writes no results, and its tests are then run one by one. A line of the list is a filter: A.One:A.Two.
+# Silence is longer than either limit that the guest keeps by itself.
+CHUNK, CHUNK_SECONDS, TEST_SECONDS, SILENCE_SECONDS = 45, 600, 120, 700
+# Many tests are a process and share a probe where they can, for to start one takes 2 to 10 s here. A process that crashes or hangs
+# writes no results, and its tests are then run one by one. A line of the list is a filter: A.One:A.Two.
 LOOP = """cd /tmp
+export MOAT_SHARE_PROBES=1 MOAT_BLIND_SPOTS=/dev/ttyS3 MOAT_VERIFIER=/dev/ttyS3
 run() {{
   echo "start $1" >/dev/ttyS3
   rm -f /tmp/tests.xml
@@ -100,6 +101,37 @@ def read_told(told: str) -> tuple[dict[str, Result], list[str]]:
     return results, running
 
 
+# Lines that tests write beside their results, by their number of fields: of blind spots (tests/vm/table.py), of the verifier's cost.
+TSV = {9: "blind", 3: "verifier"}
+
+
+def read_tsv(told: str) -> dict[str, list[str]]:
+    lines: dict[str, list[str]] = {kind: [] for kind in TSV.values()}
+    for line in told.splitlines():
+        if re.match(r"\d+\.\d+\.\d\S*\t", line) and (kind := TSV.get(line.count("\t") + 1)):
+            lines[kind].append(line)
+    return lines
+
+
+def verifier_table(paths: list[pathlib.Path]) -> list[str]:
+    """Instructions that the verifier processed, program by kernel."""
+    cost: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    kernels = []
+    for path in paths:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            kernel, program, processed = line.split("\t")
+            cost[program][kernel] = processed
+            if kernel not in kernels:
+                kernels.append(kernel)
+    if not cost:
+        return []
+    heads = [kernel.split("-")[0] for kernel in kernels]
+    lines = ["   verifier: instructions processed " + " ".join(f"{head:>8}" for head in heads)]
+    for program, by in sorted(cost.items()):
+        lines.append(f"   {program:<33}" + " ".join(f"{by.get(kernel, '-'):>8}" for kernel in kernels))
+    return lines
+
+
 def list_tests(binary: pathlib.Path, only: str, without: str) -> list[str]:
     command = [str(binary), "--gtest_list_tests", f"--gtest_filter=*{only}*" + (f"-*{without}*" if without else "")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -122,6 +154,7 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
             log.write(data)
             log.flush()
 
+        written: dict[str, list[str]] = {kind: [] for kind in TSV.values()}
         alone: set[str] = set()  # a process of theirs took the guest down: which of them it was is still to be found
         for _ in range(GUESTS):
             left = [name for name in names if name not in results]
@@ -135,6 +168,8 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
             wanted.console = options.logs / f"vm-{image.name}.console"
             outcome = boot(cache, image, wanted, sink, say)
             ended, running = read_told(outcome.told)
+            for kind, lines in read_tsv(outcome.told).items():
+                written[kind] += lines
             results.update(ended)
             if len(running) == 1:
                 results[running[0]] = Result("FAILED", f"{outcome.how}: {outcome.text}")
@@ -142,6 +177,8 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
                 say(f"{image.name}: {outcome.text}, between tests or before the first; see {log_path}")
                 break
             alone.update(running)
+    for kind, lines in written.items():
+        (options.logs / f"vm-{image.name}.{kind}.tsv").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name in names:
         results.setdefault(name, Result("FAILED", f"not run; see {log_path}"))
     return results
@@ -165,7 +202,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="matrix.py", description=__doc__, epilog="Exit status: 0 none failed, 1 some failed, 2 wrong usage.")
     parser.add_argument("kernel", nargs="*", type=kernel_name, help=f"default: {' '.join(KERNELS)}")
     parser.add_argument("--binary", required=True, help="the test program, as built here")
-    parser.add_argument("--logs", required=True, type=pathlib.Path, metavar="DIR", help="for vm-KERNEL.log and vm-KERNEL.console")
+    parser.add_argument("--logs", required=True, type=pathlib.Path, metavar="DIR", help="for vm-KERNEL.log, .console, .blind.tsv and .verifier.tsv")
     parser.add_argument("--only", default="", metavar="NAME", help="only tests with NAME in their name")
     parser.add_argument("--without", default="", metavar="NAME", help="no test with NAME in its name")
     parser.add_argument("--counts", type=pathlib.Path, metavar="FILE", help="write 'PASSED FAILED SKIPPED' here")
@@ -212,6 +249,7 @@ def main() -> int:
             print("\n".join(report(name, results) + [""]), end="")
             told = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in ("passed", "FAILED", "skipped"))
             print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {options.logs}/vm-{name}.log", flush=True)
+    print("\n".join(verifier_table([path for name in kernels if (path := options.logs / f"vm-{name}.verifier.tsv").exists()])))
     if options.counts:
         options.counts.write_text(f"{total['passed']} {total['FAILED']} {total['skipped']}\n", encoding="utf-8")
     return 1 if total["FAILED"] else 0

@@ -10,6 +10,7 @@ namespace moat::test {
 
 constexpr std::pair<std::string_view, std::string_view> kExposures[] = {
     {"aio", "reads and writes submitted by io_submit (Linux AIO)"},
+    {"bytes", "bytes sent and received"},
     {"block_device", "the disk below the file system, read as a device"},
     {"compat32", "32-bit system calls (int 0x80), from 32-bit and 64-bit programs"},
     {"dup_fd", "use of a descriptor copied by dup"},
@@ -24,10 +25,11 @@ constexpr std::pair<std::string_view, std::string_view> kExposures[] = {
     {"mprotect", "a mapping made writable later by mprotect"},
     {"mptcp", "Multipath TCP"},
     {"o_direct", "reads and writes past the page cache"},
+    {"other_reads", "bytes read in a file system's own way (overlay, FUSE, NFS): its opens count as reads"},
     {"o_path", "opening with O_PATH: nothing can be read through such a descriptor"},
     {"overlay", "a file of a lower layer, used through an overlay file system"},
     {"overlay.copy", "the copy that an overlay makes of a lower file when it is opened for writing"},
-    {"packet", "frames sent by packet sockets"},
+    {"packet", "frames sent by packet sockets, or their bytes"},
     {"page_touch", "which pages of a mapping are touched: the whole mapping counts as read"},
     {"passed_fd", "a descriptor received from another process is not an open (what is done with it is seen)"},
     {"passed_fd.pidfd", "the same of a descriptor taken by pidfd_getfd"},
@@ -40,7 +42,7 @@ constexpr std::pair<std::string_view, std::string_view> kExposures[] = {
     {"splice", "splice between a file and a pipe"},
     {"tfo", "TCP Fast Open: connecting by the first send"},
     {"uring_cmd", "commands to a device through io_uring (IORING_OP_URING_CMD)"},
-    {"vsock", "sockets between a virtual machine and its host (AF_VSOCK)"},
+    {"vsock", "sockets between a virtual machine and its host (AF_VSOCK), or their bytes"},
 };
 
 // Does an entry of an unseen list ("io_uring: operations ...") name the id, or one above it?

@@ -137,7 +137,7 @@ void AddMountCases(std::vector<BlindSpot>& cases) {
   cases.push_back({.name = "read of an overlay's own file",
                    .group = Group::kFile,
                    .events = {"file.read"},
-                   .exposure = "",
+                   .exposure = "other_reads",
                    .unavailable = OverlayLacks,
                    .setup = SetUpper,
                    .act = [](Stage& stage) { OpenEach(stage.weights, true); },

@@ -3,6 +3,7 @@
 #include <linux/vm_sockets.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "agent/base/fd.h"
@@ -154,6 +155,9 @@ void AddNetCases(std::vector<BlindSpot>& cases) {
   const Truth connects = {.connects = kTimes}, both = {.connects = kTimes, .bytes_out = kTimes};
   const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
                        const Truth& truth, std::function<std::string()> unavailable = {}) {
+    if (truth.bytes_out && std::ranges::find(events, std::string_view("net.sent")) == events.end()) {
+      events.push_back("net.sent");
+    }
     cases.push_back({.name = name,
                      .group = Group::kNet,
                      .events = std::move(events),

@@ -5,6 +5,8 @@
 #include <net/if.h>
 #include <netinet/ip_icmp.h>
 
+#include <algorithm>
+
 #include "agent/base/fd.h"
 #include "tests/bpf/blind/case.h"
 #include "tests/bpf/blind/network.h"
@@ -232,6 +234,9 @@ void AddSocketCases(std::vector<BlindSpot>& cases) {
   const Truth pings = {.sends = kTimes, .bytes_out = kTimes * (kChunk + sizeof(icmphdr))};
   const auto add = [&](const char* name, std::vector<const char*> events, const char* exposure, std::function<void(Stage&)> act,
                        const Truth& truth, std::function<std::string()> unavailable = {}) {
+    if (truth.bytes_out && std::ranges::find(events, std::string_view("net.sent")) == events.end()) {
+      events.push_back("net.sent");
+    }
     cases.push_back({.name = name,
                      .group = Group::kNet,
                      .events = std::move(events),
@@ -246,16 +251,16 @@ void AddSocketCases(std::vector<BlindSpot>& cases) {
       return fd ? "" : std::string("socket: ") + std::strerror(errno);
     };
   };
-  add("UDP sendto", {"net.sendmsg4"}, "", Udp, datagrams);
+  add("UDP sendto", {"net.sendmsg4"}, "bytes", Udp, datagrams);
   add("UDP sendmmsg", {"net.sendmsg4"}, "sendmmsg", Sendmmsg, datagrams);
   add("io_uring sendmsg", {"net.sendmsg4"}, "io_uring", UringSendmsg, datagrams, [] { return UringLacks({IORING_OP_SENDMSG}); });
   add("raw IP socket", {"net.other_send", "net.sendmsg4"}, "raw_socket", RawIp, datagrams);
   add("ICMP ping socket", {"net.other_send", "net.sendmsg4"}, "icmp", Ping, pings);
   add("raw ICMP socket", {"net.other_send", "net.sendmsg4"}, "icmp", RawIcmp, pings);
   add("packet socket", {"net.other_send", "net.sendmsg4"}, "packet", Packet, datagrams, no(AF_PACKET, SOCK_DGRAM, 0));
-  add("send", {"net.sent"}, "", Streaming([](Stage&, int socket) { return send(socket, Block().data(), kChunk, 0); }), stream);
-  add("sendfile to a socket", {"net.sent"}, "", Streaming(BySendfile), stream);
-  add("splice to a socket", {"net.sent"}, "", Streaming(BySplice), stream);
+  add("send", {"net.sent"}, "bytes", Streaming([](Stage&, int socket) { return send(socket, Block().data(), kChunk, 0); }), stream);
+  add("sendfile to a socket", {"net.sent"}, "bytes", Streaming(BySendfile), stream);
+  add("splice to a socket", {"net.sent"}, "bytes", Streaming(BySplice), stream);
   add("io_uring send", {"net.sent"}, "io_uring", Streaming(ByUring), stream, [] { return UringLacks({IORING_OP_SEND}); });
   cases.push_back({.name = "send on a received socket",
                    .group = Group::kNet,
