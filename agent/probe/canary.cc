@@ -236,11 +236,13 @@ std::string SpliceFile() {
   return file ? Splice(file.get()) : problem;
 }
 
+// More than a block: less may go another way (file.direct_simple).
 std::string ReadDirect() {
+  constexpr size_t kBytes = 128 << 10;
   std::string problem;
   const Fd file = OwnFile(problem, O_DIRECT);
-  const std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(kPage, kPage), &std::free);
-  return !file ? problem : pread(file.get(), buffer.get(), kPage, 0) > 0 ? "" : Errno("direct read");
+  const std::unique_ptr<void, decltype(&std::free)> buffer(std::aligned_alloc(kPage, kBytes), &std::free);
+  return !file ? problem : pread(file.get(), buffer.get(), kBytes, 0) > 0 ? "" : Errno("direct read");
 }
 
 // Any port of this machine's own address.
@@ -324,11 +326,13 @@ Canary Canary::Sing(bool in_scope) {
   canary.why_["gpu.ioctl_compat"] = "moatd has no 32-bit program at hand";
 #endif
   canary.Try({"file.receive"}, Receive);
-  canary.Try({"file.read_shmem", "file.write", "file.map", "file.mprotect", "file.truncate", "file.read@sys_exit"}, MemoryFile);
+  canary.Try({"file.read_shmem", "file.write", "file.map", "file.mprotect", "file.truncate", "file.read@sys_exit", "file.read_label",
+              "file.map_label"}, MemoryFile);
   canary.Try({"file.splice_shmem", "file.splice@sys_exit", "file.copy@sys_exit"}, SpliceMemory);
   canary.Try({"file.read@fentry"}, ReadFile);
   canary.Try({"file.splice@fentry"}, SpliceFile);
   canary.Try({"file.direct"}, ReadDirect);
+  canary.why_["file.direct_simple"] = "it depends on the file system";
   canary.why_["file.direct_async"] = "moatd makes no asynchronous read";
   canary.why_["file.copy@fentry"] = "it takes a file system that shares extents";
   const std::string outside = "moatd is outside the cgroup that is watched";

@@ -185,8 +185,11 @@ Result<Features> Features::Ask() {
                           {Load64(0, 1, 40), MovImm(0, 0), kReturn});
   f.clone_length = Load({"pointers to numbers as arguments", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(clone)},
                         {Load64(0, 1, 32), MovImm(0, 0), kReturn});
+  const auto other = [](const Answer& answer) { return Answer{!answer.yes, answer.why}; };
+  f.truncate_plain = other(f.truncate_idmap);
   f.write_by_file = Load({"three arguments of generic_perform_write", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(write)},
                          {Load64(0, 1, 24), MovImm(0, 0), kReturn});
+  f.write_by_kiocb = other(f.write_by_file);
   f.many_arguments = Attach({"fentry programs on iomap_dio_rw", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(dio)}, zero);
   const int cast = find(cast_function);
   Try cast_point = exit_point;

@@ -36,7 +36,9 @@ class Features {
   Answer clone_length;  // generic_remap_file_range_prep()'s length, a pointer to a number, may be looked at (5.10 refuses)
   Answer many_arguments;  // fentry on a function of more than six: iomap_dio_rw() (6.6; before, it loads and does not attach)
   Answer truncate_idmap;  // do_truncate() takes the mount's id mapping first (5.12)
+  Answer truncate_plain;  // it does not
   Answer write_by_file;  // generic_perform_write() takes a file and a position (until 5.18)
+  Answer write_by_kiocb;  // it does not
 
   // Whether the kernel has an attach point of this name, for a candidate of the table.
   bool Has(Backend backend, std::string_view point) const;

@@ -37,6 +37,8 @@ constexpr Unseen kShared = {"shared_memory", "memory shared with a process that 
 constexpr Unseen kPipe = {"pipe_data", "what a process that holds assets hands on through a pipe or a socket of this host"};
 constexpr Unseen kOtherReads = {
     "other_reads", "bytes on file systems that read in a way of their own (overlay, FUSE, NFS): opening there counts as reading"};
+constexpr Unseen kPreempted = {"preempted",
+                               "who reads while another is preempted inside the same program on its processor (told as runs missed)"};
 constexpr Unseen kPacketBytes = {"packet", "bytes of packet sockets"};
 constexpr Unseen kVsockBytes = {"vsock", "bytes of vsock sockets"};
 constexpr Unseen kCookie = {"old_sockets",
@@ -142,6 +144,7 @@ const std::vector<Row> kTable = {
        .program = "moat_file_write_fexit",
        .attach = {"generic_perform_write"},
        .missed = MOAT_KIND_FILE_TAMPER,
+       .needs = &Features::write_by_kiocb,
        .with = "file.read"},
       {.backend = Backend::kSyscallExit,
        .program = "moat_file_write",
@@ -159,6 +162,16 @@ const std::vector<Row> kTable = {
        .with = "file.read"},
       {.backend = Backend::kSyscallExit, .with = "file.read", .with_backend = Backend::kSyscallExit}},
      {{"o_direct", "reads and writes past the page cache"}}},
+    {"file.direct_simple",
+     "file",
+     {{.backend = Backend::kFentry,
+       .program = "moat_file_dio_simple",
+       .attach = {"__iomap_dio_read_simple"},
+       .missed = MOAT_KIND_FILE_IO,
+       .with = "file.direct"},
+      {.backend = Backend::kFentry, .with = "file.direct"},  // before 7.2 all direct reads end at one place
+      {.backend = Backend::kSyscallExit, .with = "file.direct", .with_backend = Backend::kSyscallExit}},
+     {{"o_direct", "reads and writes past the page cache"}}},
     {"file.direct_async",
      "file",
      {{.backend = Backend::kFentry,
@@ -172,6 +185,16 @@ const std::vector<Row> kTable = {
      "file",
      {{Backend::kFentry, "moat_file_mmap_fexit", {"vm_mmap_pgoff"}, MOAT_KIND_FILE_MAP, {kPages}},
       {Backend::kSyscallExit, "moat_file_mmap", {"mmap"}, MOAT_KIND_FILE_MAP, {kCompat, kPages}}}},
+    {"file.read_label",
+     "file",
+     {{.backend = Backend::kLsm, .program = "moat_file_read_label", .attach = {"file_permission"}, .with = "file.read"},
+      {.backend = Backend::kSyscallExit, .with = "file.read", .with_backend = Backend::kSyscallExit}},
+     {kPreempted}},
+    {"file.map_label",
+     "file",
+     {{.backend = Backend::kLsm, .program = "moat_file_map_label", .attach = {"mmap_file"}, .with = "file.map"},
+      {.backend = Backend::kSyscallExit, .with = "file.map", .with_backend = Backend::kSyscallExit}},
+     {kPreempted}},
     {"file.mprotect",
      "file",
      {MOAT_SECURITY("moat_file_mprotect", "file_mprotect", MOAT_KIND_FILE_TAMPER)},
@@ -183,7 +206,11 @@ const std::vector<Row> kTable = {
        .attach = {"do_truncate"},
        .missed = MOAT_KIND_FILE_TAMPER,
        .needs = &Features::truncate_idmap},
-      {Backend::kFentry, "moat_file_cut_fexit_5_10", {"do_truncate"}, MOAT_KIND_FILE_TAMPER},
+      {.backend = Backend::kFentry,
+       .program = "moat_file_cut_fexit_5_10",
+       .attach = {"do_truncate"},
+       .missed = MOAT_KIND_FILE_TAMPER,
+       .needs = &Features::truncate_plain},
       {Backend::kSyscallExit, "moat_file_truncate", {"ftruncate"}, MOAT_KIND_FILE_TAMPER, {kCompat}}}},
     {"file.exit",
      "file",

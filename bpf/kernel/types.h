@@ -98,6 +98,11 @@ struct kiocb {
 	void *ki_complete; /* NULL: the caller waits for the end */
 };
 
+/* include/linux/iomap.h */
+struct iomap_iter {
+	__u64 len; /* what is left to be done */
+};
+
 /* fs/iomap/direct-io.c */
 struct iomap_dio {
 	struct kiocb *iocb;

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Labels: who has read or mapped an asset carries it, so do the children made from then on, and an exec does not wash it off.
 #include <gmock/gmock.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include <csignal>
 
 #include <thread>
 
@@ -40,6 +45,54 @@ TEST_F(LabelBpfTest, ReadingAndMappingLabelAndOpeningDoesNot) {
   EXPECT_EQ(AtExit(RunInside([&] { MapPage(second()); })), 2u);
   EXPECT_EQ(AtExit(RunInside([&] { ReadByte(second()), MapPage(weights()); })), 3u);
   EXPECT_EQ(AtExit(RunInside([&] { ReadByte(other()); })), 0u);
+}
+
+void PinTo(int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  MOAT_CHILD_CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+}
+
+// A reader that is forever inside the hooks, and others that preempt it on its processor: the kernel may skip a program that is being
+// run there already, but not the one that labels. For each of the others one read, or one mapping, is all there is to see.
+TEST_F(LabelBpfTest, WhoReadsWhileAnotherIsPreemptedIsLabelled) {
+  Start();
+  if (const std::string why = Exposed("file.read_label"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  constexpr int kReaders = 60;
+  RunInside([&] {
+    PinTo(0);
+    const pid_t busy = fork();
+    MOAT_CHILD_CHECK(busy >= 0);
+    if (busy == 0) {
+      const int file = MustOpen(other(), O_RDONLY);
+      char byte;
+      for (;;) {
+        MOAT_CHILD_CHECK(pread(file, &byte, 1, 0) == 1);
+      }
+    }
+    for (int i = 0; i < kReaders; ++i) {
+      const pid_t pid = fork();
+      if (pid == 0) {
+        const int file = MustOpen(weights(), O_RDONLY);
+        usleep(1000);  // and wakes up in the middle of the other's turn
+        char byte;
+        MOAT_CHILD_CHECK(i % 2 == 0 ? pread(file, &byte, 1, 0) == 1
+                                    : mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file, 0) != MAP_FAILED);
+        _exit(0);
+      }
+      MOAT_CHILD_CHECK(waitpid(pid, nullptr, 0) == pid);
+    }
+    kill(busy, SIGKILL);
+    MOAT_CHILD_CHECK(waitpid(busy, nullptr, 0) == busy);
+  });
+  const auto forks = Of<moat_fork>(MOAT_KIND_FORK);
+  ASSERT_EQ(forks.size(), size_t{kReaders} + 1);
+  for (size_t i = 1; i < forks.size(); ++i) {
+    EXPECT_EQ(AtExit(forks[i].child_pid), 1u) << "reader " << i;
+  }
 }
 
 TEST_F(LabelBpfTest, ChildrenInheritFromThenOnAndKeepItOverExec) {

@@ -43,7 +43,7 @@ KERNELS = {
     )
 }
 # qemu's data packages are named although it depends on them: where qemu is installed apt would leave them out.
-TOOLS = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static", "zstd", "e2fsprogs", "make"]
+TOOLS = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "busybox-static", "zstd", "e2fsprogs", "xfsprogs", "make"]
 # The tools that build modules for a kernel are programs of its own release, and want that release's C library.
 BUILD_LIBRARIES_SUITE = "trixie"
 BUILD_LIBRARIES = ["libc6", "libelf1t64", "zlib1g", "libzstd1", "libxxhash0", "libssl3t64"]

@@ -21,6 +21,8 @@ from initramfs import Initramfs, Modules
 HERE = pathlib.Path(__file__).resolve().parent
 HANG, DIED = 124, 125
 DISK_MIB = 512
+# Of what mkfs.xfs makes by default, kernel 5.10 knows all but these.
+MAKE_CLONES = ["sbin/mkfs.xfs", "-q", "-f", "-m", "reflink=1,bigtime=0,inobtcount=0"]
 ALWAYS = ["virtio_pci", "virtio_blk", "ext4"]
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
 GROUP = "root:x:0:\nnogroup:x:65534:\n"
@@ -39,6 +41,7 @@ class Options:
     quiet: bool = False  # the timeout is of silence: it begins anew with each word that the guest prints
     icount: bool = False
     gpu: bool = False  # the stand-in GPU of tests/vm/gpu
+    clones: bool = False  # a file system whose files can share extents (xfs), at /mnt/clones; wants the module xfs
     out: pathlib.Path | None = None  # folder for what the guest left in /out
     console: pathlib.Path | None = None  # keeps the kernel's console here
 
@@ -113,7 +116,7 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
     command += ["-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]
     for file in ("control", "told"):
         command += ["-chardev", f"file,id={file},path={folder}/{file}", "-serial", f"chardev:{file}"]
-    for disk in ("disk", "out"):
+    for disk in ("disk", "out", *(["clones"] if options.clones else [])):
         command += ["-drive", f"file={folder}/{disk},format=raw,if=virtio,cache=unsafe"]
     return command
 
@@ -156,18 +159,26 @@ def stream(command: list[str], environment: dict[str, str], complaints: pathlib.
         qemu.stdout.close()
 
 
+def make_disks(cache: Cache, folder: pathlib.Path, options: Options) -> None:
+    makers = {"disk": ["sbin/mke2fs", "-q", "-F", "-t", "ext4"], "out": None}
+    if options.clones:
+        makers["clones"] = MAKE_CLONES
+    for disk, maker in makers.items():
+        with open(folder / disk, "wb") as file:
+            file.truncate(DISK_MIB << 20)  # sparse
+        if maker:
+            command = [cache.tool(maker[0]), *maker[1:], str(folder / disk)]
+            made = subprocess.run(command, env=cache.environment(), capture_output=True, text=True, check=False)
+            if made.returncode:
+                raise Failure(f"{pathlib.Path(maker[0]).name}: {made.stderr.strip()}")
+
+
 def boot(cache: Cache, image: Image, options: Options, sink: Callable[[bytes], None], say: Callable[[str], None]) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="moat-vm-") as name:
         folder = pathlib.Path(name)
         build(cache, image, options, folder / "initramfs", say)
-        for disk in ("disk", "out"):
-            with open(folder / disk, "wb") as file:
-                file.truncate(DISK_MIB << 20)  # sparse
-        mke2fs = [cache.tool("sbin/mke2fs"), "-q", "-F", "-t", "ext4", str(folder / "disk")]
-        made = subprocess.run(mke2fs, env=cache.environment(), capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise Failure(f"mke2fs: {made.stderr.strip()}")
+        make_disks(cache, folder, options)
         texts = ("console", "control", "told", "complaints")
         for file in texts:
             (folder / file).touch()

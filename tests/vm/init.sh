@@ -37,6 +37,7 @@ done </vm/modules/order
 # inode tables in the background for a minute, in the middle of what is measured.
 [ ! -e /dev/vda ] || mount -t ext4 -o noinit_itable /dev/vda /var/tmp || echo "no ext4 at /var/tmp"
 chmod 1777 /var/tmp
+[ ! -e /dev/vdc ] || { mkdir -p /mnt/clones && mount -t xfs /dev/vdc /mnt/clones; } || echo "no xfs at /mnt/clones"
 
 # The stand-in GPU counts what arrives at it; the counters are at one place, whichever of the two it is.
 if [ -d /sys/module/moat_gpu ]; then

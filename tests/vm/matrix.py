@@ -6,6 +6,7 @@ import argparse
 import collections
 import concurrent.futures
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -23,14 +24,15 @@ from vm import kernel_name
 
 # sleep, true and sh are what the tests execute: their own programs, as on a host, not busybox by another name.
 FILES = [("/bin/true", "/bin/true"), ("/bin/sleep", "/bin/sleep"), ("/bin/dash", "/bin/dash")]
-MODULES = ["overlay", "loop", "vsock", "vsock_loopback", "sctp", "af_packet"]
+MODULES = ["xfs", "overlay", "loop", "vsock", "vsock_loopback", "sctp", "af_packet"]
 GUESTS = 4  # a guest that hangs or panics is followed by another for the tests not yet run, up to so many
 # Silence is longer than either limit that the guest keeps by itself.
 CHUNK, CHUNK_SECONDS, TEST_SECONDS, SILENCE_SECONDS = 45, 600, 120, 700
 # Many tests are a process and share a probe where they can, for to start one takes 2 to 10 s here. A process that crashes or hangs
 # writes no results, and its tests are then run one by one. A line of the list is a filter: A.One:A.Two.
 LOOP = """cd /tmp
-export MOAT_SHARE_PROBES=1 MOAT_BLIND_SPOTS=/dev/ttyS3 MOAT_VERIFIER=/dev/ttyS3
+{doctor}
+export MOAT_SHARE_PROBES=1 MOAT_CLONES=/mnt/clones MOAT_BLIND_SPOTS=/dev/ttyS3 MOAT_VERIFIER=/dev/ttyS3
 run() {{
   echo "start $1" >/dev/ttyS3
   rm -f /tmp/tests.xml
@@ -49,6 +51,16 @@ while read -r tests; do
 done <<'LIST'
 {filters}
 LIST"""
+
+
+# The agent itself, watching the whole guest, and what it says of its hooks.
+DOCTOR = """mkdir -p /etc/moat /run/moat
+echo 'scope: host' >/etc/moat/moatd.yaml
+/moat/moatd >/tmp/moatd.log 2>&1 &
+for i in $(seq 240); do [ -S /run/moat/moat.sock ] && break; usleep 250000; done
+/moat/moatctl doctor -o json >/dev/ttyS3 || cat /tmp/moatd.log
+kill $! && wait $!"""
+DOCTOR_TEST = "Doctor.NamesTheBackendOfEachEvent"
 
 
 @dataclasses.dataclass
@@ -101,6 +113,23 @@ def read_told(told: str) -> tuple[dict[str, Result], list[str]]:
     return results, running
 
 
+def read_doctor(told: str, release: str) -> tuple[Result, list[str]]:
+    """Whether each event has a hook that is attached, or is an exposure; and a line for tests/vm/table.py of each."""
+    try:
+        line = next(line for line in told.splitlines() if line.startswith('{"host":'))
+        hooks = [hook for domain in json.loads(line)["agent"]["domains"] for hook in domain["hooks"]]
+    except (StopIteration, ValueError, KeyError, TypeError):
+        return Result("FAILED", "moatctl doctor got no answer of an agent; see the guest's log"), []
+    lines = []
+    for hook in hooks:
+        backend = hook["backend"] if hook["attached"] else "-"
+        lines.append("\t".join([release, hook["event"], backend, "run" if hook["proof"] == "it has run" else "not tried"]))
+    failed = [f"{hook['event']}: {hook['why']}" for hook in hooks if not hook["attached"] and not hook["exposure"]]
+    if failed or not hooks:
+        return Result("FAILED", "; ".join(failed) or "no hooks"), lines
+    return Result("passed"), lines
+
+
 # Lines that tests write beside their results, by their number of fields: of blind spots (tests/vm/table.py), of the verifier's cost.
 TSV = {9: "blind", 3: "verifier"}
 
@@ -142,6 +171,8 @@ def list_tests(binary: pathlib.Path, only: str, without: str) -> list[str]:
                 names.append(suite + match.group(2))
             elif match.group(2).endswith("."):
                 suite = match.group(2)
+    if only in DOCTOR_TEST and not (without and without in DOCTOR_TEST):
+        names.append(DOCTOR_TEST)
     return names
 
 
@@ -154,23 +185,30 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
             log.write(data)
             log.flush()
 
-        written: dict[str, list[str]] = {kind: [] for kind in TSV.values()}
+        written: dict[str, list[str]] = {kind: [] for kind in (*TSV.values(), "backends")}
         alone: set[str] = set()  # a process of theirs took the guest down: which of them it was is still to be found
         for _ in range(GUESTS):
             left = [name for name in names if name not in results]
             if not left:
                 break
-            together = [name for name in left if name not in alone]
-            filters = [":".join(together[i : i + CHUNK]) for i in range(0, len(together), CHUNK)] + [name for name in left if name in alone]
-            command = LOOP.format(chunk_seconds=CHUNK_SECONDS, test_seconds=TEST_SECONDS, filters="\n".join(filters))
-            wanted = Options(command, [*FILES, (options.binary, "/moat/tests")], MODULES, smp=2, mem=1536, timeout=SILENCE_SECONDS, quiet=True)
-            wanted.gpu = True
+            tests = [name for name in left if name != DOCTOR_TEST]
+            together = [name for name in tests if name not in alone]
+            filters = [":".join(together[i : i + CHUNK]) for i in range(0, len(together), CHUNK)] + [name for name in tests if name in alone]
+            doctor = DOCTOR if DOCTOR_TEST in left else ""
+            command = LOOP.format(doctor=doctor, chunk_seconds=CHUNK_SECONDS, test_seconds=TEST_SECONDS, filters="\n".join(filters))
+            programs = [(options.binary, "/moat/tests")]
+            if doctor:
+                programs += [(str(pathlib.Path(options.binary).with_name(name)), f"/moat/{name}") for name in ("moatd", "moatctl")]
+            wanted = Options(command, FILES + programs, MODULES, smp=2, mem=1536, timeout=SILENCE_SECONDS, quiet=True)
+            wanted.gpu = wanted.clones = True
             wanted.console = options.logs / f"vm-{image.name}.console"
             outcome = boot(cache, image, wanted, sink, say)
             ended, running = read_told(outcome.told)
             for kind, lines in read_tsv(outcome.told).items():
                 written[kind] += lines
             results.update(ended)
+            if doctor:
+                results[DOCTOR_TEST], written["backends"] = read_doctor(outcome.told, image.release)
             if len(running) == 1:
                 results[running[0]] = Result("FAILED", f"{outcome.how}: {outcome.text}")
             elif outcome.how != "ended" and not running:
@@ -201,8 +239,8 @@ def report(name: str, results: dict[str, Result]) -> list[str]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="matrix.py", description=__doc__, epilog="Exit status: 0 none failed, 1 some failed, 2 wrong usage.")
     parser.add_argument("kernel", nargs="*", type=kernel_name, help=f"default: {' '.join(KERNELS)}")
-    parser.add_argument("--binary", required=True, help="the test program, as built here")
-    parser.add_argument("--logs", required=True, type=pathlib.Path, metavar="DIR", help="for vm-KERNEL.log, .console, .blind.tsv and .verifier.tsv")
+    parser.add_argument("--binary", required=True, help="the test program, as built here; moatd and moatctl lie beside it")
+    parser.add_argument("--logs", required=True, type=pathlib.Path, metavar="DIR", help="for vm-KERNEL.log, .console, and .blind, .backends and .verifier.tsv")
     parser.add_argument("--only", default="", metavar="NAME", help="only tests with NAME in their name")
     parser.add_argument("--without", default="", metavar="NAME", help="no test with NAME in its name")
     parser.add_argument("--counts", type=pathlib.Path, metavar="FILE", help="write 'PASSED FAILED SKIPPED' here")
