@@ -326,8 +326,9 @@ Canary Canary::Sing(bool in_scope) {
   canary.why_["gpu.ioctl_compat"] = "moatd has no 32-bit program at hand";
 #endif
   canary.Try({"file.receive"}, Receive);
-  canary.Try({"file.read_shmem", "file.write", "file.map", "file.mprotect", "file.truncate", "file.read@sys_exit", "file.read_label",
-              "file.map_label"}, MemoryFile);
+  canary.Try({"file.read_shmem", "file.write", "file.map", "file.mprotect", "file.truncate", "file.read@sys_exit",
+              "file.read_label", "file.map_label"},
+             MemoryFile);
   canary.Try({"file.splice_shmem", "file.splice@sys_exit", "file.copy@sys_exit"}, SpliceMemory);
   canary.Try({"file.read@fentry"}, ReadFile);
   canary.Try({"file.splice@fentry"}, SpliceFile);

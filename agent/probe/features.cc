@@ -150,7 +150,8 @@ Result<Features> Features::Ask() {
                         write = PointName(Backend::kFentry, "generic_perform_write"),
                         clone = PointName(Backend::kFentry, "generic_remap_file_range_prep"),
                         dio = PointName(Backend::kFentry, "iomap_dio_rw");
-  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask, exit, truncate, write, clone, dio};
+  std::vector<KernelBtf::Name> names = {iterator, cast_function, list_head, lsm_ask, function_ask,
+                                        exit,     truncate,      write,     clone,   dio};
   for (const Row& row : Table()) {
     for (const Candidate& candidate : row.candidates) {
       for (const std::string_view point : candidate.attach) {

@@ -37,8 +37,8 @@ constexpr Unseen kShared = {"shared_memory", "memory shared with a process that 
 constexpr Unseen kPipe = {"pipe_data", "what a process that holds assets hands on through a pipe or a socket of this host"};
 constexpr Unseen kOtherReads = {
     "other_reads", "bytes on file systems that read in a way of their own (overlay, FUSE, NFS): opening there counts as reading"};
-constexpr Unseen kPreempted = {"preempted",
-                               "who reads while another is preempted inside the same program on its processor (told as runs missed)"};
+constexpr Unseen kPreempted = {
+    "preempted", "who reads while another is preempted inside the same program on its processor (told as runs missed)"};
 constexpr Unseen kPacketBytes = {"packet", "bytes of packet sockets"};
 constexpr Unseen kVsockBytes = {"vsock", "bytes of vsock sockets"};
 constexpr Unseen kCookie = {"old_sockets",
@@ -85,7 +85,11 @@ const std::vector<Row> kTable = {
     {"file.receive", "file", {MOAT_SECURITY("moat_file_receive", "file_receive", MOAT_KIND_FILE_OPEN)}, {kPassed}},
     {"file.read",
      "file",
-     {{Backend::kFentry, "moat_file_read_fexit", {"filemap_read"}, MOAT_KIND_FILE_IO, {kKernelReads, kOtherReads, kMemfd, kShared, kPipe}},
+     {{Backend::kFentry,
+       "moat_file_read_fexit",
+       {"filemap_read"},
+       MOAT_KIND_FILE_IO,
+       {kKernelReads, kOtherReads, kMemfd, kShared, kPipe}},
       {Backend::kFentry,
        "moat_file_read_fexit_5_10",
        {"generic_file_buffered_read"},

@@ -5,9 +5,8 @@
 #define REMAP_FILE_DEDUP 1u /* include/linux/fs.h: equal bytes are found, none are had */
 
 /* What every file system that can do it calls before it does (btrfs, xfs, ocfs2, overlay's lower ones); *len is set by then. */
-MOAT_HOOK("fexit/generic_remap_file_range_prep", moat_file_clone)
-int BPF_PROG(moat_file_clone, struct file *in, __s64 pos_in, struct file *out, __s64 pos_out, __s64 *length, unsigned int flags,
-	     long ret)
+MOAT_TRACE("fexit/generic_remap_file_range_prep", moat_file_clone, struct file *in, __s64 pos_in, struct file *out, __s64 pos_out,
+	   __s64 *length, unsigned int flags, long ret)
 {
 	struct moat_control *control = moat_get_control();
 	const struct file *from = moat_cast(struct file, in), *to = moat_cast(struct file, out);
@@ -15,7 +14,6 @@ int BPF_PROG(moat_file_clone, struct file *in, __s64 pos_in, struct file *out, _
 	__s64 bytes = 0;
 	__u32 asset;
 
-	moat_ran(moat_file_clone);
 	if ((int)ret < 0 || flags & REMAP_FILE_DEDUP || !control || !control->have_assets)
 		return 0;
 	bpf_probe_read_kernel(&bytes, sizeof(bytes), length);

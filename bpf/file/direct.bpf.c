@@ -41,10 +41,8 @@ static __always_inline void moat_dio_begins(const void *arg)
 }
 
 /* More arguments than fentry takes before 6.6: there the kprobe has it. */
-MOAT_HOOK("fentry/iomap_dio_rw", moat_file_dio_begin_fentry)
-int BPF_PROG(moat_file_dio_begin_fentry, struct kiocb *iocb)
+MOAT_TRACE("fentry/iomap_dio_rw", moat_file_dio_begin_fentry, struct kiocb *iocb)
 {
-	moat_ran(moat_file_dio_begin_fentry);
 	moat_dio_begins(iocb);
 	return 0;
 }
@@ -63,8 +61,8 @@ int BPF_KPROBE(moat_file_dio_begin_kprobe, struct kiocb *iocb)
  */
 #define EIOCBQUEUED 529 /* include/linux/errno.h */
 
-MOAT_HOOK("fexit/__iomap_dio_read_simple", moat_file_dio_simple)
-int BPF_PROG(moat_file_dio_simple, struct kiocb *arg, void *iter, struct iomap_iter *what, long ret)
+MOAT_TRACE("fexit/__iomap_dio_read_simple", moat_file_dio_simple, struct kiocb *arg, void *iter, struct iomap_iter *what,
+	   long ret)
 {
 	const struct kiocb *iocb = moat_cast(struct kiocb, arg);
 	struct moat_control *control = moat_get_control();
@@ -72,7 +70,6 @@ int BPF_PROG(moat_file_dio_simple, struct kiocb *arg, void *iter, struct iomap_i
 	__s64 bytes = ret;
 	__u32 asset;
 
-	moat_ran(moat_file_dio_simple);
 	if (ret == -EIOCBQUEUED)
 		bytes = moat_get(moat_cast(struct iomap_iter, what), len);
 	if (bytes <= 0 || !control || !control->have_assets)
@@ -86,8 +83,7 @@ int BPF_PROG(moat_file_dio_simple, struct kiocb *arg, void *iter, struct iomap_i
 	return 0;
 }
 
-MOAT_HOOK("fexit/iomap_dio_complete", moat_file_dio_end)
-int BPF_PROG(moat_file_dio_end, struct iomap_dio *arg, long ret)
+MOAT_TRACE("fexit/iomap_dio_complete", moat_file_dio_end, struct iomap_dio *arg, long ret)
 {
 	const struct iomap_dio *dio = moat_cast(struct iomap_dio, arg);
 	struct moat_control *control = moat_get_control();
@@ -98,7 +94,6 @@ int BPF_PROG(moat_file_dio_end, struct iomap_dio *arg, long ret)
 	__u32 asset, write;
 	__u64 key;
 
-	moat_ran(moat_file_dio_end);
 	if (!control || !control->have_assets)
 		return 0;
 	iocb = moat_get(dio, iocb);

@@ -64,21 +64,17 @@ static __always_inline void moat_flush_rows(const struct task_struct *task)
 		moat_loop(MOAT_MAX_ASSETS, moat_flush_row, &flush);
 }
 
-MOAT_HOOK("tp_btf/sched_process_exit", moat_file_exit)
-int BPF_PROG(moat_file_exit, struct task_struct *task, bool group_dead)
+MOAT_TRACE("tp_btf/sched_process_exit", moat_file_exit, struct task_struct *task, bool group_dead)
 {
-	moat_ran(moat_file_exit);
 	if (group_dead)
 		moat_flush_rows(moat_task(task));
 	return 0;
 }
 
-MOAT_HOOK("tp_btf/sched_process_exit", moat_file_exit_live)
-int BPF_PROG(moat_file_exit_live, struct task_struct *task)
+MOAT_TRACE("tp_btf/sched_process_exit", moat_file_exit_live, struct task_struct *task)
 {
 	struct task_struct *ended = moat_task(task);
 
-	moat_ran(moat_file_exit_live);
 	if (moat_is_last_thread(ended))
 		moat_flush_rows(ended);
 	return 0;

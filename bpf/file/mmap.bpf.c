@@ -56,14 +56,12 @@ static __always_inline void moat_mapped(struct moat_control *control, struct tas
  * What every mapping of a file goes through, from whatever call, with the result. fexit and not the security check: that one is told
  * neither length nor address. Six arguments, the most that fexit takes before 6.6 (do_mmap has more).
  */
-MOAT_HOOK("fexit/vm_mmap_pgoff", moat_file_mmap_fexit)
-int BPF_PROG(moat_file_mmap_fexit, struct file *file, unsigned long addr, unsigned long len, unsigned long prot,
-	     unsigned long flag, unsigned long pgoff, unsigned long ret)
+MOAT_TRACE("fexit/vm_mmap_pgoff", moat_file_mmap_fexit, struct file *file, unsigned long addr, unsigned long len,
+	   unsigned long prot, unsigned long flag, unsigned long pgoff, unsigned long ret)
 {
 	struct moat_control *control = moat_get_control();
 	struct moat_mapping map = {.address = ret, .length = len, .prot = prot, .flags = flag, .fd = MOAT_NO_FD};
 
-	moat_ran(moat_file_mmap_fexit);
 	if (!file || !control || !control->have_assets || ret >= -4095ull)
 		return 0;
 	map.offset = pgoff << (control->page_shift & 63);

@@ -32,44 +32,36 @@ static __always_inline void moat_file_was_read(const void *arg, __s64 bytes)
  *
  * done: what the caller had already before (a direct read that went on in the cache); it stands in ret.
  */
-MOAT_HOOK("fexit/filemap_read", moat_file_read_fexit)
-int BPF_PROG(moat_file_read_fexit, struct kiocb *iocb, void *iter, long done, long ret)
+MOAT_TRACE("fexit/filemap_read", moat_file_read_fexit, struct kiocb *iocb, void *iter, long done, long ret)
 {
-	moat_ran(moat_file_read_fexit);
 	moat_file_was_read(moat_get(moat_cast(struct kiocb, iocb), ki_filp), ret - done);
 	return 0;
 }
 
 /* The same before 5.12. */
-MOAT_HOOK("fexit/generic_file_buffered_read", moat_file_read_fexit_5_10)
-int BPF_PROG(moat_file_read_fexit_5_10, struct kiocb *iocb, void *iter, long done, long ret)
+MOAT_TRACE("fexit/generic_file_buffered_read", moat_file_read_fexit_5_10, struct kiocb *iocb, void *iter, long done, long ret)
 {
-	moat_ran(moat_file_read_fexit_5_10);
 	moat_file_was_read(moat_get(moat_cast(struct kiocb, iocb), ki_filp), ret - done);
 	return 0;
 }
 
-MOAT_HOOK("fexit/shmem_file_read_iter", moat_file_read_shmem)
-int BPF_PROG(moat_file_read_shmem, struct kiocb *iocb, void *iter, long ret)
+MOAT_TRACE("fexit/shmem_file_read_iter", moat_file_read_shmem, struct kiocb *iocb, void *iter, long ret)
 {
-	moat_ran(moat_file_read_shmem);
 	moat_file_was_read(moat_get(moat_cast(struct kiocb, iocb), ki_filp), ret);
 	return 0;
 }
 
 /* splice and sendfile since 6.5; before, they read like everybody else. */
-MOAT_HOOK("fexit/filemap_splice_read", moat_file_spliced)
-int BPF_PROG(moat_file_spliced, struct file *in, void *ppos, void *pipe, unsigned long len, unsigned int flags, long ret)
+MOAT_TRACE("fexit/filemap_splice_read", moat_file_spliced, struct file *in, void *ppos, void *pipe, unsigned long len,
+	   unsigned int flags, long ret)
 {
-	moat_ran(moat_file_spliced);
 	moat_file_was_read(in, ret);
 	return 0;
 }
 
-MOAT_HOOK("fexit/shmem_file_splice_read", moat_file_spliced_shmem)
-int BPF_PROG(moat_file_spliced_shmem, struct file *in, void *ppos, void *pipe, unsigned long len, unsigned int flags, long ret)
+MOAT_TRACE("fexit/shmem_file_splice_read", moat_file_spliced_shmem, struct file *in, void *ppos, void *pipe, unsigned long len,
+	   unsigned int flags, long ret)
 {
-	moat_ran(moat_file_spliced_shmem);
 	moat_file_was_read(in, ret);
 	return 0;
 }

@@ -25,19 +25,17 @@ static __always_inline void moat_cut(const void *where, __s64 length, __u32 how,
 }
 
 /* truncate and ftruncate, with the result. fexit and not the security checks: those are not told the length. */
-MOAT_HOOK("fexit/do_truncate", moat_file_cut_fexit)
-int BPF_PROG(moat_file_cut_fexit, void *idmap, struct dentry *dentry, __s64 length, unsigned int how, struct file *file, long ret)
+MOAT_TRACE("fexit/do_truncate", moat_file_cut_fexit, void *idmap, struct dentry *dentry, __s64 length, unsigned int how,
+	   struct file *file, long ret)
 {
-	moat_ran(moat_file_cut_fexit);
 	moat_cut(dentry, length, how, (int)ret);
 	return 0;
 }
 
 /* Before 5.12, which put the mount's id mapping first. */
-MOAT_HOOK("fexit/do_truncate", moat_file_cut_fexit_5_10)
-int BPF_PROG(moat_file_cut_fexit_5_10, struct dentry *dentry, __s64 length, unsigned int how, struct file *file, long ret)
+MOAT_TRACE("fexit/do_truncate", moat_file_cut_fexit_5_10, struct dentry *dentry, __s64 length, unsigned int how,
+	   struct file *file, long ret)
 {
-	moat_ran(moat_file_cut_fexit_5_10);
 	moat_cut(dentry, length, how, (int)ret);
 	return 0;
 }

@@ -25,19 +25,15 @@ static __always_inline void moat_file_was_written(const void *arg, __s64 bytes)
 }
 
 /* Into the page cache: ext4, tmpfs, f2fs, nfs and most others, by system call, io_uring, AIO or splice. */
-MOAT_HOOK("fexit/generic_perform_write", moat_file_write_fexit)
-int BPF_PROG(moat_file_write_fexit, struct kiocb *iocb, void *iter, long ret)
+MOAT_TRACE("fexit/generic_perform_write", moat_file_write_fexit, struct kiocb *iocb, void *iter, long ret)
 {
-	moat_ran(moat_file_write_fexit);
 	moat_file_was_written(moat_get(moat_cast(struct kiocb, iocb), ki_filp), ret);
 	return 0;
 }
 
 /* Until 5.18 it was handed the file, and the position. */
-MOAT_HOOK("fexit/generic_perform_write", moat_file_write_fexit_5_10)
-int BPF_PROG(moat_file_write_fexit_5_10, struct file *file, void *iter, __s64 pos, long ret)
+MOAT_TRACE("fexit/generic_perform_write", moat_file_write_fexit_5_10, struct file *file, void *iter, __s64 pos, long ret)
 {
-	moat_ran(moat_file_write_fexit_5_10);
 	moat_file_was_written(file, ret);
 	return 0;
 }

@@ -39,10 +39,8 @@ static __always_inline void moat_gpu_opened(struct task_struct *task, const stru
  * What opening any character device goes through, by whatever call, with the driver's answer. Not the security check of all opens
  * (bpf/file/open.bpf.c has that one): this costs the opens of other files nothing.
  */
-MOAT_HOOK("fexit/chrdev_open", moat_gpu_open_fexit)
-int BPF_PROG(moat_gpu_open_fexit, struct inode *inode, struct file *file, long ret)
+MOAT_TRACE("fexit/chrdev_open", moat_gpu_open_fexit, struct inode *inode, struct file *file, long ret)
 {
-	moat_ran(moat_gpu_open_fexit);
 	if ((int)ret >= 0)
 		moat_gpu_opened(moat_current(), moat_cast(struct file, file), MOAT_NO_FD, 0);
 	return 0;

@@ -127,10 +127,8 @@ static __always_inline int moat_leaves_otherwise(const struct sock *sk)
 	return family == AF_PACKET || family == AF_VSOCK;
 }
 
-MOAT_HOOK("tp_btf/sock_send_length", moat_net_sent)
-int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
+MOAT_TRACE("tp_btf/sock_send_length", moat_net_sent, struct sock *sk, int ret, int flags)
 {
-	moat_ran(moat_net_sent);
 	if (ret <= 0)
 		return 0;
 	if (moat_is_inet(moat_sock(sk)))
@@ -140,10 +138,8 @@ int BPF_PROG(moat_net_sent, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-MOAT_HOOK("tp_btf/sock_recv_length", moat_net_received)
-int BPF_PROG(moat_net_received, struct sock *sk, int ret, int flags)
+MOAT_TRACE("tp_btf/sock_recv_length", moat_net_received, struct sock *sk, int ret, int flags)
 {
-	moat_ran(moat_net_received);
 	if (ret <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0;
 	if (moat_is_inet(moat_sock(sk)))
@@ -187,42 +183,32 @@ static __always_inline void moat_sock_received(const void *arg, int flags, __s64
 	moat_received(sk, moat_cookie(sk), bytes);
 }
 
-MOAT_HOOK("fexit/inet_sendmsg", moat_net_sent_fexit)
-int BPF_PROG(moat_net_sent_fexit, struct socket *sock, void *msg, __u64 size, long ret)
+MOAT_TRACE("fexit/inet_sendmsg", moat_net_sent_fexit, struct socket *sock, void *msg, __u64 size, long ret)
 {
-	moat_ran(moat_net_sent_fexit);
 	moat_sock_sent(sock, (int)ret);
 	return 0;
 }
 
-MOAT_HOOK("fexit/inet6_sendmsg", moat_net_sent6_fexit)
-int BPF_PROG(moat_net_sent6_fexit, struct socket *sock, void *msg, __u64 size, long ret)
+MOAT_TRACE("fexit/inet6_sendmsg", moat_net_sent6_fexit, struct socket *sock, void *msg, __u64 size, long ret)
 {
-	moat_ran(moat_net_sent6_fexit);
 	moat_sock_sent(sock, (int)ret);
 	return 0;
 }
 
-MOAT_HOOK("fexit/inet_sendpage", moat_net_sendpage)
-int BPF_PROG(moat_net_sendpage, struct socket *sock, void *page, int offset, __u64 size, int flags, long ret)
+MOAT_TRACE("fexit/inet_sendpage", moat_net_sendpage, struct socket *sock, void *page, int offset, __u64 size, int flags, long ret)
 {
-	moat_ran(moat_net_sendpage);
 	moat_sock_sent(sock, ret);
 	return 0;
 }
 
-MOAT_HOOK("fexit/inet_recvmsg", moat_net_received_fexit)
-int BPF_PROG(moat_net_received_fexit, struct socket *sock, void *msg, __u64 size, int flags, long ret)
+MOAT_TRACE("fexit/inet_recvmsg", moat_net_received_fexit, struct socket *sock, void *msg, __u64 size, int flags, long ret)
 {
-	moat_ran(moat_net_received_fexit);
 	moat_sock_received(sock, flags, (int)ret);
 	return 0;
 }
 
-MOAT_HOOK("fexit/inet6_recvmsg", moat_net_received6_fexit)
-int BPF_PROG(moat_net_received6_fexit, struct socket *sock, void *msg, __u64 size, int flags, long ret)
+MOAT_TRACE("fexit/inet6_recvmsg", moat_net_received6_fexit, struct socket *sock, void *msg, __u64 size, int flags, long ret)
 {
-	moat_ran(moat_net_received6_fexit);
 	moat_sock_received(sock, flags, (int)ret);
 	return 0;
 }

@@ -6,13 +6,11 @@
 #include "flows.bpf.h"
 #include <bpf/bpf_tracing.h>
 
-MOAT_HOOK("tp_btf/tcp_destroy_sock", moat_net_destroy)
-int BPF_PROG(moat_net_destroy, struct sock *socket)
+MOAT_TRACE("tp_btf/tcp_destroy_sock", moat_net_destroy, struct sock *socket)
 {
 	const struct sock *sk = moat_sock(socket);
 	__u64 cookie = moat_cookie(sk);
 
-	moat_ran(moat_net_destroy);
 	if (cookie) /* a TIME_WAIT or refused socket has given its port back: sk has nothing that the flow lacks */
 		moat_flow_close(cookie, NULL);
 	return 0;

@@ -39,10 +39,8 @@ static __always_inline void listening(const struct sock *sk, __u64 cookie)
 
 #ifndef MOAT_LEGACY /* bpf_get_socket_cookie in tracing programs: 5.12 */
 
-MOAT_HOOK("tp_btf/inet_sock_set_state", moat_net_state)
-int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
+MOAT_TRACE("tp_btf/inet_sock_set_state", moat_net_state, struct sock *socket, int oldstate, int newstate)
 {
-	moat_ran(moat_net_state);
 	switch (newstate) {
 	case TCP_SYN_RECV:
 	case TCP_ESTABLISHED:
@@ -63,10 +61,8 @@ int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
 
 #else
 
-MOAT_HOOK("tp_btf/inet_sock_set_state", moat_net_state)
-int BPF_PROG(moat_net_state, struct sock *socket, int oldstate, int newstate)
+MOAT_TRACE("tp_btf/inet_sock_set_state", moat_net_state, struct sock *socket, int oldstate, int newstate)
 {
-	moat_ran(moat_net_state);
 	if (newstate == TCP_ESTABLISHED)
 		established(moat_sock(socket));
 	else if (newstate == TCP_LISTEN)

@@ -9,15 +9,13 @@
  * Runs in the new image: credentials, mm and argv are those after the exec, and an exec by a thread that was not the leader
  * has already taken over the leader's pid and start time. bprm->file is the interpreter of a script, bprm->filename the script.
  */
-MOAT_HOOK("tp_btf/sched_process_exec", moat_process_exec)
-int BPF_PROG(moat_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+MOAT_TRACE("tp_btf/sched_process_exec", moat_process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct moat_control *control = moat_get_control();
 	unsigned long start, total;
 	struct moat_exec *e;
 	__u32 len;
 
-	moat_ran(moat_process_exec);
 	task = moat_task(task);
 	if (!control || !moat_in_scope(control, task))
 		return 0;

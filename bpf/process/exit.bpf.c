@@ -30,21 +30,17 @@ static __always_inline void moat_process_ended(const struct task_struct *task)
 	moat_submit(control, e);
 }
 
-MOAT_HOOK("tp_btf/sched_process_exit", moat_process_exit)
-int BPF_PROG(moat_process_exit, struct task_struct *task, bool group_dead)
+MOAT_TRACE("tp_btf/sched_process_exit", moat_process_exit, struct task_struct *task, bool group_dead)
 {
-	moat_ran(moat_process_exit);
 	if (group_dead)
 		moat_process_ended(moat_task(task));
 	return 0;
 }
 
-MOAT_HOOK("tp_btf/sched_process_exit", moat_process_exit_live)
-int BPF_PROG(moat_process_exit_live, struct task_struct *task)
+MOAT_TRACE("tp_btf/sched_process_exit", moat_process_exit_live, struct task_struct *task)
 {
 	struct task_struct *ended = moat_task(task);
 
-	moat_ran(moat_process_exit_live);
 	if (moat_is_last_thread(ended))
 		moat_process_ended(ended);
 	return 0;

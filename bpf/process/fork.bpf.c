@@ -6,8 +6,7 @@
 #include <bpf/bpf_tracing.h>
 
 /* Runs in the parent, before the child may run: the child has its labels before its first instruction. */
-MOAT_HOOK("tp_btf/sched_process_fork", moat_process_fork)
-int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *child)
+MOAT_TRACE("tp_btf/sched_process_fork", moat_process_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct moat_control *control = moat_get_control();
 	__u64 labels, child_start;
@@ -15,7 +14,6 @@ int BPF_PROG(moat_process_fork, struct task_struct *parent, struct task_struct *
 	__u32 flags = 0;
 	int child_pid;
 
-	moat_ran(moat_process_fork);
 	parent = moat_task(parent);
 	child = moat_task(child);
 	child_pid = moat_get(child, tgid);

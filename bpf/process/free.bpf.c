@@ -9,12 +9,10 @@
  * when nobody can act in this process's name any more. The leader is freed last; a thread, or the old leader after an exec by
  * another thread (which then bears that thread's pid), is not the process. In soft-irq: nothing here may ask for current.
  */
-MOAT_HOOK("tp_btf/sched_process_free", moat_process_free)
-int BPF_PROG(moat_process_free, struct task_struct *task)
+MOAT_TRACE("tp_btf/sched_process_free", moat_process_free, struct task_struct *task)
 {
 	struct moat_proc_key key = {};
 
-	moat_ran(moat_process_free);
 	if (moat_get(task, pid) != moat_get(task, tgid))
 		return 0;
 	key.start_ns = moat_get(task, start_boottime);

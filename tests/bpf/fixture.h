@@ -158,7 +158,7 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   };
   std::vector<Child> outside_;
   bool shared_ = false;  // the probe is to be left to the next test
-  bool taken_ = false;   // it was another test's before
+  bool taken_ = false;  // it was another test's before
 };
 
 }  // namespace moat::test

@@ -22,6 +22,7 @@ from cache import Cache, Image, say
 from guest import Options, boot, stop_all
 from vm import kernel_name
 
+TABLE = pathlib.Path(__file__).resolve().with_name("table.py")
 # sleep, true and sh are what the tests execute: their own programs, as on a host, not busybox by another name.
 FILES = [("/bin/true", "/bin/true"), ("/bin/sleep", "/bin/sleep"), ("/bin/dash", "/bin/dash")]
 MODULES = ["xfs", "overlay", "loop", "vsock", "vsock_loopback", "sctp", "af_packet"]
@@ -161,6 +162,17 @@ def verifier_table(paths: list[pathlib.Path]) -> list[str]:
     return lines
 
 
+def check_tables(logs: pathlib.Path, kernels: list[str]) -> tuple[str, str]:
+    """Whether what was seen is what tests/README.md says of these kernels."""
+    files = [str(path) for name in kernels for kind in ("blind", "backends") if (path := logs / f"vm-{name}.{kind}.tsv").exists()]
+    told = subprocess.run([sys.executable, str(TABLE), "--check", *files], capture_output=True, text=True, check=False)
+    if told.returncode == 0:
+        return "passed", told.stdout + "   tests/README.md has these tables"
+    lines = (told.stdout + told.stderr).splitlines()
+    text = "\n".join("   " + line for line in lines[:40])
+    return "FAILED", f"   FAILED  tests/README.md has other tables ({len(lines)} lines); {TABLE.name} {logs}/vm-*.b*.tsv writes them\n{text}"
+
+
 def list_tests(binary: pathlib.Path, only: str, without: str) -> list[str]:
     command = [str(binary), "--gtest_list_tests", f"--gtest_filter=*{only}*" + (f"-*{without}*" if without else "")]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -287,6 +299,10 @@ def main() -> int:
             print("\n".join(report(name, results) + [""]), end="")
             told = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in ("passed", "FAILED", "skipped"))
             print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {options.logs}/vm-{name}.log", flush=True)
+    if not options.only and not options.without:
+        verdict, text = check_tables(options.logs, [name for name in kernels if name not in missing])
+        total[verdict] += 1
+        print(text)
     print("\n".join(verifier_table([path for name in kernels if (path := options.logs / f"vm-{name}.verifier.tsv").exists()])))
     if options.counts:
         options.counts.write_text(f"{total['passed']} {total['FAILED']} {total['skipped']}\n", encoding="utf-8")

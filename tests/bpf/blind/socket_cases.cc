@@ -258,7 +258,8 @@ void AddSocketCases(std::vector<BlindSpot>& cases) {
   add("ICMP ping socket", {"net.other_send", "net.sendmsg4"}, "icmp", Ping, pings);
   add("raw ICMP socket", {"net.other_send", "net.sendmsg4"}, "icmp", RawIcmp, pings);
   add("packet socket", {"net.other_send", "net.sendmsg4"}, "packet", Packet, datagrams, no(AF_PACKET, SOCK_DGRAM, 0));
-  add("send", {"net.sent"}, "bytes", Streaming([](Stage&, int socket) { return send(socket, Block().data(), kChunk, 0); }), stream);
+  add("send", {"net.sent"}, "bytes", Streaming([](Stage&, int socket) { return send(socket, Block().data(), kChunk, 0); }),
+      stream);
   add("sendfile to a socket", {"net.sent"}, "bytes", Streaming(BySendfile), stream);
   add("splice to a socket", {"net.sent"}, "bytes", Streaming(BySplice), stream);
   add("io_uring send", {"net.sent"}, "io_uring", Streaming(ByUring), stream, [] { return UringLacks({IORING_OP_SEND}); });
