@@ -26,40 +26,20 @@
 
 /*
  * A program of a kind that the kernel runs once at a time on a CPU (fentry, fexit, tp_btf): while a thread is preempted inside it,
- * others on that CPU pass unseen, counted as runs missed. On kernels that preempt here (fexit since 5.10 where so configured, tp_btf
- * since 7.x) and can be told not to (6.10), preemption is off while it runs; what is left are a few instructions before and after.
- * Measured on 7.3, four threads that read 4,000 times on two CPUs: 64 to 727 missed without.
+ * others on that CPU pass unseen, counted as runs missed. Kernels that preempt do so in fexit, and from 7.x in tp_btf too. Turning
+ * preemption off meanwhile (bpf_preempt_disable, 6.10) does not help: the switch then comes when it is turned on again, which is still
+ * inside. So what must not be missed is taken by an lsm program (file/label.bpf.c), which has no such guard.
  */
-#ifdef MOAT_LEGACY
-#define moat_hold()
-#define moat_let_go()
-#else
-extern void bpf_preempt_disable(void) __ksym __weak;
-extern void bpf_preempt_enable(void) __ksym __weak;
-#define moat_hold()                            \
-	do {                                   \
-		if (bpf_preempt_disable)       \
-			bpf_preempt_disable(); \
-	} while (0)
-#define moat_let_go()                         \
-	do {                                  \
-		if (bpf_preempt_enable)       \
-			bpf_preempt_enable(); \
-	} while (0)
-#endif
-
 #define MOAT_TRACE(section, name, args...)                                                            \
 	MOAT_HOOK(section, name)                                                                      \
 	int name(unsigned long long *ctx);                                                            \
 	static __always_inline int name##_seen(unsigned long long *ctx, ##args);                      \
 	int name(unsigned long long *ctx)                                                             \
 	{                                                                                             \
-		moat_hold();                                                                          \
 		moat_ran(name);                                                                       \
 		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wint-conversion\"") \
 			name##_seen(___bpf_ctx_cast(args));                                           \
-		_Pragma("GCC diagnostic pop") moat_let_go();                                          \
-		return 0;                                                                             \
+		_Pragma("GCC diagnostic pop") return 0;                                               \
 	}                                                                                             \
 	static __always_inline int name##_seen(unsigned long long *ctx, ##args)
 

@@ -151,6 +151,9 @@ void BpfTest::MakeCgroup() {
 }
 
 void BpfTest::TearDown() {
+  if (probe_) {
+    RecordProperty("runs_missed", std::to_string(Missed()));
+  }
   for (const pid_t pid : children_) {  // only those of a test that failed midway
     kill(pid, SIGKILL);
     waitpid(pid, nullptr, 0);
@@ -190,6 +193,7 @@ void BpfTest::Start(bool expect_all, Share share) {
     Take(Kept());
     const Status status = probe_->ReloadAssets(config_);
     EXPECT_TRUE(status || !config_.file) << status.error().message;
+    missed_before_ = MissedEver();
     return;
   }
   EndShared();  // this test finds what it leaves behind by looking through this process
@@ -200,6 +204,29 @@ void BpfTest::Start(bool expect_all, Share share) {
   if (expect_all) {
     ExpectAllHooks();
   }
+}
+
+std::array<uint64_t, MOAT_KIND_COUNT> BpfTest::MissedEver() const {
+  std::array<uint64_t, MOAT_KIND_COUNT> missed{};
+  const moat::Ledger ledger = probe_->KernelLedger();
+  for (size_t kind = 0; kind < missed.size(); ++kind) {
+    missed[kind] = ledger.kinds[kind].lost[static_cast<size_t>(LostReason::kProgramMissed)];
+  }
+  return missed;
+}
+
+uint64_t BpfTest::Missed(moat_kind kind) const {
+  const auto now = MissedEver();
+  uint64_t sum = 0;
+  for (size_t i = 0; i < now.size(); ++i) {
+    sum += kind == MOAT_KIND_COUNT || kind == i ? now[i] - missed_before_[i] : 0;
+  }
+  return sum;
+}
+
+void BpfTest::ExpectCounted(uint64_t counted, uint64_t done, moat_kind kind) const {
+  EXPECT_LE(counted, done) << "counted twice";
+  EXPECT_GE(counted + Missed(kind), done) << counted << " counted, " << Missed(kind) << " told as missed";
 }
 
 void BpfTest::ExpectAllHooks() {

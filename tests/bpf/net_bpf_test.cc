@@ -288,6 +288,10 @@ TEST_F(NetBpfTest, ManyConnectionsAtOnceEndOnceEach) {
       });
     }
   });
+  if (Missed() > 0) {  // then no number is exact, but none is lost without a word
+    ExpectCounted(Closes().size(), 2 * kThreads * kEach, MOAT_KIND_NET_CLOSE);
+    return;
+  }
   WaitForCloses(2 * kThreads * kEach);
   std::set<uint64_t> cookies;
   uint64_t out = 0, in = 0;
