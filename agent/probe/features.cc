@@ -8,6 +8,7 @@
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -133,6 +134,16 @@ bool InBtf(Backend backend) {
 
 }  // namespace
 
+Answer Features::Preempts(std::string_view version, std::string_view mode) {
+  if (!version.contains("PREEMPT")) {
+    return {false, "the kernel is not built to preempt itself"};
+  }
+  if (mode.contains("(none)") || mode.contains("(voluntary)")) {
+    return {false, "the kernel does not preempt itself as it is set"};
+  }
+  return {true, mode.empty() ? "the kernel may preempt itself" : "the kernel preempts itself"};
+}
+
 bool Features::Has(Backend backend, std::string_view point) const {
   if (!InBtf(backend)) {
     return true;  // a kprobe's function need not be in the BTF; attaching tells
@@ -191,6 +202,12 @@ Result<Features> Features::Ask() {
   f.write_by_file = Load({"three arguments of generic_perform_write", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(write)},
                          {Load64(0, 1, 24), MovImm(0, 0), kReturn});
   f.write_by_kiocb = other(f.write_by_file);
+  utsname system{};
+  std::string mode;
+  uname(&system);
+  std::getline(std::ifstream("/sys/kernel/debug/sched/preempt"), mode);
+  f.preempts = Preempts(system.version, mode);
+  f.runs_whole = other(f.preempts);
   f.many_arguments = Attach({"fentry programs on iomap_dio_rw", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(dio)}, zero);
   const int cast = find(cast_function);
   Try cast_point = exit_point;

@@ -34,11 +34,16 @@ class Features {
   Answer cast;  // bpf_rdonly_cast (6.2): which of a domain's two images runs (domain.h)
   Answer group_dead;  // sched_process_exit tells the last thread (6.16)
   Answer clone_length;  // generic_remap_file_range_prep()'s length, a pointer to a number, may be looked at (5.10 refuses)
+  Answer preempts;  // one thread may take another's place inside the kernel: fexit programs may be skipped (bpf/lib/hook.bpf.h)
+  Answer runs_whole;  // it may not
   Answer many_arguments;  // fentry on a function of more than six: iomap_dio_rw() (6.6; before, it loads and does not attach)
   Answer truncate_idmap;  // do_truncate() takes the mount's id mapping first (5.12)
   Answer truncate_plain;  // it does not
   Answer write_by_file;  // generic_perform_write() takes a file and a position (until 5.18)
   Answer write_by_kiocb;  // it does not
+
+  // What the kernel says of itself: uname's version, and debugfs' sched/preempt ("none voluntary (full) lazy"; empty: not readable).
+  static Answer Preempts(std::string_view version, std::string_view mode);
 
   // Whether the kernel has an attach point of this name, for a candidate of the table.
   bool Has(Backend backend, std::string_view point) const;

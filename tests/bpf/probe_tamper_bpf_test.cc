@@ -22,7 +22,7 @@ class TamperTest : public BpfTest {
  protected:
   void SetUp() override {
     BpfTest::SetUp();
-    char name[] = "/tmp/moat-tamper-XXXXXX";
+    char name[] = "/var/tmp/moat-tamper-XXXXXX";  // /tmp may be a tmpfs, which has no file system id before 5.13
     ASSERT_NE(mkdtemp(name), nullptr);
     root_ = name;
     fs::create_directories(root_ + "/asset/sub");

@@ -24,6 +24,7 @@
 #include "agent/probe/devices.h"
 #include "agent/probe/domain.h"
 #include "agent/probe/fan.h"
+#include "agent/probe/features.h"
 #include "agent/probe/kernel_btf.h"
 #include "agent/probe/owners.h"
 #include "agent/probe/resolve.h"
@@ -337,6 +338,16 @@ TEST(ProbeTable, EveryRowHasACandidateAndEveryProgramOnce) {
       EXPECT_TRUE(candidate.with == nullptr || events.contains(candidate.with)) << candidate.program << ": a row further up";
     }
   }
+}
+
+TEST(Features, WhetherTheKernelPreemptsItself) {
+  EXPECT_FALSE(Features::Preempts("#1 SMP Debian 5.10.262-1 (2026-09-01)", "").yes);
+  EXPECT_TRUE(Features::Preempts("#1 SMP PREEMPT Debian", "").yes);
+  EXPECT_TRUE(Features::Preempts("#1 SMP PREEMPT_DYNAMIC Debian", "").yes) << "not readable: the worse is taken";
+  EXPECT_FALSE(Features::Preempts("#1 SMP PREEMPT_DYNAMIC Debian", "none (voluntary) full").yes);
+  EXPECT_FALSE(Features::Preempts("#1 SMP PREEMPT_DYNAMIC Debian", "(none) voluntary full lazy").yes);
+  EXPECT_TRUE(Features::Preempts("#1 SMP PREEMPT_DYNAMIC Debian", "none voluntary (full) lazy").yes);
+  EXPECT_TRUE(Features::Preempts("#1 SMP PREEMPT_DYNAMIC Debian", "full (lazy)").yes);
 }
 
 }  // namespace

@@ -127,9 +127,9 @@ def read_doctor(told: str, release: str) -> tuple[Result, list[str]]:
         return Result("FAILED", "moatctl doctor got no answer of an agent; see the guest's log"), []
     lines = []
     for hook in hooks:
-        backend = hook["backend"] if hook["attached"] else "-"
-        lines.append("\t".join([release, hook["event"], backend, "run" if hook["proof"] == "it has run" else "not tried"]))
-    failed = [f"{hook['event']}: {hook['why']}" for hook in hooks if not hook["attached"] and not hook["exposure"]]
+        backend = hook.get("backend", "") if hook.get("attached") else "-"
+        lines.append("\t".join([release, hook["event"], backend, "run" if hook.get("proof") == "it has run" else "not tried"]))
+    failed = [f"{hook['event']}: {hook.get('why')}" for hook in hooks if not hook.get("attached") and not hook.get("exposure")]
     if failed or not hooks:
         return Result("FAILED", "; ".join(failed) or "no hooks"), lines
     return Result("passed"), lines
