@@ -50,7 +50,14 @@ const std::vector<Row> kTable = {
     {"syscall.exit", "syscall", {{Backend::kTpBtf, "moat_syscall_exit", {"sys_exit"}}}},
 
     // process
-    {"process.fork", "process", {{Backend::kTpBtf, "moat_process_fork", {"sched_process_fork"}, MOAT_KIND_FORK}}},
+    {"process.fork",
+     "process",
+     {{.backend = Backend::kKprobe,
+       .program = "moat_process_fork_kprobe",
+       .attach = {"wake_up_new_task"},
+       .missed = MOAT_KIND_FORK,
+       .needs = &Features::preempts},
+      {Backend::kTpBtf, "moat_process_fork", {"sched_process_fork"}, MOAT_KIND_FORK}}},
     {"process.exec", "process", {{Backend::kTpBtf, "moat_process_exec", {"sched_process_exec"}, MOAT_KIND_EXEC}}},
     {"process.exit",
      "process",

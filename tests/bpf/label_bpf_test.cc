@@ -95,6 +95,35 @@ TEST_F(LabelBpfTest, WhoReadsWhileAnotherIsPreemptedIsLabelled) {
   }
 }
 
+// Others that fork all the time on the same processor, and preempt, must not cost a child its parent's label.
+TEST_F(LabelBpfTest, ChildrenInheritWhileOthersFork) {
+  Start();
+  constexpr int kOthers = 3, kChildren = 200;
+  const pid_t parent = RunInside([&] {
+    PinTo(0);
+    pid_t others[kOthers];
+    for (pid_t& other : others) {
+      other = fork();
+      while (other == 0) {
+        InChild([] {});
+      }
+    }
+    ReadByte(weights());
+    for (int i = 0; i < kChildren; ++i) {
+      InChild([] {});
+    }
+    for (const pid_t other : others) {
+      kill(other, SIGKILL);
+      MOAT_CHILD_CHECK(waitpid(other, nullptr, 0) == other);
+    }
+  });
+  int children = 0;
+  for (const moat_fork& fork : Of<moat_fork>(MOAT_KIND_FORK, parent)) {
+    children += fork.hdr.labels == 1 ? 1 : 0;
+  }
+  EXPECT_EQ(children, kChildren) << Missed(MOAT_KIND_FORK) << " missed";
+}
+
 TEST_F(LabelBpfTest, ChildrenInheritFromThenOnAndKeepItOverExec) {
   Start();
   const pid_t pid = RunInside([&] {
