@@ -231,7 +231,7 @@ for tier in "${tiers[@]}"; do
           case $wanted in
             lint) ;;
             unit | abi | replay | bpf) targets+=("moat_${wanted}_tests") ;;
-            vm) targets+=(moat_bpf_tests) ;;
+            vm) targets+=(moat_bpf_tests moatd moatctl) ;;
             vm-cost) targets+=(moat_vm_cost) ;;
             e2e | fuzz | bench) targets=(all); break ;;
           esac

@@ -2,6 +2,7 @@
 """What the rig reads from others: apt's sources, package lists, a guest's last words, GoogleTest's files."""
 
 import io
+import json
 import unittest
 
 import archive
@@ -9,6 +10,7 @@ import guest
 import initramfs
 import matrix
 import standin
+import table
 
 DEB822 = """
 # a comment
@@ -134,6 +136,30 @@ class MatrixTest(unittest.TestCase):
         }
         self.assertEqual(matrix.read_xml(xml), wanted)
 
+    def test_runs_that_the_kernel_skipped(self):
+        xml = """<testsuites><testcase name="Bad" classname="A"><failure message="/a/b.cc:7&#x0A;no" />
+          <properties><property name="runs_missed" value="12"/></properties></testcase></testsuites>"""
+        self.assertEqual(matrix.read_xml(xml), {"A.Bad": matrix.Result("FAILED", "no (b.cc:7)", 12)})
+
+    def test_what_an_agent_says_of_its_hooks(self):
+        ran = {"event": "a", "attached": True, "backend": "lsm", "proof": "it has run"}
+        with_it = {"event": "b", "attached": True, "backend": "lsm", "why": "seen by the program of a"}
+        not_tried = {"event": "c", "attached": True, "backend": "iter", "proof": "not yet seen to run (x)"}
+        exposed = {"event": "d", "exposure": True, "why": "no such thing"}
+        told = "\n" + json.dumps({"host": [], "agent": {"domains": [{"hooks": [ran, with_it]}, {"hooks": [not_tried, exposed]}]}}) + "\nend"
+        told = told.replace('{"host": ', '{"host":')
+        lines = ["6.1.0\ta\tlsm\trun", "6.1.0\tb\tlsm\trun", "6.1.0\tc\titer\tnot tried", "6.1.0\td\t-\tnot tried"]
+        self.assertEqual(matrix.read_doctor(told, "6.1.0"), (matrix.Result("passed"), lines))
+        failed, _ = matrix.read_doctor(told.replace('"exposure": true', '"exposure": false'), "6.1.0")
+        self.assertEqual(failed, matrix.Result("FAILED", "d: no such thing"))
+        self.assertEqual(matrix.read_doctor('{"host":[],"agent":null}', "6.1.0")[0].verdict, "FAILED")
+        self.assertEqual(matrix.read_doctor("", "6.1.0")[0].verdict, "FAILED")
+
+    def test_lines_beside_the_results(self):
+        blind = "6.1.0-56-amd64\tbest\tfile\topenat\tseen\tfile.open:lsm\topens=23\topens=23\t-"
+        told = f"start A.One\n{blind}\n6.1.0-56-amd64\tmoat_x\t12\n<?xml a\tb\tc?>\nend 0\n"
+        self.assertEqual(matrix.read_tsv(told), {"blind": [blind], "verifier": ["6.1.0-56-amd64\tmoat_x\t12"]})
+
     def test_why_it_failed(self):
         self.assertEqual(matrix.why_failed("/a/b.cc:7\nValue of: x\n  Actual: false\nExpected: true\nno y"), "x is false: no y (b.cc:7)")
         self.assertEqual(matrix.why_failed("no line"), "no line")
@@ -157,6 +183,28 @@ class MatrixTest(unittest.TestCase):
         }
         wanted = ["   FAILED  6.1 2 tests: pid 17 is gone", "           A.One, A.Two", "   skipped 6.1 A.Three: no x"]
         self.assertEqual(matrix.report("6.1", results), wanted)
+
+
+class TableTest(unittest.TestCase):
+    RUN = table.Run("6.1.0-1-amd64", "best", "file", "read", "seen", "file.read:fentry", "n=1", "n=1", "-")
+    CONTRAST = RUN._replace(mode="tracepoint", verdict="not seen", hook="file.read:sys_exit", exposure="aio")
+
+    def test_a_case_and_its_contrast(self):
+        lines = table.blind_table([self.RUN, self.CONTRAST]).splitlines()
+        self.assertEqual(lines[0], "| case | 6.1.0-1 |")
+        self.assertEqual(lines[2:], ["| file: read | `file.read:fentry`; tp: no |", "| **seen** | 1 of 1 |", "| **seen by tracepoints** | 0 of 1 |"])
+        self.assertIn("| file: read | not seen (aio) |", table.blind_table([self.CONTRAST._replace(mode="best")]))
+
+    def test_backends(self):
+        hooks = [table.Hook("7.3", "a", "lsm", "run"), table.Hook("6.1", "a", "-", "not tried"), table.Hook("7.3", "b", "iter", "not tried")]
+        self.assertEqual(table.backend_table(hooks).splitlines()[2:], ["| a | - | lsm |", "| b |  | iter (not tried) |"])
+
+    def test_what_differs_is_told_and_other_kernels_are_not_compared(self):
+        committed = table.blind_table([self.RUN, self.CONTRAST])
+        self.assertEqual(table.check(committed, committed), [])
+        worse = table.check(committed, table.blind_table([self.CONTRAST._replace(mode="best"), self.CONTRAST]))
+        self.assertEqual(worse[1], "6.1.0-1: file: read: '`file.read:fentry`; tp: no' in the README, 'not seen (aio)' now")
+        self.assertEqual(table.check(committed, table.blind_table([self.RUN._replace(kernel="6.1.0-2-amd64")])), [])
 
 
 if __name__ == "__main__":
