@@ -162,7 +162,7 @@ void BpfTest::TearDown() {
     close(child.done);
     close(child.go);
   }
-  if (probe_ && shared_ && !HasFailure()) {
+  if (probe_ && shared_ && !HasFailure() && Missed() == 0) {  // what was missed leaves rows that nobody ends
     DrainAll();
     CheckLedger();
     Leave(Kept());

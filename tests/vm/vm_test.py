@@ -204,6 +204,9 @@ class TableTest(unittest.TestCase):
         self.assertEqual(table.check(committed, committed), [])
         worse = table.check(committed, table.blind_table([self.CONTRAST._replace(mode="best"), self.CONTRAST]))
         self.assertEqual(worse[1], "6.1.0-1: file: read: '`file.read:fentry`; tp: no' in the README, 'not seen (aio)' now")
+        hook = table.Hook("7.3", "a", "lsm", "run")
+        self.assertEqual(table.check(table.backend_table([hook]), table.backend_table([hook._replace(proof="not tried")])), [])
+        self.assertEqual(len(table.check(table.backend_table([hook]), table.backend_table([hook._replace(backend="fentry")]))), 1)
         self.assertEqual(table.check(committed, table.blind_table([self.RUN._replace(kernel="6.1.0-2-amd64")])), [])
 
 
