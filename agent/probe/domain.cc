@@ -66,6 +66,9 @@ Answer Domain::Offered(const Candidate& candidate) const {
   if (candidate.needs != nullptr && !(features_->*candidate.needs).yes) {
     return features_->*candidate.needs;
   }
+  if (candidate.lacks != nullptr && features_->Has(Backend::kFentry, candidate.lacks)) {
+    return {false, std::string("the kernel has ") + candidate.lacks + ", whose program is to see it"};
+  }
   switch (candidate.backend) {
     case Backend::kLsm: return features_->lsm;
     case Backend::kFmodRet: return features_->fmod_ret;

@@ -92,31 +92,27 @@ void Sums::EmitFiles(RecordSink& sink) {
   std::erase_if(files_, [this](const auto& row) { return row.second.round != round_; });
 }
 
-void Sums::EmitFlow(RecordSink& sink, moat_kind kind, uint64_t cookie, const moat_flow& flow) {
-  moat_net_close record{};
-  record.hdr.kind = kind;
-  record.hdr.size = sizeof(record);
-  record.hdr.version = MOAT_ABI_VERSION;
-  record.hdr.flags = flow.pid == 0 ? MOAT_F_NO_OWNER : 0;
-  record.hdr.uid = flow.uid;
-  record.hdr.time_ns = flow.last_ns;
-  record.hdr.pid = flow.pid;
-  record.hdr.tid = flow.pid;
-  record.hdr.start_ns = flow.start_ns;
-  record.hdr.cgroup_id = flow.cgroup_id;
-  record.hdr.labels = flow.labels;
-  std::memcpy(record.hdr.comm, flow.comm, sizeof(record.hdr.comm));
-  record.cookie = cookie;
-  record.flow = flow;
-  Send(sink, record);
-}
-
 void Sums::EmitFlows(RecordSink& sink) {
   Walk<uint64_t, moat_flow>(MOAT_ROWS_FLOWS, maps_.flows, [&](uint64_t cookie, const moat_flow& flow) {
     Told& told = flows_[cookie];
     const Told now{.operations = flow.sends + flow.receives, .bytes = flow.bytes_out + flow.bytes_in, .round = round_};
     if (now.operations != told.operations || now.bytes != told.bytes) {
-      EmitFlow(sink, MOAT_KIND_NET_FLOW, cookie, flow);
+      moat_net_close record{};
+      record.hdr.kind = MOAT_KIND_NET_FLOW;
+      record.hdr.size = sizeof(record);
+      record.hdr.version = MOAT_ABI_VERSION;
+      record.hdr.flags = flow.pid == 0 ? MOAT_F_NO_OWNER : 0;
+      record.hdr.uid = flow.uid;
+      record.hdr.time_ns = flow.last_ns;
+      record.hdr.pid = flow.pid;
+      record.hdr.tid = flow.pid;
+      record.hdr.start_ns = flow.start_ns;
+      record.hdr.cgroup_id = flow.cgroup_id;
+      record.hdr.labels = flow.labels;
+      std::memcpy(record.hdr.comm, flow.comm, sizeof(record.hdr.comm));
+      record.cookie = cookie;
+      record.flow = flow;
+      Send(sink, record);
     }
     told = now;
   });
@@ -142,16 +138,6 @@ void Sums::Reclaim(RecordSink& sink) {
     moat_io_val sum{};
     if (gone(key.pid, key.start_ns) && Take(maps_.io, key, sum)) {  // the exit hook may be about to deliver it
       EmitFile(sink, key, sum, /*last=*/true);
-    }
-  });
-  // A socket ends in the kernel, and its flow with it, unless that run was skipped (bpf/lib/hook.bpf.h) or its end is told to nobody.
-  // Another process may still have it: should it go on, it is a flow of that process from then on.
-  constexpr uint64_t kIdleNs = 600'000'000'000;
-  const uint64_t now = MonotonicNs();
-  Walk<uint64_t, moat_flow>(MOAT_ROWS_FLOWS, maps_.flows, [&](uint64_t cookie, const moat_flow& flow) {
-    moat_flow last{};
-    if (flow.last_ns + kIdleNs < now && gone(flow.pid, flow.start_ns) && Take(maps_.flows, cookie, last)) {
-      EmitFlow(sink, MOAT_KIND_NET_CLOSE, cookie, last);
     }
   });
   const auto sweep = [&]<typename Key, typename Value>(moat_rows rows, int fd, Key, Value) {

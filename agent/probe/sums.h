@@ -26,8 +26,7 @@ class Sums {
 
   // One record per row that changed since the last call. About once a second.
   void Emit(RecordSink& sink);
-  // Removes the rows of processes that are gone. A file sum that the exit hook could not deliver (ring full) is delivered now,
-  // and so is the end of a flow whose process is gone when nothing has moved on it for ten minutes.
+  // Removes the rows of processes that are gone. A file sum that the exit hook could not deliver (ring full) is delivered now.
   void Reclaim(RecordSink& sink);
 
  private:
@@ -47,7 +46,6 @@ class Sums {
   template <typename Key, typename Value, typename Visit>
   void Walk(moat_rows rows, int fd, Visit visit);
   void EmitFiles(RecordSink& sink);
-  void EmitFlow(RecordSink& sink, moat_kind kind, uint64_t cookie, const moat_flow& flow);
   void EmitFlows(RecordSink& sink);
   void EmitFile(RecordSink& sink, const moat_io_key& key, const moat_io_val& sum, bool last);
   uint64_t Labels(uint32_t pid, uint64_t start_ns) const;

@@ -47,6 +47,8 @@ struct Candidate {
   // Only when another row of this domain, further up, has a program of this backend: rows that would count the same thing twice.
   const char* with = nullptr;
   Backend with_backend = Backend::kFentry;
+  // Only where the kernel has no such function: where it has, a program of its own is to see this.
+  const char* lacks = nullptr;
 };
 
 struct Row {

@@ -5,7 +5,8 @@
  * The kernel runs one of those once at a time on a CPU: when a thread is preempted inside it, whatever else calls it on that CPU
  * until the thread goes on is not seen, only counted (runs missed). On a kernel that preempts, who wants to read unseen could bring
  * that about. lsm programs have no such guard (since 6.1: kernel/bpf/verifier.c bpf_prog_check_recur). They are asked at each read of
- * anything, a socket too, so only where the kernel preempts.
+ * anything, a socket too, so only where the kernel preempts. Asked before the read, they label for one that then gives nothing too: at the
+ * end of the file, or of FIDEDUPERANGE, which reads to compare.
  */
 #include "io.bpf.h"
 

@@ -28,7 +28,7 @@
  * A program of a kind that the kernel runs once at a time on a CPU (fentry, fexit, tp_btf): while a thread is preempted inside it,
  * others on that CPU pass unseen, counted as runs missed. Kernels that preempt do so in fexit, and from 7.x in tp_btf too. Turning
  * preemption off meanwhile (bpf_preempt_disable, 6.10) does not help: the switch then comes when it is turned on again, which is still
- * inside. So what must not be missed is taken by an lsm program (file/label.bpf.c), which has no such guard.
+ * inside. So labels are taken by an lsm program too (file/label.bpf.c), which has no such guard, and on a fork by a second one.
  */
 #define MOAT_TRACE(section, name, args...)                                                            \
 	MOAT_HOOK(section, name)                                                                      \

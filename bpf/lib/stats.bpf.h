@@ -15,7 +15,7 @@ static __always_inline void moat_count_table_full(__u32 table)
 	__u64 *n = bpf_map_lookup_elem(&moat_table_full, &table);
 
 	if (n)
-		(*n)++; /* per CPU; programs of one CPU do not preempt each other here */
+		__sync_fetch_and_add(n, 1); /* per CPU, but programs of one CPU may preempt each other */
 }
 
 #endif

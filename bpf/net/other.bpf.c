@@ -43,6 +43,8 @@ static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const 
 {
 	__u32 net_flags = moat_endpoints_of(ep, sk), *to = (__u32 *)ep->remote;
 	struct moat_address from = {};
+	__u64 hardware;
+	__u32 used;
 
 	if (!address || len < 4)
 		return net_flags;
@@ -64,10 +66,15 @@ static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const 
 		ep->remote_port = bpf_ntohs(from.port);
 		break;
 	case AF_PACKET:
-		ep->remote_port = ((__u8 *)from.words)[7]; /* sll_halen */
+		used = len < 12 ? 0 : ((__u8 *)from.words)[7]; /* sll_halen: what lies behind it is anything */
+		used = used > 8 ? 8 : used;
+		hardware = (__u64)from.words[3] << 32 | from.words[2];
+		if (used < 8)
+			hardware &= (1ull << used * 8) - 1;
+		ep->remote_port = used;
 		to[0] = from.words[0];
-		to[1] = from.words[2];
-		to[2] = from.words[3];
+		to[1] = hardware;
+		to[2] = hardware >> 32;
 		to[3] = 0;
 		break;
 	case AF_VSOCK:

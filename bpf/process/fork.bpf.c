@@ -5,52 +5,57 @@
 #include "../abi/process.h"
 #include <bpf/bpf_tracing.h>
 
-/* Runs in the parent, before the child may run: the child has its labels before its first instruction. */
-static __always_inline void moat_forked(const struct task_struct *parent, const struct task_struct *child)
+/*
+ * The labels that a child has from its parent; flags of the record about it. Runs in the parent, before the child may run: the child has
+ * its labels before its first instruction. Whether or not the parent is in scope.
+ */
+static __always_inline __u32 moat_inherit(const struct task_struct *parent, const struct task_struct *child, __u64 *labels)
 {
-	struct moat_control *control = moat_get_control();
-	__u64 labels, child_start;
-	struct moat_fork *e;
-	__u32 flags = 0;
-	int child_pid;
+	*labels = moat_labels(moat_get(parent, tgid), moat_get(parent, group_leader, start_boottime));
+	if (*labels && moat_add_labels(moat_get(child, tgid), moat_get(child, start_boottime), *labels))
+		return MOAT_F_LABEL_LOST;
+	return 0;
+}
 
-	child_pid = moat_get(child, tgid);
-	if (child_pid == moat_get(parent, tgid) || !control)
-		return;
-	child_start = moat_get(child, start_boottime);
-	labels = moat_labels(moat_get(parent, tgid), moat_get(parent, group_leader, start_boottime));
-	/* Whether or not the parent is in scope and the record finds room. */
-	if (labels && moat_add_labels(child_pid, child_start, labels))
-		flags = MOAT_F_LABEL_LOST;
+MOAT_TRACE("tp_btf/sched_process_fork", moat_process_fork, struct task_struct *arg, struct task_struct *new)
+{
+	const struct task_struct *parent = moat_task(arg), *child = moat_task(new);
+	struct moat_control *control = moat_get_control();
+	struct moat_fork *e;
+	__u64 labels;
+	__u32 flags;
+
+	if (moat_get(child, tgid) == moat_get(parent, tgid) || !control)
+		return 0;
+	flags = moat_inherit(parent, child, &labels);
 	if (!moat_in_scope(control, parent))
-		return;
+		return 0;
 	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FORK, struct moat_fork);
 	if (!e)
-		return;
+		return 0;
 	moat_fill(&e->hdr, MOAT_KIND_FORK, sizeof(*e), parent);
 	e->hdr.flags = flags;
 	e->hdr.labels = labels;
-	e->child_start_ns = child_start;
-	e->child_pid = child_pid;
+	e->child_start_ns = moat_get(child, start_boottime);
+	e->child_pid = moat_get(child, tgid);
 	e->pad = 0;
 	moat_submit(control, e);
-}
-
-MOAT_TRACE("tp_btf/sched_process_fork", moat_process_fork, struct task_struct *parent, struct task_struct *child)
-{
-	moat_forked(moat_task(parent), moat_task(child));
 	return 0;
 }
 
 /*
- * Where the kernel preempts itself a tracepoint's program may be skipped (lib/hook.bpf.h), and the child would be without its labels.
- * kprobe programs run with preemption off. The next function after the tracepoint; kernel threads come by here too, without a parent
- * that holds anything.
+ * The labels once more, on the next function that every new task comes by: where the kernel preempts itself a tracepoint's program may be
+ * skipped (lib/hook.bpf.h). A kprobe's is skipped for another reason, while somebody in the bpf() system call is preempted on this CPU
+ * (kernel/trace/bpf_trace.c trace_call_bpf): for a child to miss its labels both must happen at once.
  */
-MOAT_HOOK("kprobe/wake_up_new_task", moat_process_fork_kprobe)
-int BPF_KPROBE(moat_process_fork_kprobe, struct task_struct *child)
+MOAT_HOOK("kprobe/wake_up_new_task", moat_process_inherit)
+int BPF_KPROBE(moat_process_inherit, struct task_struct *new)
 {
-	moat_ran(moat_process_fork_kprobe);
-	moat_forked(moat_current(), moat_task(child));
+	const struct task_struct *parent = moat_current(), *child = moat_task(new);
+	__u64 labels;
+
+	moat_ran(moat_process_inherit);
+	if (moat_get(child, tgid) != moat_get(parent, tgid))
+		moat_inherit(parent, child, &labels);
 	return 0;
 }

@@ -194,6 +194,9 @@ void BpfTest::Start(bool expect_all, Share share) {
     const Status status = probe_->ReloadAssets(config_);
     EXPECT_TRUE(status || !config_.file) << status.error().message;
     missed_before_ = MissedEver();
+    if (expect_all) {
+      ExpectAllHooks();
+    }
     return;
   }
   EndShared();  // this test finds what it leaves behind by looking through this process

@@ -289,6 +289,10 @@ TEST_F(NetBpfTest, ManyConnectionsAtOnceEndOnceEach) {
     }
   });
   if (Missed() > 0) {  // then no number is exact, but none is lost without a word
+    for (int i = 0; i < 2000 && Closes().size() + Missed(MOAT_KIND_NET_CLOSE) < 2 * kThreads * kEach; ++i) {
+      usleep(5000);
+      DrainAll();
+    }
     ExpectCounted(Closes().size(), 2 * kThreads * kEach, MOAT_KIND_NET_CLOSE);
     return;
   }
@@ -302,41 +306,6 @@ TEST_F(NetBpfTest, ManyConnectionsAtOnceEndOnceEach) {
   }
   EXPECT_EQ(out, 10u * kThreads * kEach);
   EXPECT_EQ(in, 10u * kThreads * kEach);
-}
-
-// As if the kernel had skipped the program that tells of a socket's end.
-TEST_F(NetBpfTest, AFlowThatNobodyEndedIsEndedTenMinutesAfterItsProcess) {
-  Start(/*expect_all=*/true, Share::kNever);
-  const pid_t gone = RunInside([] {});
-  timespec clock{};
-  clock_gettime(CLOCK_MONOTONIC, &clock);
-  const uint64_t now = static_cast<uint64_t>(clock.tv_sec) * 1'000'000'000u, old = now - 601'000'000'000u;
-  if (now < 700'000'000'000u) {
-    GTEST_SKIP() << "this machine has not been up for ten minutes";
-  }
-  constexpr uint64_t kCookie = 0x7fff000000000000;
-  const auto put = [&](uint64_t cookie, pid_t pid, uint64_t last_ns) {
-    moat_flow flow{};
-    flow.pid = static_cast<uint32_t>(pid);
-    flow.start_ns = 1;
-    flow.last_ns = last_ns;
-    flow.bytes_out = 17;
-    flow.ep.family = AF_INET;
-    flow.ep.protocol = IPPROTO_TCP;
-    EXPECT_EQ(bpf_map_update_elem(OwnMap("moat_flows"), &cookie, &flow, BPF_NOEXIST), 0);
-  };
-  put(kCookie, gone, old);
-  put(kCookie + 1, gone, now);
-  RunInside([] { const Pair pair; });  // a flow of the kernel's own marks the table as not empty
-  for (int i = 0; i < 6; ++i) {
-    Sums();
-  }
-  const moat_net_close close = CloseOf(kCookie);
-  EXPECT_EQ(close.flow.bytes_out, 17u);
-  EXPECT_EQ(close.hdr.pid, static_cast<uint32_t>(gone));
-  const auto left = MapRows<uint64_t, moat_flow>("moat_flows");
-  EXPECT_EQ(std::ranges::count(left, kCookie, [](const auto& row) { return row.first; }), 0);
-  EXPECT_EQ(std::ranges::count(left, kCookie + 1, [](const auto& row) { return row.first; }), 1) << "too young";
 }
 
 }  // namespace

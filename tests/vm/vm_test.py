@@ -203,11 +203,12 @@ class TableTest(unittest.TestCase):
         committed = table.blind_table([self.RUN, self.CONTRAST])
         self.assertEqual(table.check(committed, committed), [])
         worse = table.check(committed, table.blind_table([self.CONTRAST._replace(mode="best"), self.CONTRAST]))
-        self.assertEqual(worse[1], "6.1.0-1: file: read: '`file.read:fentry`; tp: no' in the README, 'not seen (aio)' now")
+        self.assertEqual(worse[1], "6.1: file: read: '`file.read:fentry`; tp: no' in the README, 'not seen (aio)' now")
         hook = table.Hook("7.3", "a", "lsm", "run")
         self.assertEqual(table.check(table.backend_table([hook]), table.backend_table([hook._replace(proof="not tried")])), [])
         self.assertEqual(len(table.check(table.backend_table([hook]), table.backend_table([hook._replace(backend="fentry")]))), 1)
-        self.assertEqual(table.check(committed, table.blind_table([self.RUN._replace(kernel="6.1.0-2-amd64")])), [])
+        self.assertEqual(table.check(committed, table.blind_table([self.RUN._replace(kernel="6.1.0-2-amd64"), self.CONTRAST._replace(kernel="6.1.0-2-amd64")])), [])
+        self.assertEqual(table.check(committed, table.blind_table([self.CONTRAST._replace(kernel="6.2.0", mode="best")])), [])
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ constexpr std::pair<std::string_view, std::string_view> kExposures[] = {
     {"passed_fd.pidfd", "the same of a descriptor taken by pidfd_getfd"},
     {"pipe_data", "what a labelled process hands on through a pipe or a socket of this host"},
     {"preempted", "reading while another is preempted inside the same program on the same processor"},
+    {"preempted_fork", "the labels of a child when forks of two processes meet on one processor"},
     {"proc_mem", "memory of a labelled process read by another (process_vm_readv, /proc/PID/mem, ptrace)"},
     {"raw_socket", "destinations of raw IP sockets (their bytes are counted)"},
     {"sctp", "SCTP"},
