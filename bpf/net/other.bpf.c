@@ -44,13 +44,15 @@ static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const 
 	__u32 net_flags = moat_endpoints_of(ep, sk), *to = (__u32 *)ep->remote;
 	struct moat_address from = {};
 	__u64 hardware;
-	__u32 used;
+	__u32 used, size;
 
 	if (!address || len < 4)
 		return net_flags;
-	if (len > sizeof(from))
-		len = sizeof(from);
-	if (bpf_probe_read_kernel(&from, len, address))
+	size = len;
+	barrier_var(size); /* or 5.10 and 6.1 lose sight of the limit: the compiler tests len, and hands a copy on */
+	if (size > sizeof(from))
+		size = sizeof(from);
+	if (bpf_probe_read_kernel(&from, size, address))
 		return net_flags;
 	ep->family = from.family;
 	switch (from.family) {

@@ -97,13 +97,13 @@ class PreemptedLabelTest : public LabelBpfTest {
   void WithWaiting(const Waiting& waiting, int count, const Work& work, const std::function<void()>& look) {
     const pid_t pid = Spawn(work);
     for (int i = 0; i < 12000 && waiting.count() < count && kill(pid, 0) == 0; ++i) {
-      DrainAll();
       usleep(5000);
     }
     usleep(20'000);
     EXPECT_EQ(waiting.count(), count);
     look();
     kill(pid, SIGKILL);
+    usleep(100'000);  // the others go with it
     Finish(pid, SIGKILL);
   }
 };
