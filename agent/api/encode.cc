@@ -66,6 +66,7 @@ void PutOther(Wire& wire, const event::Endpoints& from) {
     address += kHex[byte >> 4];
     address += kHex[byte & 15];
   }
+  address += !vsock && from.remote.port > hardware ? ":..." : "";  // longer than what is kept of it
   wire.Text(To::kRemoteAddressFieldNumber, address);
   wire.Varint(To::kRemotePortFieldNumber, vsock ? words[0] : 0);
   wire.Varint(To::kProtocolFieldNumber, 65536u + from.other_family);

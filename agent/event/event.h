@@ -180,8 +180,9 @@ struct Endpoints {
   bool ipv6 = false;
   bool mapped = false;  // given as ::ffff:a.b.c.d
   uint16_t protocol = 0;  // IPPROTO_*; IPPROTO_MPTCP is 262
-  // Neither IPv4 nor IPv6: AF_PACKET, with the interface in the remote address's first four bytes, or AF_VSOCK, with the port there and
-  // the context id in the next four; host byte order. 0 otherwise.
+  // Neither IPv4 nor IPv6: AF_PACKET, with the interface in the remote address's first four bytes, eight of the hardware address behind
+  // it and the length of that as the port, or AF_VSOCK, with the port there and the context id in the next four; host byte order. 0
+  // otherwise.
   uint16_t other_family = 0;
 };
 // connect, unconnected send, listen, accept: the kind says which.

@@ -37,7 +37,8 @@ static __always_inline int moat_is_other(const struct sock *sk)
 
 /*
  * The remote end from an address of at least 4 bytes; what is not there stays 0. A packet socket's is the interface (four bytes in host
- * byte order) and the hardware address behind it, whose length stands as the port; a vsock's the port and the context id, likewise.
+ * byte order) and the hardware address behind it, whose length stands as the port, also when it is more than the eight bytes kept
+ * (InfiniBand: 20); a vsock's the port and the context id, likewise.
  */
 static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const struct sock *sk, const void *address, __u32 len)
 {
@@ -69,7 +70,6 @@ static __always_inline __u32 moat_other_remote(struct moat_endpoints *ep, const 
 		break;
 	case AF_PACKET:
 		used = len < 12 ? 0 : ((__u8 *)from.words)[7]; /* sll_halen: what lies behind it is anything */
-		used = used > 8 ? 8 : used;
 		hardware = (__u64)from.words[3] << 32 | from.words[2];
 		if (used < 8)
 			hardware &= (1ull << used * 8) - 1;

@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include "moat/v1/services.pb.h"
 #include "tests/unit/api_events.h"
@@ -125,6 +126,26 @@ TEST(ApiEncode, NetBodies) {
   ep.remote.bytes = {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   EXPECT_EQ(Encode(MakeEvent(Kind::kNetSend, event::Net{1, ep}, MakeProcess(7))).events(0).net().endpoints().remote_address(),
             "fd00::1");
+}
+
+TEST(ApiEncode, SocketsThatKnowNoInternetAddress) {
+  event::Endpoints ep;
+  const auto remote = [&ep] {
+    return Encode(MakeEvent(Kind::kNetSend, event::Net{1, ep}, MakeProcess(7))).events(0).net().endpoints();
+  };
+  ep.other_family = AF_PACKET;
+  ep.remote.bytes = {3, 0, 0, 0, 2, 0xab, 0, 0, 0, 5, 6, 7};
+  EXPECT_EQ(remote().remote_address(), "interface:3");
+  EXPECT_EQ(remote().protocol(), v1::PROTOCOL_PACKET);
+  ep.remote.port = 6;  // bytes of the hardware address
+  EXPECT_EQ(remote().remote_address(), "interface:3/02:ab:00:00:00:05");
+  EXPECT_EQ(remote().remote_port(), 0u);
+  ep.remote.port = 20;  // InfiniBand
+  EXPECT_EQ(remote().remote_address(), "interface:3/02:ab:00:00:00:05:06:07:...");
+  ep.other_family = AF_VSOCK;
+  ep.remote.bytes = {0x39, 5, 0, 0, 2, 0, 0, 0};
+  EXPECT_EQ(remote().remote_address(), "vsock:2");
+  EXPECT_EQ(remote().remote_port(), 1337u);
 }
 
 TEST(ApiEncode, GapBody) {
