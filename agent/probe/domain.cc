@@ -411,6 +411,11 @@ DomainStatus Domain::Describe() const {
     }
     if (hook.attached) {
       list(hook.candidate->unseen);
+      const Backend backend = hook.candidate->backend;
+      if ((backend == Backend::kFmodRet || backend == Backend::kFentry) && features_->preempts.yes) {
+        list({{"preempted",
+               "what comes by while another is preempted inside the same program on its processor (told as runs missed)"}});
+      }
     } else if (loaded_ && !hook.row->absent.empty()) {
       // A program that the kernel offered to run and that failed all the same is a fault, and so is one that waits for another.
       out.exposure = hook.candidate == nullptr && std::ranges::none_of(hook.row->candidates, [this](const Candidate& candidate) {

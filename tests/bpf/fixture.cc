@@ -57,8 +57,9 @@ std::set<uint32_t> BpfIds(const std::string& field) {
   return out;
 }
 
-// The kernel frees programs and maps after a grace period, which on 6.1 in a guest took more than three seconds. Asked by listing, which takes no reference: one that is taken and given
-// back while the kernel clears a program array makes it forget to free the array (6.18, prog_array_map_clear).
+// The kernel frees programs and maps after a grace period, which on 6.1 in a guest took more than three seconds. Asked by listing, which
+// takes no reference: one that is taken and given back while the kernel clears a program array makes it forget to free the array
+// (6.18, prog_array_map_clear).
 size_t LeftAfterGrace(const std::set<uint32_t>& ids, int (*next_id)(uint32_t, uint32_t*)) {
   size_t left = ids.size();
   for (int i = 0; i < 3000 && left > 0; ++i) {

@@ -57,8 +57,8 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   // Fill before Start. .scope is the test's cgroup, .scan_processes is off.
   config::Config& config() { return config_; }
   // A shared probe is that of the test before, with its cgroup, when the two configurations differ in nothing but assets; it is left to
-  // the next test, unless this one fails or runs were missed. The last is ended, with the same checks, when all tests are done. For where starting is slow:
-  // in a virtual machine without hardware help it takes seconds.
+  // the next test, unless this one fails or runs were missed. The last is ended, with the same checks, when all tests are done. For
+  // where starting is slow: in a virtual machine without hardware help it takes seconds.
   enum class Share { kIfAsked, kAlways, kNever };  // asked: MOAT_SHARE_PROBES is set
   // Starts the probe. Expects the domains that config switches on to be loaded and all their hooks attached, unless told not to.
   void Start(bool expect_all = true, Share share = Share::kIfAsked);

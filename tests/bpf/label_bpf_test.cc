@@ -60,7 +60,6 @@ void PinTo(int cpu) {
 // Processes that wait to be looked at: made by the workload, seen by the test, which then ends them all.
 class Waiting {
  public:
-  static constexpr int kMost = 256;
   Waiting()
       : pids_(static_cast<std::atomic<pid_t>*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
   ~Waiting() { munmap(pids_, 4096); }
@@ -79,7 +78,8 @@ class Waiting {
   std::atomic<pid_t>* pids_;  // the first is their number
 };
 
-// Both tests hold even where runs of programs are missed, records and sums among them: they look at what the kernel side keeps.
+// Both tests hold even where runs of programs are missed, records and sums among them: they look at what the kernel side keeps. On 7.3,
+// with moat_label_by() and moat_process_inherit() doing nothing, 1 of 60 readers and 2 of 200 children go without their label.
 class PreemptedLabelTest : public LabelBpfTest {
  protected:
   // How many of them hold exactly this label.
