@@ -21,10 +21,10 @@ MOAT_TRACE("fexit/generic_remap_file_range_prep", moat_file_clone, struct file *
 	if (bytes <= 0)
 		return 0;
 	asset = moat_asset_of(control, from, 0);
-	if (asset != MOAT_NO_ASSET && moat_in_scope(control, task))
+	if (asset != MOAT_NO_ASSET && moat_in_scope(control))
 		moat_count_read(task, asset, bytes);
 	asset = moat_asset_of(control, to, 0);
-	if (asset != MOAT_NO_ASSET && moat_in_scope(control, task))
+	if (asset != MOAT_NO_ASSET && moat_in_scope(control))
 		moat_count_write(control, task, to, asset, MOAT_NO_FD, bytes);
 	return 0;
 }

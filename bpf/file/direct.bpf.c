@@ -31,7 +31,7 @@ static __always_inline void moat_dio_begins(const void *arg)
 	if (moat_asset_of(control, file, 0) == MOAT_NO_ASSET)
 		return;
 	task = moat_current();
-	if (!moat_in_scope(control, task))
+	if (!moat_in_scope(control))
 		return;
 	owner.start_ns = moat_get(task, group_leader, start_boottime);
 	owner.pid = moat_get(task, tgid);
@@ -78,7 +78,7 @@ MOAT_TRACE("fexit/__iomap_dio_read_simple", moat_file_dio_simple, struct kiocb *
 	if (asset == MOAT_NO_ASSET)
 		return 0;
 	task = moat_current();
-	if (moat_in_scope(control, task))
+	if (moat_in_scope(control))
 		moat_count_read(task, asset, bytes);
 	return 0;
 }
@@ -106,7 +106,7 @@ MOAT_TRACE("fexit/iomap_dio_complete", moat_file_dio_end, struct iomap_dio *arg,
 	write = moat_get(dio, flags) & IOMAP_DIO_WRITE;
 	if (!moat_get(iocb, ki_complete)) {
 		task = moat_current();
-		if (ret <= 0 || !moat_in_scope(control, task))
+		if (ret <= 0 || !moat_in_scope(control))
 			return 0;
 		if (write)
 			moat_count_write(control, task, file, asset, MOAT_NO_FD, ret);

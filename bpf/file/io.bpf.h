@@ -32,8 +32,7 @@ static __always_inline struct moat_io_val *moat_io_make(const struct moat_io_key
 /* The row of a process and an asset, made at first touch; NULL: the table is full. The cgroup is asked for only then. */
 static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task, __u32 asset)
 {
-	struct moat_io_key key = {
-		.start_ns = moat_get(task, group_leader, start_boottime), .pid = moat_get(task, tgid), .asset = asset};
+	struct moat_io_key key = {.start_ns = moat_self_start(), .pid = moat_self_pid(), .asset = asset};
 	struct moat_io_val *row = bpf_map_lookup_elem(&moat_io, &key);
 
 	return row ? row : moat_io_make(&key, moat_get(task, cgroups, dfl_cgrp, kn, id));
@@ -54,8 +53,7 @@ static __always_inline void moat_emit_tamper(struct moat_control *control, struc
 	e->asset = asset;
 	e->op = op;
 	e->fd = fd;
-	if (moat_last_name(e->name, sizeof(e->name), dentry) < 0)
-		e->hdr.flags |= MOAT_F_UNREADABLE;
+	e->hdr.flags |= moat_last_name(e->name, dentry);
 	moat_submit(control, e);
 }
 
@@ -77,7 +75,7 @@ static __always_inline void moat_count_read(struct task_struct *task, __u32 asse
 		row->last_ns = bpf_ktime_get_ns();
 	}
 	if (!before || MOAT_OR_MAY_LOSE)
-		moat_mark_proc(moat_get(task, tgid), moat_get(task, group_leader, start_boottime), bit, bit);
+		moat_mark_proc(moat_self_pid(), moat_self_start(), bit, bit);
 }
 
 /* A write: sums, and the event with the first. No label: what was written is not what was learnt. */
@@ -94,7 +92,7 @@ static __always_inline void moat_count_write(struct moat_control *control, struc
 	}
 	if (before)
 		return;
-	moat_mark_proc(moat_get(task, tgid), moat_get(task, group_leader, start_boottime), 0, bit);
+	moat_mark_proc(moat_self_pid(), moat_self_start(), 0, bit);
 	moat_tamper_file(control, task, file, asset, MOAT_TAMPER_WRITE, fd, bytes);
 }
 
@@ -148,7 +146,7 @@ static __always_inline void moat_count_for(struct moat_control *control, const s
 	e->asset = asset;
 	e->op = MOAT_TAMPER_WRITE;
 	e->fd = MOAT_NO_FD;
-	moat_last_name(e->name, sizeof(e->name), moat_get(file, f_path.dentry));
+	e->hdr.flags |= moat_last_name(e->name, moat_get(file, f_path.dentry));
 	moat_submit(control, e);
 }
 
@@ -161,7 +159,7 @@ static __always_inline void moat_file_read_fd(struct moat_control *control, stru
 	if (!file)
 		return;
 	asset = moat_asset_of(control, file, 0);
-	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
 	moat_count_read(task, asset, bytes);
 }
@@ -174,7 +172,7 @@ static __always_inline void moat_file_write_fd(struct moat_control *control, str
 	if (!file)
 		return;
 	asset = moat_asset_of(control, file, 0);
-	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
 	moat_count_write(control, task, file, asset, fd, bytes);
 }

@@ -12,20 +12,18 @@
 
 #define MAY_READ 0x4 /* include/linux/fs.h */
 
-static __always_inline void moat_label_by(const void *arg, int walk)
+static __always_inline void moat_label_by(const struct file *file, int walk)
 {
 	struct moat_control *control = moat_get_control();
-	struct task_struct *task;
 	__u32 asset;
 
 	if (!control || !control->have_assets)
 		return;
-	asset = moat_asset_of(control, moat_cast(struct file, arg), walk);
+	asset = moat_asset_of(control, file, walk);
 	if (asset == MOAT_NO_ASSET)
 		return;
-	task = moat_current();
-	if (moat_in_scope(control, task))
-		moat_add_labels(moat_get(task, tgid), moat_get(task, group_leader, start_boottime), 1ull << (asset & 63));
+	if (moat_in_scope(control))
+		moat_add_labels(moat_self_pid(), moat_self_start(), 1ull << (asset & 63));
 }
 
 /* Each read: by system call, io_uring and AIO, of splice, sendfile and copy_file_range the side that is read. */

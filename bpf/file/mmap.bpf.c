@@ -25,7 +25,7 @@ static __always_inline void moat_mapped(struct moat_control *control, struct tas
 	const struct inode *inode;
 	struct moat_file_map *e;
 
-	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
 	labels = 1ull << (asset & 63);
 	if (moat_add_labels(moat_get(task, tgid), start, labels))
@@ -44,8 +44,7 @@ static __always_inline void moat_mapped(struct moat_control *control, struct tas
 		e->asset = asset;
 		e->prot = map->prot;
 		e->map_flags = map->flags;
-		if (moat_last_name(e->name, sizeof(e->name), moat_get(file, f_path.dentry)) < 0)
-			e->hdr.flags |= MOAT_F_UNREADABLE;
+		e->hdr.flags |= moat_last_name(e->name, moat_get(file, f_path.dentry));
 		moat_submit(control, e);
 	}
 	if (map->prot & PROT_WRITE && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE))
@@ -112,7 +111,7 @@ static __always_inline void moat_protecting(const void *arg, unsigned long prot)
 	file = moat_cast(struct file, file);
 	asset = moat_asset_of(control, file, 1);
 	task = moat_current();
-	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
 	moat_tamper_file(control, task, file, asset, MOAT_TAMPER_MAP_WRITE, MOAT_NO_FD,
 			 moat_get(vma, vm_end) - moat_get(vma, vm_start));

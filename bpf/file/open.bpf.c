@@ -8,16 +8,15 @@
  * the descriptor is there, and before the file system has had its say. f_flags still are those of the call; do_dentry_open takes
  * O_CREAT, O_EXCL and O_TRUNC away afterwards. An open with O_PATH does not come here: it gives no way to the bytes.
  */
-static __always_inline void moat_opening(const void *arg)
+static __always_inline void moat_opening(const struct file *file)
 {
 	struct moat_control *control = moat_get_control();
-	const struct file *file = moat_cast(struct file, arg);
 
 	if (control && control->have_assets)
 		moat_opened(control, moat_current(), file, moat_get(file, f_flags), MOAT_NO_FD);
 }
 
-MOAT_SECURITY(moat_file_open, file_open, moat_opening(file), struct file *file)
+MOAT_SECURITY(moat_file_open, file_open, moat_opening(moat_arg(struct file, file)), struct file *file)
 
 /* open, openat, openat2, creat, open_by_handle_at: when the call returns. */
 MOAT_HOOK("tp_btf/sys_exit", moat_file_open)

@@ -21,7 +21,7 @@ static __always_inline void moat_file_was_read(const void *arg, __s64 bytes)
 	if (asset == MOAT_NO_ASSET)
 		return;
 	task = moat_current();
-	if (moat_in_scope(control, task))
+	if (moat_in_scope(control))
 		moat_count_read(task, asset, bytes);
 }
 

@@ -3,13 +3,12 @@
 #include "opened.bpf.h"
 
 /* The receiver is the current task, in its recvmsg() or pidfd_getfd(). */
-static __always_inline void moat_receiving(const void *arg)
+static __always_inline void moat_receiving(const struct file *file)
 {
 	struct moat_control *control = moat_get_control();
-	const struct file *file = moat_cast(struct file, arg);
 
 	if (control && control->have_assets)
 		moat_opened(control, moat_current(), file, moat_get(file, f_flags), MOAT_NO_FD);
 }
 
-MOAT_SECURITY(moat_file_receive, file_receive, moat_receiving(file), struct file *file)
+MOAT_SECURITY(moat_file_receive, file_receive, moat_receiving(moat_arg(struct file, file)), struct file *file)

@@ -19,7 +19,7 @@ static __always_inline void moat_cut(const void *where, __s64 length, __u32 how,
 	inode = moat_cast(struct inode, inode);
 	asset = moat_asset_of_inode(control, inode);
 	task = moat_current();
-	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
 	moat_emit_tamper(control, task, inode, dentry, asset, MOAT_TAMPER_TRUNCATE, MOAT_NO_FD, length);
 }
@@ -57,7 +57,7 @@ int moat_file_truncate(struct moat_sys_exit *ctx)
 	if (!file)
 		return 0;
 	asset = moat_asset_of(control, file, 0);
-	if (asset == MOAT_NO_ASSET || !moat_in_scope(control, task))
+	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return 0;
 	moat_tamper_file(control, task, file, asset, MOAT_TAMPER_TRUNCATE, fd, moat_syscall_arg(ctx, 1));
 	return 0;

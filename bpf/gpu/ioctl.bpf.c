@@ -143,10 +143,10 @@ static __always_inline void moat_ioctl_of(struct task_struct *task, const struct
 	if (!major || moat_get(file, f_mode) & MOAT_FMODE_PATH)
 		return;
 	control = moat_get_control();
-	if (!control || !moat_in_scope(control, task))
+	if (!control || !moat_in_scope(control))
 		return;
-	key.start_ns = moat_get(task, group_leader, start_boottime);
-	key.pid = moat_get(task, tgid);
+	key.start_ns = moat_self_start();
+	key.pid = moat_self_pid();
 	key.cmd = cmd;
 
 	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
@@ -181,19 +181,19 @@ static __always_inline void moat_ioctl_of(struct task_struct *task, const struct
  * On its way to the driver. The kernel has looked the file up already: a second thread that puts another one under the descriptor
  * meanwhile changes nothing, as it would on the way back. The parameters are those that the caller wrote, the result is not known yet.
  */
-static __always_inline void moat_ioctl_begins(const void *arg, __u32 cmd, unsigned long params)
+static __always_inline void moat_ioctl_begins(const struct file *file, __u32 cmd, unsigned long params)
 {
 	const struct moat_ioctl call = {.arg = params, .hdr_flags = MOAT_F_NO_RESULT};
 
-	moat_ioctl_of(moat_current(), moat_cast(struct file, arg), cmd, &call);
+	moat_ioctl_of(moat_current(), file, cmd, &call);
 }
 
-MOAT_SECURITY(moat_gpu_ioctl, file_ioctl, moat_ioctl_begins(file, cmd, arg), struct file *file, unsigned int cmd,
-	      unsigned long arg)
+MOAT_SECURITY(moat_gpu_ioctl, file_ioctl, moat_ioctl_begins(moat_arg(struct file, file), cmd, arg), struct file *file,
+	      unsigned int cmd, unsigned long arg)
 
 /* Calls of 32-bit programs, and by int 0x80: a check of their own (6.8, and in the stable series of 5.10 and 6.1). */
-MOAT_SECURITY(moat_gpu_compat, file_ioctl_compat, moat_ioctl_begins(file, cmd, (__u32)arg), struct file *file, unsigned int cmd,
-	      unsigned long arg)
+MOAT_SECURITY(moat_gpu_compat, file_ioctl_compat, moat_ioctl_begins(moat_arg(struct file, file), cmd, (__u32)arg),
+	      struct file *file, unsigned int cmd, unsigned long arg)
 
 MOAT_HOOK("tp_btf/sys_exit", moat_gpu_ioctl)
 int moat_gpu_ioctl(struct moat_sys_exit *ctx)

@@ -89,11 +89,37 @@ static __always_inline struct task_struct *moat_current(void)
 	return moat_task(moat_task_now());
 }
 
+/*
+ * Which process this is: thread group id and start time of its leader. A number straight from the trusted pointer is one instruction,
+ * after a moat_cast nine (the JIT tests the address); a pointer is not worth its verification (above: 100 ms of all programs' loading).
+ */
+static __always_inline __u32 moat_self_pid(void)
+{
+	const struct task_struct *self = moat_task_now();
+
+	return moat_get(self, tgid);
+}
+
+static __always_inline __u64 moat_self_start(void)
+{
+	const struct task_struct *self = moat_current();
+
+	return moat_get(self, group_leader, start_boottime);
+}
+
 /* The slot of an array of pointers, read through the one kernel struct that starts with a pointer: list_head. */
 static __always_inline void *moat_load_ptr(const void *slot)
 {
 	return moat_get(moat_cast(struct list_head, slot), next);
 }
+
+#ifndef MOAT_LEGACY
+/* Eight bytes anywhere, as a number, read through the one kernel struct that starts with one. */
+static __always_inline __u64 moat_load_word(const void *at)
+{
+	return moat_get(moat_cast(struct timespec64, at), tv_sec);
+}
+#endif
 
 /* The file behind a descriptor of the current task, or NULL. No reference is taken: valid only inside the program. */
 static __always_inline struct file *moat_fd_file(struct task_struct *task, __u32 fd)

@@ -32,6 +32,10 @@ struct list_head {
 	struct list_head *next, *prev;
 };
 
+struct timespec64 {
+	__s64 tv_sec;
+};
+
 struct qstr {
 	__u32 len;
 	const unsigned char *name;

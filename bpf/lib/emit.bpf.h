@@ -12,8 +12,12 @@
 #include "maps.bpf.h"
 #include "stats.bpf.h"
 
-/* now: bpf_ktime_get_ns(), for the caller that has it already (31 ns). */
-static __always_inline void moat_fill_at(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task, __u64 now)
+/*
+ * task: from moat_task() or moat_current(). same: the same task by the way on which its numbers and name are loaded best. now:
+ * bpf_ktime_get_ns().
+ */
+static __always_inline void moat_fill_of(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task,
+					 const struct task_struct *same, __u64 now)
 {
 	const struct task_struct *leader = moat_get(task, group_leader);
 
@@ -23,14 +27,21 @@ static __always_inline void moat_fill_at(struct moat_hdr *hdr, __u32 kind, __u32
 	hdr->flags = 0;
 	hdr->uid = moat_get(task, cred, uid.val);
 	hdr->time_ns = now;
-	hdr->pid = moat_get(task, tgid);
-	hdr->tid = moat_get(task, pid);
+	hdr->pid = moat_get(same, tgid);
+	hdr->tid = moat_get(same, pid);
 	hdr->start_ns = moat_get(leader, start_boottime);
 	hdr->cgroup_id = moat_get(task, cgroups, dfl_cgrp, kn, id);
 	hdr->labels = 0;
-	moat_copy(hdr->comm, MOAT_COMM_LEN, task->comm);
+	moat_copy(hdr->comm, MOAT_COMM_LEN, same->comm);
 }
 
+/* Of the current task, for the caller that has the time already (31 ns). A trusted pointer's loads are one instruction, not nine. */
+static __always_inline void moat_fill_at(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task, __u64 now)
+{
+	moat_fill_of(hdr, kind, size, task, moat_task_now(), now);
+}
+
+/* Of the current task. */
 static __always_inline void moat_fill(struct moat_hdr *hdr, __u32 kind, __u32 size, const struct task_struct *task)
 {
 	moat_fill_at(hdr, kind, size, task, bpf_ktime_get_ns());

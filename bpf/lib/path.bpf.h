@@ -7,6 +7,7 @@
 #define MOAT_LIB_PATH_BPF_H
 
 #include "../kernel/read.bpf.h"
+#include "../abi/file.h"
 #include "../abi/process.h"
 
 #define MOAT_NAME_MAX 256 /* NAME_MAX and its NUL: one name always fits */
@@ -74,11 +75,56 @@ static __always_inline int moat_path_names(struct moat_exec *record, const struc
 	return walk.whole ? 0 : -1;
 }
 
-/* The last name of a file into a buffer of MOAT_NAME_LEN, padded with NULs. */
-static __always_inline long moat_last_name(char *out, __u32 size, const struct dentry *dentry)
+/*
+ * moat_last_name(out, dentry): the last name of a file into a buffer of MOAT_NAME_LEN, aligned to 8, padded with NULs. Returns flags of the
+ * record: 0, MOAT_F_TRUNCATED or MOAT_F_UNREADABLE.
+ */
+#ifndef MOAT_LEGACY
+
+#define MOAT_EACH_BYTE(n) ((n) * 0x0101010101010101ull)
+
+/*
+ * Eight bytes at a time: most names have two or three such words, at half the instructions of bpf_probe_read_kernel_str(). What is kept
+ * ends at the first NUL, whatever the name's length is said to be: both may change meanwhile.
+ */
+static __always_inline __u32 moat_last_name(char *out, const struct dentry *dentry)
 {
-	__builtin_memset(out, 0, size);
-	return bpf_probe_read_kernel_str(out, size, moat_get(dentry, d_name.name));
+	const char *from = (const char *)moat_get(dentry, d_name.name);
+	__u64 *to = (__u64 *)out, word, nul;
+
+	__builtin_memset(out, 0, MOAT_NAME_LEN);
+#pragma unroll
+	for (__u32 i = 0; i < MOAT_NAME_LEN / 8; i++) {
+		word = moat_load_word(from);
+		/* The lowest bit that is set is the first NUL's. */
+		nul = (word - MOAT_EACH_BYTE(0x01)) & ~word & MOAT_EACH_BYTE(0x80);
+		if (nul)
+			word &= ((nul & -nul) >> 7) - 1;
+		*to = word;
+		if (nul)
+			break;
+		from += 8;
+		to++;
+		/* Else clang walks both by one index, of which the verifier knows too little. */
+		barrier_var(from);
+		barrier_var(to);
+	}
+	if (!out[MOAT_NAME_LEN - 1])
+		return *out ? 0 : MOAT_F_UNREADABLE;
+	out[MOAT_NAME_LEN - 1] = 0;
+	return MOAT_F_TRUNCATED;
 }
+
+#else
+
+static __always_inline __u32 moat_last_name(char *out, const struct dentry *dentry)
+{
+	__builtin_memset(out, 0, MOAT_NAME_LEN);
+	if (bpf_probe_read_kernel_str(out, MOAT_NAME_LEN, moat_get(dentry, d_name.name)) < 0)
+		return MOAT_F_UNREADABLE;
+	return moat_get(dentry, d_name.len) < MOAT_NAME_LEN ? 0 : MOAT_F_TRUNCATED;
+}
+
+#endif
 
 #endif

@@ -6,9 +6,10 @@
 #include "../kernel/read.bpf.h"
 #include "maps.bpf.h"
 
-static __always_inline int moat_in_scope(const struct moat_control *control, const struct task_struct *task)
+/* The current task. */
+static __always_inline int moat_in_scope(const struct moat_control *control)
 {
-	if (control->agent_pid == (__u32)moat_get(task, tgid))
+	if (control->agent_pid == moat_self_pid())
 		return 0;
 	if (control->scope_all)
 		return 1;

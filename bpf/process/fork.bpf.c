@@ -28,7 +28,7 @@ MOAT_TRACE("tp_btf/sched_process_fork", moat_process_fork, struct task_struct *a
 	if (moat_get(child, tgid) == moat_get(parent, tgid) || !control)
 		return 0;
 	flags = moat_inherit(parent, child, &labels);
-	if (!moat_in_scope(control, parent))
+	if (!moat_in_scope(control))
 		return 0;
 	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FORK, struct moat_fork);
 	if (!e)

@@ -56,7 +56,7 @@ int moat_process_scan(struct bpf_iter__task *ctx)
 	e = bpf_map_lookup_elem(&moat_scan_record, &zero);
 	if (!e)
 		return 0;
-	moat_fill(&e->hdr, MOAT_KIND_SCAN, sizeof(*e), task);
+	moat_fill_of(&e->hdr, MOAT_KIND_SCAN, sizeof(*e), task, task, bpf_ktime_get_ns());
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
 	file = moat_get(task, mm, exe_file);
 	moat_fill_image(e, task, file);

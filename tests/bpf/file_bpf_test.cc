@@ -77,6 +77,34 @@ TEST_F(FileBpfTest, EveryWayToOpenIsSeenEachTime) {
   }
 }
 
+// Names are copied by words of eight bytes: lengths around a word, and around the room in the record (127 and a NUL).
+TEST_F(FileBpfTest, NamesOfAnyLengthAreWholeOrSaidToBeCut) {
+  const std::vector<size_t> lengths = {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 39, 40, 126, 127, 128, 129, 255};
+  const auto name_of = [](size_t length) {
+    std::string name(length, 'n');
+    name.back() = 'e';
+    return name;
+  };
+  for (const size_t length : lengths) {
+    WriteFile(Path("model/" + name_of(length)), "12345");
+  }
+  Start();
+  const pid_t pid = RunInside([&] {
+    for (const size_t length : lengths) {
+      close(MustOpen(Path("model/" + name_of(length)), O_RDONLY));
+    }
+  });
+  const auto opens = Of<moat_file_open>(MOAT_KIND_FILE_OPEN, pid);
+  ASSERT_EQ(opens.size(), lengths.size());
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    const bool cut = lengths[i] >= MOAT_NAME_LEN;
+    EXPECT_EQ(opens[i].hdr.flags & (MOAT_F_TRUNCATED | MOAT_F_UNREADABLE), cut ? MOAT_F_TRUNCATED : 0) << lengths[i];
+    std::string padded = name_of(lengths[i]).substr(0, MOAT_NAME_LEN - 1);
+    padded.resize(MOAT_NAME_LEN);
+    EXPECT_EQ(std::string(opens[i].name, MOAT_NAME_LEN), padded) << lengths[i];
+  }
+}
+
 TEST_F(FileBpfTest, CreatIsSeenAndCutsTheFile) {
   WriteFile(Path("model/scratch"), "12345");
   Start();
