@@ -92,7 +92,7 @@ static __always_inline __u32 moat_last_name(char *out, const struct dentry *dent
 	const char *from = (const char *)moat_get(dentry, d_name.name);
 	__u64 *to = (__u64 *)out, word, nul;
 
-	__builtin_memset(out, 0, MOAT_NAME_LEN);
+	__builtin_memset(to, 0, MOAT_NAME_LEN); /* as words: by out it would be 128 single bytes */
 #pragma unroll
 	for (__u32 i = 0; i < MOAT_NAME_LEN / 8; i++) {
 		word = moat_load_word(from);
@@ -119,7 +119,7 @@ static __always_inline __u32 moat_last_name(char *out, const struct dentry *dent
 
 static __always_inline __u32 moat_last_name(char *out, const struct dentry *dentry)
 {
-	__builtin_memset(out, 0, MOAT_NAME_LEN);
+	__builtin_memset((__u64 *)out, 0, MOAT_NAME_LEN);
 	if (bpf_probe_read_kernel_str(out, MOAT_NAME_LEN, moat_get(dentry, d_name.name)) < 0)
 		return MOAT_F_UNREADABLE;
 	return moat_get(dentry, d_name.len) < MOAT_NAME_LEN ? 0 : MOAT_F_TRUNCATED;
