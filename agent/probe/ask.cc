@@ -30,9 +30,9 @@ std::vector<DomainStatus> Ask(const config::Config& config) {
   }
   std::vector<DomainStatus> out = domains.Describe();
   for (DomainStatus& domain : out) {
-    if (domain.name == "file" && domain.loaded) {
+    if (domain.name == "file") {
       const Result<Fan> fan = Fan::Open();
-      domain.hooks.push_back(TamperHook(fan ? Status() : std::unexpected(fan.error()), ""));
+      DescribeFanotify(domain, fan ? Status() : std::unexpected(fan.error()), "");
     }
   }
   return out;

@@ -6,9 +6,11 @@
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -187,6 +189,22 @@ std::string MemoryFile() {
   return protects ? "" : Errno("mprotect");
 }
 
+// In a file system of its own, which nobody else sees and which goes with the descriptor.
+std::string ChangeNames() {
+  const Fd context(fsopen("tmpfs", FSOPEN_CLOEXEC));
+  if (!context || fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return Errno("a tmpfs of moatd's own");
+  }
+  const Fd root(fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+  const int at = root.get();
+  if (!root || mkdirat(at, "d", 0700) != 0 || !Fd(openat(at, "a", O_WRONLY | O_CREAT | O_CLOEXEC, 0600))) {
+    return Errno("files in a tmpfs of moatd's own");
+  }
+  const bool done = linkat(at, "a", at, "b", 0) == 0 && renameat(at, "b", at, "c") == 0 && symlinkat("a", at, "s") == 0 &&
+                    unlinkat(at, "a", 0) == 0 && unlinkat(at, "c", 0) == 0 && unlinkat(at, "d", AT_REMOVEDIR) == 0;
+  return done ? "" : Errno("names in a tmpfs of moatd's own");
+}
+
 // Into a pipe: sendfile and splice.
 std::string Splice(int from) {
   int ends[2];
@@ -329,6 +347,7 @@ Canary Canary::Sing(bool in_scope) {
   canary.Try({"file.read_shmem", "file.write", "file.map", "file.mprotect", "file.truncate", "file.read@sys_exit",
               "file.read_label", "file.map_label"},
              MemoryFile);
+  canary.Try({"file.rename", "file.replace", "file.unlink", "file.rmdir", "file.link", "file.symlink", "file.gone"}, ChangeNames);
   canary.Try({"file.splice_shmem", "file.splice@sys_exit", "file.copy@sys_exit"}, SpliceMemory);
   canary.Try({"file.read@fentry"}, ReadFile);
   canary.Try({"file.splice@fentry"}, SpliceFile);

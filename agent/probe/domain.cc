@@ -80,6 +80,7 @@ Answer Domain::Offered(const Candidate& candidate) const {
     case Backend::kCgroupAddr: return features_->cgroup_addr;
     case Backend::kCgroupSock: return features_->cgroup_sock;
     case Backend::kSockOps: return features_->sock_ops;
+    case Backend::kFanotify: return features_->fanotify;
   }
   return {};
 }
@@ -110,7 +111,8 @@ void Domain::ChooseFor(Hook& hook) {
     }
     if (candidate.program == nullptr) {
       hook.candidate = &candidate;
-      hook.why = std::string("seen by the program of ") + candidate.with;
+      hook.why = candidate.with != nullptr ? std::string("seen by the program of ") + candidate.with
+                                           : answer.why + (refused.empty() ? "" : "; passed over: " + refused);
       return;
     }
     if (const auto known = refused_.find(candidate.program); known != refused_.end()) {
@@ -205,7 +207,7 @@ void Domain::Load(const SharedMaps& maps) {
 Status Domain::MayAttach(const Hook& hook, const Grounds& grounds) const {
   const Backend backend = hook.candidate->backend;
   if (hook.program == nullptr) {
-    return attached(hook.candidate->with)
+    return hook.candidate->with == nullptr || attached(hook.candidate->with)
                ? Status()
                : Fail(Code::kFailedPrecondition, std::string(hook.candidate->with) + ", whose program sees it, is not attached");
   }
@@ -241,7 +243,8 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
     case Backend::kSockOps: return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
-    case Backend::kSyscallExit: break;
+    case Backend::kSyscallExit:
+    case Backend::kFanotify: break;
   }
   for (const std::string& point : hook.points) {
     if (const auto call = SyscallNumber(point)) {  // points are those that have one

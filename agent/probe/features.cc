@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "agent/base/fd.h"
+#include "agent/probe/fan.h"
 
 namespace moat::probe {
 namespace {
@@ -209,6 +210,9 @@ Result<Features> Features::Ask() {
   f.preempts = Preempts(system.version, mode);
   f.runs_whole = other(f.preempts);
   f.many_arguments = Attach({"fentry programs on iomap_dio_rw", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(dio)}, zero);
+  const Result<Fan> fan = Fan::Open();
+  f.fanotify =
+      fan ? Answer{true, "fanotify tells names here"} : Answer{fan.error().code != Code::kInvalidArgument, fan.error().message};
   const int cast = find(cast_function);
   Try cast_point = exit_point;
   cast_point.what = "bpf_rdonly_cast";

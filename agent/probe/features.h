@@ -41,6 +41,7 @@ class Features {
   Answer truncate_plain;  // it does not
   Answer write_by_file;  // generic_perform_write() takes a file and a position (until 5.18)
   Answer write_by_kiocb;  // it does not
+  Answer fanotify;  // the kernel knows what is asked of fanotify (5.17), whether or not we may
 
   // What the kernel says of itself: uname's version, and debugfs' sched/preempt ("none voluntary (full) lazy"; empty: not readable).
   static Answer Preempts(std::string_view version, std::string_view mode);

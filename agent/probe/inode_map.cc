@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 
 #include <algorithm>
@@ -36,10 +37,11 @@ bool ReadsAreSeen(long type) {
 
 }  // namespace
 
-// ext4, xfs, btrfs and f2fs tell i_generation, which makes an inode number used again another file; others do not.
-moat_inode_val InodeMap::ValueOf(uint32_t asset, bool directory, const std::string& path) const {
-  moat_inode_val value{.asset = asset, .flags = directory ? MOAT_INODE_DIR : 0, .generation = 0, .generation_known = 0};
-  Fd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+// ext4, xfs, btrfs and f2fs tell i_generation, which makes an inode number used again another file; others do not. held: O_PATH.
+moat_inode_val InodeMap::ValueOf(const Wanted& wanted, int held) const {
+  moat_inode_val value{.asset = wanted.asset, .flags = wanted.flags, .generation = 0, .generation_known = 0};
+  const std::string path = "/proc/self/fd/" + std::to_string(held);
+  const Fd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   int generation = 0;  // the kernel writes an int whatever the command's size says
   if (file && ioctl(file.get(), FS_IOC_GETVERSION, &generation) == 0) {
     value.generation = static_cast<uint32_t>(generation);
@@ -89,8 +91,33 @@ Status InodeMap::Put(const InodeId& id, const moat_inode_val& value) {
   return {};
 }
 
+// The file is held while it is entered: an inode that ends earlier is not entered, one that ends later leaves the table by its end.
+Status InodeMap::Enter(const InodeId& id, const Wanted& wanted, bool keep) {
+  const Fd held(open(wanted.path.c_str(), O_PATH | O_CLOEXEC));
+  struct stat info{};
+  if (!held || fstat(held.get(), &info) != 0 || info.st_ino != id.second) {
+    return {};  // gone, or another by now, of which we are told
+  }
+  moat_inode_val fresh = ValueOf(wanted, held.get()), known{};
+  const moat_inode_key key = KeyOf(id);
+  if (bpf_map_lookup_elem(fd_, &key, &known) == 0) {
+    if (Same(fresh, known)) {
+      return {};  // stays as it is: readers never see it missing
+    }
+    const bool another = known.generation_known && fresh.generation_known && known.generation != fresh.generation;
+    if (keep && !another) {
+      if ((wanted.flags & ~known.flags & MOAT_INODE_NAMES) == 0) {
+        return {};  // also as another asset's, which it stays
+      }
+      fresh = known;
+      fresh.flags |= MOAT_INODE_NAMES;
+    }
+  }
+  return Put(id, fresh);
+}
+
 Status InodeMap::Add(const InodeId& id, uint32_t asset, bool directory, const std::string& path) {
-  return Put(id, ValueOf(asset, directory, path));
+  return Enter(id, {.path = path, .asset = asset, .flags = directory ? MOAT_INODE_DIR : 0}, /*keep=*/false);
 }
 
 void InodeMap::Remove(const InodeId& id) {
@@ -98,40 +125,81 @@ void InodeMap::Remove(const InodeId& id) {
   (void)bpf_map_delete_elem(fd_, &key);
 }
 
-Status InodeMap::Set(std::vector<ResolvedAsset>& assets) {
-  std::map<InodeId, moat_inode_val> wanted;
-  for (const ResolvedAsset& asset : assets) {
-    for (const auto& file : asset.files) {
-      wanted.emplace(InodeId(file.dev, file.inode), ValueOf(asset.id, file.directory, file.path));
-    }
+bool InodeMap::Holds(const InodeId& id, uint32_t asset) const {
+  const moat_inode_key key = KeyOf(id);
+  moat_inode_val value{};
+  return bpf_map_lookup_elem(fd_, &key, &value) == 0 && value.asset == asset;
+}
+
+void InodeMap::Collect(const ResolvedAsset& asset, Inodes& inodes, Names& names) {
+  for (const auto& file : asset.files) {
+    inodes.try_emplace({file.dev, file.inode},
+                       Wanted{.path = file.path, .asset = asset.id, .flags = file.directory ? MOAT_INODE_DIR : 0});
   }
-  // What left goes first: it makes room. Keys are collected before any is deleted, since deleting disturbs the walk.
+  for (const NamedPlace& place : NamesOf(asset)) {
+    names.emplace(std::pair(place.directory_id, place.name.substr(0, MOAT_NAME_LEN - 1)), asset.id);
+    inodes.try_emplace(place.directory_id, Wanted{.path = place.directory, .asset = asset.id}).first->second.flags |=
+        MOAT_INODE_NAMES;
+  }
+}
+
+// What the maps hold and is not wanted. Keys are collected before any is deleted, since deleting disturbs the walk.
+void InodeMap::Drop(const Inodes& inodes, const Names& names) {
   std::vector<moat_inode_key> gone;
   moat_inode_key key{}, *previous = nullptr;
   while (bpf_map_get_next_key(fd_, previous, &key) == 0) {
     previous = &key;
-    moat_inode_val value{};
-    if (bpf_map_lookup_elem(fd_, &key, &value) != 0) {
-      continue;
-    }
-    const auto entry = wanted.find({key.dev, key.inode});
-    if (entry == wanted.end()) {
+    if (!inodes.contains({key.dev, key.inode})) {
       gone.push_back(key);
-    } else if (Same(entry->second, value)) {
-      wanted.erase(entry);  // stays as it is: readers never see it missing
     }
   }
   for (const moat_inode_key& old : gone) {
     (void)bpf_map_delete_elem(fd_, &old);
   }
-  size_t refused = 0;
+  std::vector<moat_name_key> gone_names;
+  moat_name_key name{}, *before = nullptr;
+  while (bpf_map_get_next_key(names_fd_, before, &name) == 0) {
+    before = &name;
+    if (!names.contains({InodeId(name.dev, name.inode), name.name})) {
+      gone_names.push_back(name);
+    }
+  }
+  for (const moat_name_key& old : gone_names) {
+    (void)bpf_map_delete_elem(names_fd_, &old);
+  }
+}
+
+// The last refusal.
+Status InodeMap::EnterAll(const Inodes& inodes, const Names& names, bool keep, size_t& refused) {
   Status status;
-  for (const auto& [id, value] : wanted) {
-    if (Status put = Put(id, value); !put) {
+  for (const auto& [id, wanted] : inodes) {
+    if (Status put = Enter(id, wanted, keep); !put) {
       status = std::move(put);
       ++refused;
     }
   }
+  for (const auto& [place, asset] : names) {
+    moat_name_key key{.inode = place.first.second, .dev = place.first.first, .pad = 0, .name = {}};
+    place.second.copy(key.name, sizeof(key.name) - 1);
+    __atomic_store_n(&control_->have_names, 1, __ATOMIC_RELEASE);
+    if (bpf_map_update_elem(names_fd_, &key, &asset, BPF_ANY) != 0) {
+      status =
+          FailErrno(errno, errno == E2BIG ? "the map of names is full: name directories in place of files" : "the map of names");
+      ++refused;
+    }
+  }
+  return status;
+}
+
+Status InodeMap::Set(std::vector<ResolvedAsset>& assets) {
+  Inodes inodes;
+  Names names;
+  for (const ResolvedAsset& asset : assets) {
+    Collect(asset, inodes, names);
+  }
+  Drop(inodes, names);  // first: it makes room
+  size_t refused = 0;
+  const Status status = EnterAll(inodes, names, /*keep=*/false, refused);
   if (refused > 0 && !assets.empty()) {
     assets.front().problems.push_back(std::to_string(refused) +
                                       " files and directories of all assets are not watched: " + status.error().message);
@@ -141,6 +209,14 @@ Status InodeMap::Set(std::vector<ResolvedAsset>& assets) {
     __atomic_store_n(&control_->have_assets, 0, __ATOMIC_RELEASE);
   }
   return {};
+}
+
+Status InodeMap::Update(const ResolvedAsset& asset) {
+  Inodes inodes;
+  Names names;
+  Collect(asset, inodes, names);
+  size_t refused = 0;
+  return EnterAll(inodes, names, /*keep=*/true, refused);
 }
 
 }  // namespace moat::probe

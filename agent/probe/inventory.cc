@@ -4,9 +4,12 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <set>
+#include <utility>
 
+#include "agent/base/clock.h"
 #include "agent/probe/block_devices.h"
 #include "agent/probe/resolve.h"
 
@@ -15,8 +18,8 @@ namespace moat::probe {
 void Inventory::Fill(const Domain& file, const Domain& gpu) {
   const std::lock_guard lock(mutex_);
   if (file.loaded()) {
-    inodes_ =
-        std::make_unique<InodeMap>(file.MapFd("moat_inodes"), maps_.control(), file.uses(Backend::kSyscallExit, "file.read"));
+    inodes_ = std::make_unique<InodeMap>(file.MapFd("moat_inodes"), file.MapFd("moat_names"), maps_.control(),
+                                         file.uses(Backend::kSyscallExit, "file.read"));
     blocks_ = file.MapFd("moat_blocks");
     SetAssets(ResolveAssets(config_.assets));
   }
@@ -49,12 +52,33 @@ void Inventory::SetAssets(std::vector<ResolvedAsset> resolved) {
   }
 }
 
-void Inventory::WatchTampering(int epoll_fd) {
+void Inventory::WatchTampering(const Domain& file, int epoll_fd) {
+  struct Notice {
+    const char* event;
+    std::set<moat_tamper_op> tells;
+  };
+  static const Notice kNotices[] = {{"file.rename", {MOAT_TAMPER_RENAME}},
+                                    {"file.replace", {MOAT_TAMPER_REPLACE}},
+                                    {"file.unlink", {MOAT_TAMPER_UNLINK}},
+                                    {"file.rmdir", {MOAT_TAMPER_UNLINK}},
+                                    {"file.link", {MOAT_TAMPER_LINK}},
+                                    {"file.truncate_path", {MOAT_TAMPER_TRUNCATE}},
+                                    {"file.exchange", {MOAT_TAMPER_RENAME}},
+                                    {"file.symlink", {}},
+                                    {"file.gone", {}}};
+  std::set<moat_tamper_op> tells;
+  bool wanted = false;
+  for (const Notice& notice : kNotices) {
+    if (file.uses(Backend::kFanotify, notice.event)) {
+      tells.insert(notice.tells.begin(), notice.tells.end());
+      wanted = true;
+    }
+  }
   const std::lock_guard lock(mutex_);
-  if (!inodes_) {
+  if (!inodes_ || !wanted) {
     return;
   }
-  auto watch = std::make_unique<TamperWatch>(*inodes_, owners_, maps_.procs());
+  auto watch = std::make_unique<TamperWatch>(*inodes_, owners_, maps_.procs(), std::move(tells));
   if (Status status = watch->Open(); !status) {
     refusal_ = status;
     spdlog::error("tamper watch: {}", refusal_.error().message);
@@ -70,16 +94,70 @@ void Inventory::WatchTampering(int epoll_fd) {
 }
 
 size_t Inventory::Poll(RecordSink& sink, uint64_t now_ns) {
-  if (!tampering_) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || !inodes_) {
     return 0;
   }
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (!lock) {
+  if (!tampering_) {
+    LookAgain(now_ns);
     return 0;
   }
   const size_t made = tampering_->Poll(sink, now_ns, assets_);
   lost_.store(tampering_->lost(), std::memory_order_relaxed);
   return made;
+}
+
+// With fanotify this is not needed: it tells which names are new, after they are.
+void Inventory::LookAgain(uint64_t now_ns) {
+  constexpr uint64_t kSoonNs = 50'000'000, kAgainNs = 2'000'000'000;
+  auto& stirred = maps_.control()->stirred;
+  for (size_t k = 0; k < assets_.size(); ++k) {
+    const size_t i = (next_due_ + k) % assets_.size();  // each in its turn
+    Due& due = due_[i];
+    if (__atomic_load_n(&stirred[i], __ATOMIC_RELAXED) != 0 && __atomic_exchange_n(&stirred[i], 0, __ATOMIC_ACQUIRE) != 0) {
+      due = {.soon_ns = due.soon_ns != 0 ? due.soon_ns : now_ns + kSoonNs, .again_ns = now_ns + kAgainNs};
+    }
+    if (now_ns < rested_ns_) {
+      continue;
+    }
+    const bool again = due.again_ns != 0 && now_ns >= due.again_ns;
+    if (again || (due.soon_ns != 0 && now_ns >= due.soon_ns)) {
+      due = {.soon_ns = 0, .again_ns = again ? 0 : due.again_ns};
+      const uint64_t before = MonotonicNs();
+      Update(static_cast<uint32_t>(i));
+      next_due_ = i + 1;
+      rested_ns_ = now_ns + (MonotonicNs() - before) * 20;
+    }
+  }
+}
+
+// An asset's files as they are now. Those that left its directories stay its own while they live.
+void Inventory::Update(uint32_t asset) {
+  ResolvedAsset& now = assets_[asset];
+  std::vector<ResolvedAsset> resolved = ResolveAssets({config_.assets[asset]});
+  ResolvedAsset& fresh = resolved.front();
+  fresh.id = asset;
+  std::set<InodeId> found;
+  for (const auto& file : fresh.files) {
+    found.emplace(file.dev, file.inode);
+  }
+  for (const auto& file : now.files) {
+    if (!found.contains({file.dev, file.inode}) && inodes_->Holds({file.dev, file.inode}, asset)) {
+      fresh.files.push_back(file);
+    }
+  }
+  if (Status status = inodes_->Update(fresh); !status) {
+    fresh.problems.push_back(status.error().message);
+  }
+  for (const std::string& problem : fresh.problems) {
+    if (std::ranges::find(now.problems, problem) == now.problems.end()) {
+      spdlog::warn("asset {}: {}", fresh.name, problem);
+    }
+  }
+  now = std::move(fresh);
+  if (Status status = SetBlockDevices(blocks_, assets_); !status) {
+    spdlog::error("assets: {}", status.error().message);
+  }
 }
 
 void Inventory::HouseKeep(bool devices_too) {
@@ -116,23 +194,19 @@ std::vector<ResolvedDevice> Inventory::Devices() const {
   return devices_ ? devices_->list() : std::vector<ResolvedDevice>();
 }
 
-HookStatus TamperHook(const Status& refused, const std::string& note) {
-  HookStatus hook;
-  hook.event = "file.tamper";
-  if (!refused) {
-    hook.why = refused.error().message;
-    hook.exposure = refused.error().code == Code::kInvalidArgument;
-    hook.unseen = {"rename, unlink, link, replacement and truncation by path of asset files",
-                   "new files of an asset directory, until they are opened"};
-    return hook;
+void DescribeFanotify(DomainStatus& file, const Status& refused, const std::string& note) {
+  for (HookStatus& hook : file.hooks) {
+    if (hook.backend != BackendName(Backend::kFanotify) || !hook.attached) {
+      continue;
+    }
+    if (!refused) {
+      hook.attached = false;
+      hook.why = refused.error().message;
+      hook.unseen = {"all of it"};
+    } else if (!note.empty()) {
+      hook.why += "; " + note;
+    }
   }
-  hook.backend = "fanotify";
-  hook.attached = true;
-  hook.why = "no tracepoint tells which inode a path led to" + (note.empty() ? "" : "; " + note);
-  hook.unseen = {"who did it, when the process ended before the notice was read and was not known before",
-                 "a truncation by path when the file has grown back before the notice was read",
-                 "changes made on another host of a network file system"};
-  return hook;
 }
 
 }  // namespace moat::probe

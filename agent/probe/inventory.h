@@ -2,6 +2,7 @@
 // What is protected and watched on this host: assets, accelerators, and the notices of tampering, which both read and change them.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -21,9 +22,8 @@
 
 namespace moat::probe {
 
-// "file.tamper". note: what fanotify could not watch. refused: it was not opened; a kernel that does not know what it is asked for
-// (before 5.17) is an exposure, anything else a fault.
-HookStatus TamperHook(const Status& refused, const std::string& note);
+// Completes the rows that stand on fanotify. refused: it was not opened. note: what it could not watch.
+void DescribeFanotify(DomainStatus& file, const Status& refused, const std::string& note);
 
 // Poll, Note and HouseKeep on the ring thread; the others from any. One lock, never taken per record: it is waited for only
 // outside the ring thread. maps and owners stay the caller's and must live as long.
@@ -34,10 +34,10 @@ class Inventory {
 
   // Fills the maps of the domains that are loaded, once it is settled which programs run.
   void Fill(const Domain& file, const Domain& gpu);
-  // Starts fanotify and puts it into epoll_fd. When it is refused, Describe says so and what is then unseen.
-  void WatchTampering(int epoll_fd);
+  // Starts fanotify, where rows of the file domain stand on it, and puts it into epoll_fd.
+  void WatchTampering(const Domain& file, int epoll_fd);
 
-  // Emits the notices of fanotify. Nothing while a reload is at work: they wait in the kernel.
+  // Emits the notices of fanotify, and looks again at assets whose files have changed. Nothing while a reload is at work: they wait.
   size_t Poll(RecordSink& sink, uint64_t now_ns);
   // A tamper record of the kernel side passes.
   void Note(const moat_file_tamper& record) {
@@ -45,7 +45,7 @@ class Inventory {
       tampering_->Note(record);
     }
   }
-  // Resolves again when fanotify says that the tables are no longer true; looks for drivers that came late.
+  // Resolves again when fanotify has lost notices; looks for drivers that came late.
   void HouseKeep(bool devices_too);
   Status Reload(const config::Config& config);
 
@@ -53,13 +53,16 @@ class Inventory {
   std::vector<ResolvedDevice> Devices() const;
   // Notices that the kernel dropped: at least this many.
   uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
-  HookStatus Describe() const {  // "file.tamper"
+  // What became of the rows that stand on fanotify.
+  void Describe(DomainStatus& file) const {
     const std::lock_guard lock(mutex_);
-    return TamperHook(refusal_, tampering_ ? tampering_->why() : "");
+    DescribeFanotify(file, refusal_, tampering_ ? tampering_->why() : "");
   }
 
  private:
   void SetAssets(std::vector<ResolvedAsset> resolved);
+  void LookAgain(uint64_t now_ns);
+  void Update(uint32_t asset);
 
   mutable std::mutex mutex_;
   config::Config config_;
@@ -71,6 +74,14 @@ class Inventory {
   // Null: no file domain, or refused. Set once, before the ring thread drains. Note touches nothing that Set does.
   std::unique_ptr<TamperWatch> tampering_;
   Status refusal_;  // of fanotify
+  // When to look at an asset's files again after a program said that they change, which it does before they have: soon, and once
+  // more for those that took their time. 0: not.
+  struct Due {
+    uint64_t soon_ns = 0, again_ns = 0;
+  };
+  std::array<Due, MOAT_MAX_ASSETS> due_{};
+  size_t next_due_ = 0;
+  uint64_t rested_ns_ = 0;  // not before this time: looking takes a twentieth of it at most
   std::unique_ptr<class Devices> devices_;  // null: no gpu domain
   std::atomic<uint64_t> lost_ = 0;
 };

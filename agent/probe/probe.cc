@@ -160,7 +160,7 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MakeParts();
   inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);
   inventory_->Fill((*domains_)["file"], (*domains_)["gpu"]);
-  inventory_->WatchTampering(epoll_.get());
+  inventory_->WatchTampering((*domains_)["file"], epoll_.get());
   return {};
 }
 
@@ -256,8 +256,8 @@ void ProbeImpl::Sums(RecordSink& sink) {
 std::vector<DomainStatus> ProbeImpl::Domains() const {
   std::vector<DomainStatus> out = domains_->Describe();
   for (DomainStatus& domain : out) {
-    if (domain.name == "file" && domain.loaded) {
-      domain.hooks.push_back(inventory_->Describe());
+    if (domain.name == "file") {
+      inventory_->Describe(domain);
     }
   }
   return out;

@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "agent/base/fd.h"
+#include "agent/probe/real_path.h"
 #include "bpf/abi/event.h"
 
 namespace moat::probe {
@@ -172,6 +173,35 @@ bool FindFile(const MountDevices& mounts, int dirfd, const char* path, bool foll
   out.regular = S_ISREG(info.stx_mode);
   out.symlink = S_ISLNK(info.stx_mode);
   return true;
+}
+
+std::vector<NamedPlace> NamesOf(const ResolvedAsset& asset) {
+  RealPaths paths;
+  std::set<std::string> directories;
+  std::map<std::pair<std::string, std::string>, NamedPlace> places;
+  const MountDevices mounts;
+  for (const auto& file : asset.files) {
+    const std::string real = paths.Of(file.path);
+    for (const std::string& path : {real, file.path}) {
+      if (path.empty() || directories.contains(ParentOf(path))) {
+        continue;
+      }
+      const std::string directory = path == real ? ParentOf(real) : paths.Of(ParentOf(path));
+      Found found;
+      if (!directories.contains(directory) && FindFile(mounts, AT_FDCWD, directory.c_str(), /*follow=*/false, found)) {
+        places[{directory, NameOf(path)}] = {.directory = directory, .directory_id = found.id, .name = NameOf(path)};
+      }
+    }
+    if (file.directory) {
+      directories.insert({real, file.path});  // listed before what it holds
+    }
+  }
+  std::vector<NamedPlace> out;
+  out.reserve(places.size());
+  for (auto& [key, place] : places) {
+    out.push_back(std::move(place));
+  }
+  return out;
 }
 
 std::vector<ResolvedAsset> ResolveAssets(const std::vector<config::Asset>& assets, const ResolveLimits& limits) {

@@ -42,6 +42,16 @@ struct ResolveLimits {
   int depth = 64;         // of directories below an asset's path
 };
 
+// A name whose next file or directory is the asset again.
+struct NamedPlace {
+  std::string directory;  // without symlinks
+  InodeId directory_id;
+  std::string name;
+};
+// Those of an asset: of the files and directories that were named or are reached by a symlink, and of symlinks that were named themselves.
+// What lies below a directory of the asset needs none.
+std::vector<NamedPlace> NamesOf(const ResolvedAsset& asset);
+
 // Walks every path. A symlink found in an asset's directory that leads to a file (as in the Hugging Face cache) brings that
 // file in, wherever it lies; one that leads to a directory is not followed and told as a problem. Index of the result = label bit.
 std::vector<ResolvedAsset> ResolveAssets(const std::vector<config::Asset>& assets, const ResolveLimits& limits = {});

@@ -39,6 +39,8 @@ constexpr Unseen kOtherReads = {
     "other_reads", "bytes on file systems that read in a way of their own (overlay, FUSE, NFS): opening there counts as reading"};
 constexpr Unseen kPreempted = {
     "preempted", "who reads while another is preempted inside the same program on its processor (told as runs missed)"};
+constexpr Unseen kRemote = {"remote", "changes made on another host of a network file system"};
+constexpr Unseen kWho = {"who", "who did it, when the process ended before the notice was read and was not known before"};
 constexpr Unseen kPacketBytes = {"packet", "bytes of packet sockets"};
 constexpr Unseen kVsockBytes = {"vsock", "bytes of vsock sockets"};
 constexpr Unseen kCookie = {"old_sockets",
@@ -244,6 +246,58 @@ const std::vector<Row> kTable = {
        .missed = MOAT_KIND_FILE_TAMPER,
        .needs = &Features::truncate_plain},
       {Backend::kSyscallExit, "moat_file_truncate", {"ftruncate"}, MOAT_KIND_FILE_TAMPER, {kCompat}}}},
+    {"file.truncate_path",
+     "file",
+     {{.backend = Backend::kFentry, .with = "file.truncate"},
+      {.backend = Backend::kFanotify,
+       .unseen = {kWho, {"grown_back", "a truncation by path when the file has grown back before the notice was read"}}}},
+     {{"truncate_path", "truncation of asset files by path"}}},
+    // The calls that change names ask these before the file system has its say.
+    {"file.rename",
+     "file",
+     {MOAT_SECURITY("moat_file_rename", "inode_rename", MOAT_KIND_FILE_TAMPER, kResult, kRemote),
+      {.backend = Backend::kFanotify, .unseen = {kWho, kRemote}}},
+     {{"rename", "asset files that get another name"}}},
+    // A security module is asked about each half of an exchange, the function around them is told once.
+    {"file.exchange",
+     "file",
+     {{.backend = Backend::kLsm, .with = "file.rename", .with_backend = Backend::kLsm},
+      {Backend::kFentry, "moat_file_exchange_fentry", {"security_inode_rename"}, MOAT_KIND_FILE_TAMPER, {kResult, kRemote}},
+      {Backend::kKprobe, "moat_file_exchange_kprobe", {"security_inode_rename"}, MOAT_KIND_FILE_TAMPER, {kResult, kRemote}},
+      {.backend = Backend::kFanotify, .unseen = {kWho, kRemote}}},
+     {{"exchange", "the second of two files that change names with each other"}}},
+    {"file.replace",
+     "file",
+     {MOAT_SECURITY("moat_file_replace", "inode_rename", MOAT_KIND_FILE_TAMPER, kResult, kRemote),
+      {.backend = Backend::kFanotify, .unseen = {kWho, kRemote}}},
+     {{"replace", "asset files that another file replaces by a rename"}}},
+    {"file.unlink",
+     "file",
+     {MOAT_SECURITY("moat_file_unlink", "inode_unlink", MOAT_KIND_FILE_TAMPER, kResult, kRemote),
+      {.backend = Backend::kFanotify, .unseen = {kWho, kRemote}}},
+     {{"unlink", "asset files that are removed"}}},
+    {"file.rmdir",
+     "file",
+     {MOAT_SECURITY("moat_file_rmdir", "inode_rmdir", MOAT_KIND_FILE_TAMPER, kResult, kRemote),
+      {.backend = Backend::kFanotify, .unseen = {kWho, kRemote}}},
+     {{"rmdir", "directories of assets that are removed"}}},
+    {"file.link",
+     "file",
+     {MOAT_SECURITY("moat_file_link", "inode_link", MOAT_KIND_FILE_TAMPER, kResult, kRemote),
+      {.backend = Backend::kFanotify, .unseen = {kWho, kRemote}}},
+     {{"link", "asset files that get a second name"}}},
+    {"file.symlink",
+     "file",
+     {MOAT_SECURITY("moat_file_symlink", "inode_symlink", MOAT_KIND_NONE), {.backend = Backend::kFanotify}},
+     {{"symlink", "files that a new symlink in an asset's directory leads to"}}},
+    // What frees the entry of an inode that is no more.
+    {"file.gone",
+     "file",
+     {{Backend::kLsm, "moat_file_gone_lsm", {"inode_free_security"}},
+      {Backend::kFentry, "moat_file_gone_fentry", {"security_inode_free"}},
+      {Backend::kKprobe, "moat_file_gone_kprobe", {"security_inode_free"}},
+      {.backend = Backend::kFanotify}},
+     {{"gone", "that an asset's file is no more: it keeps its place in the table"}}},
     {"file.exit",
      "file",
      {{.backend = Backend::kTpBtf,
@@ -362,6 +416,7 @@ const char* BackendName(Backend backend) {
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
     case Backend::kSockOps: return "cgroup";
+    case Backend::kFanotify: return "fanotify";
   }
   return "";
 }

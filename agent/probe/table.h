@@ -24,6 +24,7 @@ enum class Backend {
   kCgroupAddr,
   kCgroupSock,
   kSockOps,
+  kFanotify,  // notices read by user space: no program (tamper_watch.h)
 };
 const char* BackendName(Backend backend);
 
@@ -35,7 +36,8 @@ struct Unseen {
 
 struct Candidate {
   Backend backend;
-  const char* program = nullptr;  // null: nothing of its own; the row of `with` sees this event too
+  // Null: nothing of its own; the row of `with` sees this event too, or, without one, user space does (fanotify).
+  const char* program = nullptr;
   // lsm: hooks ("file_open"); fmod_ret, fentry, kprobe: kernel functions; tp_btf: tracepoints; syscall exit: system calls, of which an
   // architecture may lack some; others: empty.
   std::vector<std::string_view> attach = {};

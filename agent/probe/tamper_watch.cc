@@ -5,16 +5,15 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/fanotify.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <set>
 #include <utility>
 
+#include "agent/probe/real_path.h"
 #include "bpf/abi/label.h"
 
 namespace moat::probe {
@@ -29,18 +28,6 @@ constexpr uint64_t kFileEvents = FAN_MODIFY | FAN_ATTRIB | FAN_DELETE_SELF;
 // system call, the record is submitted at its end). Same process and file: told already.
 constexpr uint64_t kWaitNs = 100'000'000;
 constexpr uint64_t kToldNs = 2'000'000'000;
-
-std::string ParentOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
-std::string RealPath(const std::string& path) {
-  const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr), &std::free);
-  return real ? real.get() : "";
-}
 
 }  // namespace
 
@@ -61,18 +48,7 @@ std::string TamperWatch::why() const {
   return refused_ == 0 ? "" : std::to_string(refused_) + " files or directories cannot be watched, first: " + first_refusal_;
 }
 
-// The path without symlinks. realpath() asks for every component: once per directory is enough.
-std::string TamperWatch::Real(const std::string& path) {
-  const std::string parent = ParentOf(path);
-  if (last_parent_.first != parent) {
-    last_parent_ = {parent, RealPath(parent)};
-  }
-  struct stat info{};
-  std::string real = last_parent_.second + (last_parent_.second.ends_with('/') ? "" : "/") + NameOf(path);
-  return lstat(real.c_str(), &info) == 0 && !S_ISLNK(info.st_mode) ? real : RealPath(path);
-}
-
-// path: as from Real(), marks are set on what is there.
+// path: without symlinks, marks are set on what is there.
 void TamperWatch::AddNode(const std::string& path, uint32_t asset, bool top) {
   Found found;
   auto handle = Fan::HandleOf(path);
@@ -136,13 +112,13 @@ void TamperWatch::Set(const std::vector<ResolvedAsset>& assets) {
   names_.clear();
   wanted_.clear();
   refused_ = 0;
-  last_parent_ = {};
+  real_ = {};
   last_handle_ = {};
   mounts_ = std::make_unique<MountDevices>();
   for (const ResolvedAsset& asset : assets) {
     std::set<std::string> directories;
     for (const auto& file : asset.files) {
-      const std::string path = Real(file.path);
+      const std::string path = real_.Of(file.path);
       if (path.empty()) {
         continue;  // gone since it was resolved: its directory's events tell
       }
@@ -172,7 +148,7 @@ void TamperWatch::Note(const moat_file_tamper& record) {
 
 void TamperWatch::Tell(const FanEvent& event, const Node& node, moat_tamper_op op, const std::string& name, uint64_t bytes,
                        uint64_t now_ns) {
-  if (event.pid == static_cast<uint32_t>(getpid())) {
+  if (event.pid == static_cast<uint32_t>(getpid()) || !tells_.contains(op)) {
     return;
   }
   Pending pending{};
@@ -235,7 +211,7 @@ void TamperWatch::Adopt(const std::string& path, uint32_t asset, std::vector<Res
   if (asset >= assets.size()) {
     return;
   }
-  last_parent_ = {};
+  real_ = {};
   last_handle_ = {};
   const config::Asset one{.name = "", .asset_class = "", .paths = {path}};
   for (const ResolvedAsset& resolved : ResolveAssets({one})) {
@@ -244,7 +220,7 @@ void TamperWatch::Adopt(const std::string& path, uint32_t asset, std::vector<Res
         spdlog::error("asset {}: {}: {}", assets[asset].name, file.path, status.error().message);
         return;
       }
-      AddNode(Real(file.path), asset, /*top=*/false);
+      AddNode(real_.Of(file.path), asset, /*top=*/false);
       assets[asset].files.push_back(file);
     }
     assets[asset].bytes += resolved.bytes;

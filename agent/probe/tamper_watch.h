@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Renames, removals, links, replacements and truncations by path of asset files, from fanotify; and new files in asset
-// directories, which it hands to the inode map at once.
+// directories, which it hands to the inode map at once. For what no program of the kernel side can see (Backend::kFanotify).
 //
 // Marks: each asset directory (names), the directory of each file that was named alone or is reached by a symlink (that name
 // only), each asset file (size and link count).
@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "agent/probe/inode_map.h"
 #include "agent/probe/owners.h"
 #include "agent/probe/probe.h"
+#include "agent/probe/real_path.h"
 #include "agent/probe/resolve.h"
 #include "bpf/abi/file.h"
 
@@ -26,7 +28,9 @@ namespace moat::probe {
 // The caller serialises Set and Poll. inodes, owners and procs_fd stay the caller's and must live as long.
 class TamperWatch {
  public:
-  TamperWatch(InodeMap& inodes, Owners& owners, int procs_fd) : inodes_(inodes), owners_(owners), procs_fd_(procs_fd) {}
+  // tells: what no kernel program tells; the rest is followed all the same, for the tables.
+  TamperWatch(InodeMap& inodes, Owners& owners, int procs_fd, std::set<moat_tamper_op> tells)
+      : inodes_(inodes), owners_(owners), procs_fd_(procs_fd), tells_(std::move(tells)) {}
 
   Status Open();
   int fd() const { return fan_ ? fan_->fd() : -1; }
@@ -63,7 +67,6 @@ class TamperWatch {
     bool ready = false, drop = false;
   };
 
-  std::string Real(const std::string& path);
   void AddNode(const std::string& path, uint32_t asset, bool top);
   void AddParent(const std::string& path, uint32_t asset);
   void Adopt(const std::string& path, uint32_t asset, std::vector<ResolvedAsset>& assets);
@@ -79,13 +82,14 @@ class TamperWatch {
   InodeMap& inodes_;
   Owners& owners_;
   int procs_fd_;
+  std::set<moat_tamper_op> tells_;
   std::unique_ptr<Fan> fan_;  // null until Open()
   std::unique_ptr<MountDevices> mounts_;  // of the last Set()
   std::unordered_map<FileHandle, Node> nodes_;
   std::map<Place, FileHandle> names_;   // where an asset's file is found
   std::map<Place, uint32_t> wanted_;    // names whose next file is the asset again (files named alone)
   std::unordered_map<std::string, uint64_t> marks_;  // path -> mask
-  std::pair<std::string, std::string> last_parent_;  // directory -> its real path
+  RealPaths real_;
   std::pair<std::string, FileHandle> last_handle_;   // directory -> its handle
   std::vector<FanEvent> events_;
   std::vector<Pending> pending_;

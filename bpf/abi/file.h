@@ -17,12 +17,21 @@ struct moat_inode_key {
 #define MOAT_INODE_DIR 0x1u
 #define MOAT_INODE_LEARNT 0x2u /* found by the kernel's walk up the parents, not by user space */
 #define MOAT_INODE_OPEN_READS 0x4u /* opening for reading counts as reading: reads of this file system are not seen */
+#define MOAT_INODE_NAMES 0x8u /* a directory: some of its names are in the map of names; asset is one of theirs */
 
 struct moat_inode_val {
 	__u32 asset;
 	__u32 flags;
 	__u32 generation; /* i_generation when generation_known; an inode number used again does not match */
 	__u32 generation_known;
+};
+
+/* Key of the map of names, whose value is an asset: what gets this name in this directory is the asset's. */
+struct moat_name_key {
+	__u64 inode; /* of the directory */
+	__u32 dev;
+	__u32 pad;
+	char name[MOAT_NAME_LEN]; /* padded with NULs; of a longer one the first MOAT_NAME_LEN - 1 bytes */
 };
 
 /* Value of the block device map; key: the device number, as moat_inode_key.dev. A file system with assets lies on it. */

@@ -45,7 +45,8 @@ struct moat_control {
 	__u32 dir_devs_full;
 	__u8 rows[MOAT_ROWS_COUNT]; /* 0 or 1; bytes, because not every kernel has an atomic "or" */
 	__u32 page_shift; /* of this kernel: 12, 14 or 16 */
-	__u32 pad;
+	__u32 have_names; /* the map of names is not empty */
+	__u8 stirred[MOAT_MAX_ASSETS]; /* 0 or 1, set by programs: user space is to look at this asset's files again */
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
 	__u64 filter[MOAT_FILTER_BITS / 64];
 };

@@ -39,7 +39,8 @@ static __always_inline struct moat_io_val *moat_io_row(struct task_struct *task,
 }
 
 static __always_inline void moat_emit_tamper(struct moat_control *control, struct task_struct *task, const struct inode *inode,
-					     const struct dentry *dentry, __u32 asset, __u32 op, __u32 fd, __u64 bytes)
+					     const struct dentry *dentry, __u32 asset, __u32 op, __u32 fd, __u64 bytes,
+					     __u32 hdr_flags)
 {
 	struct moat_file_tamper *e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_FILE_TAMPER, struct moat_file_tamper);
 
@@ -53,14 +54,14 @@ static __always_inline void moat_emit_tamper(struct moat_control *control, struc
 	e->asset = asset;
 	e->op = op;
 	e->fd = fd;
-	e->hdr.flags |= moat_last_name(e->name, dentry);
+	e->hdr.flags |= hdr_flags | moat_last_name(e->name, dentry);
 	moat_submit(control, e);
 }
 
 static __always_inline void moat_tamper_file(struct moat_control *control, struct task_struct *task, const struct file *file,
 					     __u32 asset, __u32 op, __u32 fd, __u64 bytes)
 {
-	moat_emit_tamper(control, task, moat_get(file, f_inode), moat_get(file, f_path.dentry), asset, op, fd, bytes);
+	moat_emit_tamper(control, task, moat_get(file, f_inode), moat_get(file, f_path.dentry), asset, op, fd, bytes, 0);
 }
 
 /* A read of an asset: sums, and the label with the first. Without a row nothing says first, and the label is set again: no harm. */

@@ -15,6 +15,15 @@ struct {
 	__type(value, struct moat_inode_val);
 } moat_inodes SEC(".maps");
 
+/* Names of files that are assets by themselves, and of links to them: written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct moat_name_key);
+	__type(value, __u32);
+} moat_names SEC(".maps");
+
 /* Block devices under the file systems of assets: reading one gives the bytes without opening a file. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -7,12 +7,15 @@
 #define MOAT_FILE_MATCH_BPF_H
 
 #include "../kernel/read.bpf.h"
+#include "../lib/path.bpf.h"
 #include "../lib/stats.bpf.h"
 #include "maps.bpf.h"
 
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
+#define S_IFDIR 0040000
+#define FMODE_CREATED 0x100000 /* include/linux/fs.h: this open made the file, so O_TRUNC had nothing to cut */
 #define MOAT_WALK_DEPTH 32 /* directories between a file and the asset directory it lies below */
 #define MOAT_WALK_INLINE 6
 
@@ -90,32 +93,79 @@ static long moat_parent_step(__u32 step, void *walk)
 }
 
 /*
- * A file that is not known but lies below an asset directory belongs to the asset: it is entered, so that reads and writes, which
- * do not walk, find it. The walk ends at the root of the file system: what is mounted inside an asset directory is entered as a
- * directory of its own by user space.
+ * The asset directory above a place, MOAT_NO_ASSET if none, and its flags. The walk ends at the root of the file system: what is
+ * mounted inside an asset directory is entered as a directory of its own by user space.
  *
- * The first steps in line, for every open of a file that is no asset pays for them (bpf_loop: 60 ns more); the rest by bpf_loop,
+ * hot: the first steps in line, where every open of a file that is no asset pays for them (bpf_loop: 60 ns more); the rest by bpf_loop,
  * which is proven once (all in line: 20 ms more of loading).
  */
-static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode,
-					__u32 dev, __u32 *flags)
+static __always_inline __u32 moat_asset_above(struct moat_control *control, const struct dentry *place, __u32 dev, int hot,
+					      __u32 *flags)
 {
-	struct moat_parent_walk walk = {.control = control, .dev = dev, .asset = MOAT_NO_ASSET};
-	struct moat_inode_key key = {.inode = moat_get(inode, i_ino), .dev = dev};
-	struct moat_inode_val fresh = {.flags = MOAT_INODE_LEARNT, .generation_known = 1};
-	__u32 bit;
+	struct moat_parent_walk walk;
 
-	walk.dentry = moat_cast(struct dentry, moat_get(file, f_path.dentry));
-	for (int i = 0; i < MOAT_WALK_INLINE; i++)
+	if (!moat_walk_pays(control, dev))
+		return MOAT_NO_ASSET;
+	walk.control = control;
+	walk.dentry = moat_cast(struct dentry, place);
+	walk.dev = dev;
+	walk.asset = MOAT_NO_ASSET;
+	walk.flags = 0;
+	for (int i = 0; hot && i < MOAT_WALK_INLINE; i++)
 		if (moat_step_up(&walk))
 			goto end;
-	moat_loop(MOAT_WALK_DEPTH - MOAT_WALK_INLINE, moat_parent_step, &walk);
+	moat_loop(MOAT_WALK_DEPTH - (hot ? MOAT_WALK_INLINE : 0), moat_parent_step, &walk);
 end:
-	if (walk.asset == MOAT_NO_ASSET)
+	*flags = walk.flags;
+	return walk.asset;
+}
+
+/*
+ * The asset to which whatever gets this name belongs, MOAT_NO_ASSET if none, and the flags of its directory: of a file that was named
+ * alone, the next one of that name is the asset too.
+ */
+static __always_inline __u32 moat_asset_by_name(struct moat_control *control, const struct dentry *place, __u32 dev, __u32 *flags)
+{
+	const struct dentry *parent;
+	const struct inode *directory;
+	struct moat_name_key key;
+	struct moat_inode_val *val;
+	__u32 *asset;
+
+	if (!control->have_names)
 		return MOAT_NO_ASSET;
-	fresh.asset = walk.asset;
-	fresh.flags |= walk.flags & MOAT_INODE_OPEN_READS;
-	*flags = fresh.flags;
+	place = moat_cast(struct dentry, place);
+	parent = moat_get(place, d_parent);
+	directory = moat_get(parent, d_inode);
+	val = moat_known_inode(control, directory, dev);
+	if (!val || !(val->flags & MOAT_INODE_NAMES))
+		return MOAT_NO_ASSET;
+	key.inode = moat_get(directory, i_ino);
+	key.dev = dev;
+	key.pad = 0;
+	moat_last_name(key.name, place);
+	*flags = val->flags;
+	asset = bpf_map_lookup_elem(&moat_names, &key);
+	return asset ? *asset : MOAT_NO_ASSET;
+}
+
+/* User space is to look at the files of an asset again: some are new, gone, or have another name. */
+static __always_inline void moat_stir(struct moat_control *control, __u32 asset)
+{
+	*(volatile __u8 *)&control->stirred[asset % MOAT_MAX_ASSETS] = 1;
+}
+
+/* A file or directory belongs to an asset from now on, as long as its inode lives. flags: of the directory that made it so. */
+static __always_inline __u32 moat_enter(struct moat_control *control, const struct inode *inode, __u32 dev, __u32 asset,
+					__u32 flags)
+{
+	struct moat_inode_key key = {.inode = moat_get(inode, i_ino), .dev = dev};
+	struct moat_inode_val fresh = {.asset = asset, .flags = MOAT_INODE_LEARNT, .generation_known = 1};
+	__u32 bit;
+
+	fresh.flags |= flags & MOAT_INODE_OPEN_READS;
+	if ((moat_get(inode, i_mode) & S_IFMT) == S_IFDIR)
+		fresh.flags |= MOAT_INODE_DIR;
 	fresh.generation = moat_get(inode, i_generation);
 	/* The entry first: a bit without an entry is only a wasted look-up, an entry without its bit is a file not seen. */
 	if (bpf_map_update_elem(&moat_inodes, &key, &fresh, BPF_ANY))
@@ -124,7 +174,25 @@ end:
 		bit = moat_filter_bit(key.inode, dev);
 		moat_fetch_or(&control->filter[bit / 64], 1ull << (bit % 64));
 	}
-	return fresh.asset;
+	moat_stir(control, asset);
+	return fresh.flags;
+}
+
+/*
+ * A file that is not known, but lies below an asset directory or has just been made under the name of one that was named alone, belongs
+ * to the asset: it is entered, so that reads and writes, which do not walk, find it.
+ */
+static __always_inline __u32 moat_learn(struct moat_control *control, const struct file *file, const struct inode *inode,
+					__u32 dev, __u32 *flags)
+{
+	const struct dentry *place = moat_get(file, f_path.dentry);
+	__u32 asset = moat_asset_above(control, place, dev, 1, flags);
+
+	if (asset == MOAT_NO_ASSET && control->have_names && moat_get(file, f_mode) & FMODE_CREATED)
+		asset = moat_asset_by_name(control, place, dev, flags);
+	if (asset != MOAT_NO_ASSET)
+		*flags = moat_enter(control, inode, dev, asset, *flags);
+	return asset;
 }
 
 /*
@@ -154,9 +222,7 @@ static __always_inline __u32 moat_find_asset(struct moat_control *control, const
 		*flags = val->flags;
 		return val->asset;
 	}
-	if (!walk || !moat_walk_pays(control, dev))
-		return MOAT_NO_ASSET;
-	return moat_learn(control, file, inode, dev, flags);
+	return !walk ? MOAT_NO_ASSET : moat_learn(control, file, inode, dev, flags);
 }
 
 static __always_inline __u32 moat_asset_of(struct moat_control *control, const struct file *file, int walk)

@@ -13,7 +13,7 @@ static __always_inline void moat_opening(const struct file *file)
 	struct moat_control *control = moat_get_control();
 
 	if (control && control->have_assets)
-		moat_opened(control, moat_current(), file, moat_get(file, f_flags), MOAT_NO_FD);
+		moat_opened(control, file, moat_get(file, f_flags), MOAT_NO_FD);
 }
 
 MOAT_SECURITY(moat_file_open, file_open, moat_opening(moat_arg(struct file, file)), struct file *file)
@@ -30,7 +30,7 @@ int moat_file_open(struct moat_sys_exit *ctx)
 	if (control && task && control->have_assets && ctx->ret >= 0) {
 		file = moat_fd_file(task, ctx->ret);
 		if (file)
-			moat_opened(control, task, file, moat_open_flags(ctx), ctx->ret);
+			moat_opened(control, file, moat_open_flags(ctx), ctx->ret);
 	}
 	moat_pass_on(ctx); /* to gpu.open */
 	return 0;

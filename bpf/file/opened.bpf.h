@@ -5,12 +5,10 @@
 
 #include "io.bpf.h"
 
-#define FMODE_CREATED 0x100000 /* include/linux/fs.h: this open made the file, so O_TRUNC had nothing to cut */
-
-/* asked: the flags of the call. fd: MOAT_NO_FD where it is not known yet. */
-static __always_inline void moat_opened(struct moat_control *control, struct task_struct *task, const struct file *file,
-					__u32 asked, __u32 fd)
+/* By the current task. asked: the flags of the call. fd: MOAT_NO_FD where it is not known yet. */
+static __always_inline void moat_opened(struct moat_control *control, const struct file *file, __u32 asked, __u32 fd)
 {
+	struct task_struct *task;
 	__u32 asset, flags = 0, lost = 0;
 	struct moat_block_val *block;
 	const struct inode *inode;
@@ -20,6 +18,7 @@ static __always_inline void moat_opened(struct moat_control *control, struct tas
 	asset = moat_find_asset(control, file, 1, &flags);
 	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
+	task = moat_current(); /* not before: most files are no asset */
 	inode = moat_get(file, f_inode);
 	if (flags & MOAT_INODE_OPEN_READS && !(asked & MOAT_O_PATH) && (asked & MOAT_O_ACCMODE) != MOAT_O_WRONLY) {
 		labels = 1ull << (asset & 63);

@@ -8,7 +8,7 @@ static __always_inline void moat_receiving(const struct file *file)
 	struct moat_control *control = moat_get_control();
 
 	if (control && control->have_assets)
-		moat_opened(control, moat_current(), file, moat_get(file, f_flags), MOAT_NO_FD);
+		moat_opened(control, file, moat_get(file, f_flags), MOAT_NO_FD);
 }
 
 MOAT_SECURITY(moat_file_receive, file_receive, moat_receiving(moat_arg(struct file, file)), struct file *file)

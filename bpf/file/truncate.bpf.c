@@ -21,7 +21,7 @@ static __always_inline void moat_cut(const void *where, __s64 length, __u32 how,
 	task = moat_current();
 	if (asset == MOAT_NO_ASSET || !moat_in_scope(control))
 		return;
-	moat_emit_tamper(control, task, inode, dentry, asset, MOAT_TAMPER_TRUNCATE, MOAT_NO_FD, length);
+	moat_emit_tamper(control, task, inode, dentry, asset, MOAT_TAMPER_TRUNCATE, MOAT_NO_FD, length, 0);
 }
 
 /* truncate and ftruncate, with the result. fexit and not the security checks: those are not told the length. */
@@ -40,7 +40,7 @@ MOAT_TRACE("fexit/do_truncate", moat_file_cut_fexit_5_10, struct dentry *dentry,
 	return 0;
 }
 
-/* ftruncate(fd, length). By path: user space sees it through fanotify. */
+/* ftruncate(fd, length). By path: see row file.truncate_path. */
 MOAT_HOOK("tp_btf/sys_exit", moat_file_truncate)
 int moat_file_truncate(struct moat_sys_exit *ctx)
 {

@@ -50,44 +50,49 @@
  *
  * moat_arg(type, name) in call: an argument as a pointer for moat_get. Where the kernel vouches for it (lsm) a load is one instruction,
  * after a moat_cast nine: the JIT then tests each address.
+ * by_module in call: asked for one security module of several (lsm), which some checks do more than once and with fewer arguments.
  */
 #define moat_arg(type, name) (typed ? (type *)(name) : moat_cast(type, name))
-#define MOAT_SECURITY(name, hook, call, args...)             \
-	MOAT_HOOK("lsm/" #hook, name##_lsm)                  \
-	int BPF_PROG(name##_lsm, ##args)                     \
-	{                                                    \
-		const int typed __attribute__((unused)) = 1; \
-		moat_ran(name##_lsm);                        \
-		call;                                        \
-		return 0; /* observed, never refused */      \
-	}                                                    \
-	MOAT_HOOK("fmod_ret/security_" #hook, name##_fmod)   \
-	int BPF_PROG(name##_fmod, ##args)                    \
-	{                                                    \
-		const int typed __attribute__((unused)) = 1; \
-		moat_ran(name##_fmod);                       \
-		call;                                        \
-		return 0;                                    \
-	}                                                    \
+#define MOAT_SECURITY(name, hook, call, args...)                 \
+	MOAT_HOOK("lsm/" #hook, name##_lsm)                      \
+	int BPF_PROG(name##_lsm, ##args)                         \
+	{                                                        \
+		const int typed __attribute__((unused)) = 1;     \
+		const int by_module __attribute__((unused)) = 1; \
+		moat_ran(name##_lsm);                            \
+		call;                                            \
+		return 0; /* observed, never refused */          \
+	}                                                        \
+	MOAT_HOOK("fmod_ret/security_" #hook, name##_fmod)       \
+	int BPF_PROG(name##_fmod, ##args)                        \
+	{                                                        \
+		const int typed __attribute__((unused)) = 1;     \
+		const int by_module __attribute__((unused)) = 0; \
+		moat_ran(name##_fmod);                           \
+		call;                                            \
+		return 0;                                        \
+	}                                                        \
 	MOAT_SECURITY_SEEN(name, hook, call, ##args)
 
 /* The same for a check that returns nothing, and of an lsm program for one. */
-#define MOAT_SECURITY_SEEN(name, hook, call, args...)        \
-	MOAT_HOOK("fentry/security_" #hook, name##_fentry)   \
-	int BPF_PROG(name##_fentry, ##args)                  \
-	{                                                    \
-		const int typed __attribute__((unused)) = 1; \
-		moat_ran(name##_fentry);                     \
-		call;                                        \
-		return 0;                                    \
-	}                                                    \
-	MOAT_HOOK("kprobe/security_" #hook, name##_kprobe)   \
-	int BPF_KPROBE(name##_kprobe, ##args)                \
-	{                                                    \
-		const int typed __attribute__((unused)) = 0; \
-		moat_ran(name##_kprobe);                     \
-		call;                                        \
-		return 0;                                    \
+#define MOAT_SECURITY_SEEN(name, hook, call, args...)            \
+	MOAT_HOOK("fentry/security_" #hook, name##_fentry)       \
+	int BPF_PROG(name##_fentry, ##args)                      \
+	{                                                        \
+		const int typed __attribute__((unused)) = 1;     \
+		const int by_module __attribute__((unused)) = 0; \
+		moat_ran(name##_fentry);                         \
+		call;                                            \
+		return 0;                                        \
+	}                                                        \
+	MOAT_HOOK("kprobe/security_" #hook, name##_kprobe)       \
+	int BPF_KPROBE(name##_kprobe, ##args)                    \
+	{                                                        \
+		const int typed __attribute__((unused)) = 0;     \
+		const int by_module __attribute__((unused)) = 0; \
+		moat_ran(name##_kprobe);                         \
+		call;                                            \
+		return 0;                                        \
 	}
 
 #endif

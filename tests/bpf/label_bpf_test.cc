@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <fstream>
 #include <functional>
 #include <thread>
 
@@ -93,6 +94,9 @@ class PreemptedLabelTest : public LabelBpfTest {
     }
     return count;
   }
+  bool CgroupEmpty() const {
+    return std::ifstream(cgroup_directory() + "/cgroup.procs").peek() == std::ifstream::traits_type::eof();
+  }
   // The workload makes `count` of them and then waits itself; it and they are ended.
   void WithWaiting(const Waiting& waiting, int count, const Work& work, const std::function<void()>& look) {
     const pid_t pid = Spawn(work);
@@ -103,7 +107,9 @@ class PreemptedLabelTest : public LabelBpfTest {
     EXPECT_EQ(waiting.count(), count);
     look();
     kill(pid, SIGKILL);
-    usleep(100'000);  // the others go with it
+    for (int i = 0; i < 2000 && !CgroupEmpty(); ++i) {  // the others go with it
+      usleep(5000);
+    }
     Finish(pid, SIGKILL);
   }
 };

@@ -99,7 +99,7 @@ TEST_F(DoctorTest, TellsEveryEventAndAttachesNothing) {
     }
   }
   hooks.erase("syscall");  // only where no better backend is to be had
-  EXPECT_EQ(hooks, (std::map<std::string, int>{{"process", 8}, {"file", 18}, {"gpu", 3}, {"net", 18}}));
+  EXPECT_EQ(hooks, (std::map<std::string, int>{{"process", 8}, {"file", 26}, {"gpu", 3}, {"net", 18}}));
   for (const char* why : {"BTF tracepoints load here", "cgroup/connect programs load here", "task iterators load here"}) {
     EXPECT_THAT(out_, HasSubstr(why));
   }
@@ -168,7 +168,7 @@ TEST_F(DoctorTest, WhatTheKernelAnsweredIsTheReason) {
   std::map<std::string, std::string> why;
   for (const v1::Domain& domain : answer_.domains()) {
     for (const v1::Hook& hook : domain.hooks()) {
-      EXPECT_EQ(hook.attached(), hook.event() == "file.tamper") << hook.event();
+      EXPECT_EQ(hook.attached(), hook.backend() == "fanotify") << hook.event();
       why[hook.event()] = hook.why();
     }
   }
