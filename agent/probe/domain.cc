@@ -174,6 +174,12 @@ void Domain::Open() {
     }
     hooks_.push_back(std::move(hook));
   }
+  // A kind of map that a kernel without BPF LSM does not have, and that only its programs use.
+  if (bpf_map* notes = bpf_object__find_map_by_name(object_, "moat_inode_notes")) {
+    const bool used = std::ranges::any_of(
+        hooks_, [](const Hook& hook) { return hook.program != nullptr && hook.candidate->backend == Backend::kLsm; });
+    bpf_map__set_autocreate(notes, used);
+  }
 }
 
 // The first program that the kernel refuses ends the loading of an object; the rest is tried again without it.

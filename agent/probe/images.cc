@@ -3,6 +3,7 @@
 #include <array>
 
 #include "agent/probe/domain.h"
+#include "bpf/abi/label.h"  // before the skeletons, which name its types
 #include "file.skel.h"
 #include "file_legacy.skel.h"
 #include "gpu.skel.h"

@@ -62,7 +62,7 @@ bool Same(const moat_inode_val& a, const moat_inode_val& b) {
 
 }  // namespace
 
-// Before the map: a program that sees the bit and no entry looks once in vain, the other way round it would miss a file.
+// Before the map: a program that sees the byte and no entry looks once in vain, the other way round it would miss a file.
 void InodeMap::NoteDirectory(uint32_t dev) {
   for (auto& slot : control_->dir_devs) {
     if (slot == dev + 1ull) {
@@ -76,18 +76,21 @@ void InodeMap::NoteDirectory(uint32_t dev) {
   control_->dir_devs_full = 1;
 }
 
+// What the kernel has noted with inodes (moat_inode_note) holds no more. After the map: a note made of the old entry is of the old epoch.
+void InodeMap::EndNotes() { __atomic_fetch_add(&control_->inode_epoch, 1, __ATOMIC_RELEASE); }
+
 Status InodeMap::Put(const InodeId& id, const moat_inode_val& value) {
   if (value.flags & MOAT_INODE_DIR) {
     NoteDirectory(id.first);
     __atomic_store_n(&control_->have_dirs, 1, __ATOMIC_RELEASE);
   }
-  const uint32_t bit = moat_filter_bit(id.second, id.first);
-  __atomic_fetch_or(&control_->filter[bit / 64], 1ull << bit % 64, __ATOMIC_RELEASE);
+  __atomic_store_n(&control_->filter[moat_filter_slot(id.second)], 1, __ATOMIC_RELEASE);
   __atomic_store_n(&control_->have_assets, 1, __ATOMIC_RELEASE);
   const moat_inode_key key = KeyOf(id);
   if (bpf_map_update_elem(fd_, &key, &value, BPF_ANY) != 0) {
     return FailErrno(errno, errno == E2BIG ? "the inode map is full: name fewer files" : "the inode map");
   }
+  EndNotes();
   return {};
 }
 
@@ -123,6 +126,7 @@ Status InodeMap::Add(const InodeId& id, uint32_t asset, bool directory, const st
 void InodeMap::Remove(const InodeId& id) {
   const moat_inode_key key = KeyOf(id);
   (void)bpf_map_delete_elem(fd_, &key);
+  EndNotes();
 }
 
 bool InodeMap::Holds(const InodeId& id, uint32_t asset) const {
@@ -156,6 +160,7 @@ void InodeMap::Drop(const Inodes& inodes, const Names& names) {
   for (const moat_inode_key& old : gone) {
     (void)bpf_map_delete_elem(fd_, &old);
   }
+  EndNotes();
   std::vector<moat_name_key> gone_names;
   moat_name_key name{}, *before = nullptr;
   while (bpf_map_get_next_key(names_fd_, before, &name) == 0) {
@@ -204,7 +209,7 @@ Status InodeMap::Set(std::vector<ResolvedAsset>& assets) {
     assets.front().problems.push_back(std::to_string(refused) +
                                       " files and directories of all assets are not watched: " + status.error().message);
   }
-  // Bits, devices and have_dirs of what left stay: they cost a look-up in vain, clearing them could hide a file for a moment.
+  // Bytes of the filter, devices and have_dirs of what left stay: they cost a look-up in vain, clearing them could hide a file for a moment.
   if (assets.empty()) {
     __atomic_store_n(&control_->have_assets, 0, __ATOMIC_RELEASE);
   }

@@ -51,6 +51,7 @@ class InodeMap {
   moat_inode_val ValueOf(const Wanted& wanted, int held) const;
   Status Put(const InodeId& id, const moat_inode_val& value);
   void NoteDirectory(uint32_t dev);
+  void EndNotes();
 
   int fd_, names_fd_;
   moat_control* control_;

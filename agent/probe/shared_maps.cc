@@ -36,11 +36,13 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
     }
     LIBBPF_OPTS(bpf_map_create_opts, options);
     options.map_flags = bpf_map__map_flags(map);
-    Fd fd(bpf_map_create(bpf_map__type(map), kNames[i], bpf_map__key_size(map), bpf_map__value_size(map), entries, &options));
+    const bool is_control = name == ".data.control";  // a variable of the programs (bpf/lib/maps.bpf.h)
+    const char* told = is_control ? "moat_control" : kNames[i];
+    Fd fd(bpf_map_create(bpf_map__type(map), told, bpf_map__key_size(map), bpf_map__value_size(map), entries, &options));
     if (!fd) {
       return FailErrno(errno, "create map " + name + " (" + std::to_string(entries) + " entries or bytes; needs CAP_BPF)");
     }
-    if (name == "moat_control") {
+    if (is_control) {
       void* page = mmap(nullptr, sizeof(moat_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
       if (page == MAP_FAILED) {
         return FailErrno(errno, "map " + name);

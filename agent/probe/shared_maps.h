@@ -34,8 +34,8 @@ class SharedMaps {
 
  private:
   SharedMaps() = default;
-  static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk",  "moat_control", "moat_scope",
-                                           "moat_stats",       "moat_table_full", "moat_procs",   "moat_syscalls"};
+  static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk",  ".data.control", "moat_scope",
+                                           "moat_stats",       "moat_table_full", "moat_procs",    "moat_syscalls"};
   Fd fds_[std::size(kNames)];
   moat_control* control_ = nullptr;
 };

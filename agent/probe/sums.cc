@@ -142,8 +142,8 @@ void Sums::Reclaim(RecordSink& sink) {
   });
   const auto sweep = [&]<typename Key, typename Value>(moat_rows rows, int fd, Key, Value) {
     Walk<Key, Value>(rows, fd, [&](const Key& key, const Value&) {
-      if (gone(key.pid, key.start_ns)) {
-        (void)bpf_map_delete_elem(fd, &key);
+      if (gone(key.pid, key.start_ns) && bpf_map_delete_elem(fd, &key) == 0 && rows == MOAT_ROWS_PROCS) {
+        __atomic_fetch_sub(&maps_.control->holders[moat_holder_slot(key.start_ns)], 1, __ATOMIC_RELAXED);
       }
     });
   };

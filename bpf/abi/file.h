@@ -26,6 +26,14 @@ struct moat_inode_val {
 	__u32 generation_known;
 };
 
+/* The same, kept with the inode by the kernel (inode storage): found without a look-up by number. Holds while epoch is that of the control block. */
+struct moat_inode_note {
+	__u32 asset;
+	__u32 flags;
+	__u32 dev;
+	__u32 epoch;
+};
+
 /* Key of the map of names, whose value is an asset: what gets this name in this directory is the asset's. */
 struct moat_name_key {
 	__u64 inode; /* of the directory */
@@ -37,7 +45,7 @@ struct moat_name_key {
 /* Value of the block device map; key: the device number, as moat_inode_key.dev. A file system with assets lies on it. */
 struct moat_block_val {
 	__u64 labels; /* all of them */
-	__u32 asset;  /* the first */
+	__u32 asset; /* the first */
 	__u32 pad;
 };
 
@@ -49,7 +57,7 @@ struct moat_file_open {
 	__u32 asset;
 	__u32 open_flags; /* O_* of the file as opened */
 	__u32 fd;
-	char name[MOAT_NAME_LEN]; /* last component, NUL-terminated */
+	char name[MOAT_NAME_LEN]; /* last component, NUL-terminated; what lies behind the NUL is not defined, here and below */
 };
 
 struct moat_file_map {
@@ -60,19 +68,19 @@ struct moat_file_map {
 	__u64 address;
 	__u32 dev;
 	__u32 asset;
-	__u32 prot;      /* PROT_* */
+	__u32 prot; /* PROT_* */
 	__u32 map_flags; /* MAP_* */
 	char name[MOAT_NAME_LEN];
 };
 
 enum moat_tamper_op {
-	MOAT_TAMPER_WRITE = 1,    /* first write of a process to an asset; the sums follow in moat_file_io */
+	MOAT_TAMPER_WRITE = 1, /* first write of a process to an asset; the sums follow in moat_file_io */
 	MOAT_TAMPER_TRUNCATE = 2,
 	MOAT_TAMPER_RENAME = 3,
 	MOAT_TAMPER_UNLINK = 4,
 	MOAT_TAMPER_LINK = 5,
 	MOAT_TAMPER_MAP_WRITE = 6, /* shared writable mapping */
-	MOAT_TAMPER_REPLACE = 7,   /* another file renamed over it */
+	MOAT_TAMPER_REPLACE = 7, /* another file renamed over it */
 };
 
 struct moat_file_tamper {

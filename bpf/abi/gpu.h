@@ -83,7 +83,7 @@ struct moat_gpu_ioctl {
 	__u32 cmd;
 	__u32 size;   /* _IOC_SIZE(cmd) */
 	__u32 why;    /* MOAT_IOCTL_* */
-	__u32 params_len; /* bytes of params that could be read */
+	__u32 params_len; /* bytes of params that could be read; the rest is not defined */
 	__u8 params[MOAT_GPU_PARAMS_LEN];
 };
 

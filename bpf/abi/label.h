@@ -26,11 +26,12 @@ enum moat_rows {
 	MOAT_ROWS_COUNT = 12,
 };
 
-#define MOAT_FILTER_BITS 32768
+#define MOAT_FILTER_SLOTS 32768
+#define MOAT_HOLDER_SLOTS 4096
 
 /*
- * One page-mapped element, written by user space, read by every program. The bit filter says "no asset inode hashes here" in
- * one load, so that a file which is no asset costs no map look-up.
+ * One page-mapped variable, written by user space, read by every program. The two filters save look-ups: a file that is no asset, and a
+ * process that holds none, cost one load.
  */
 struct moat_control {
 	/* Set by the reader before it sleeps, or by a program that finds a ring filling; cleared by the program that wakes it. */
@@ -46,16 +47,26 @@ struct moat_control {
 	__u8 rows[MOAT_ROWS_COUNT]; /* 0 or 1; bytes, because not every kernel has an atomic "or" */
 	__u32 page_shift; /* of this kernel: 12, 14 or 16 */
 	__u32 have_names; /* the map of names is not empty */
+	__u32 inode_epoch; /* raised after an entry of the map of inodes was changed or removed by user space */
+	__u32 pad;
 	__u8 stirred[MOAT_MAX_ASSETS]; /* 0 or 1, set by programs: user space is to look at this asset's files again */
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
-	__u64 filter[MOAT_FILTER_BITS / 64];
+	/* 0: no inode of an asset hashes here, on any device. Bytes and not bits, because not every kernel has an atomic "or". */
+	__u8 filter[MOAT_FILTER_SLOTS];
+	/* How many rows of moat_procs hash here: counted up before a row is made, down after it is gone, so that 0 means none. */
+	__u32 holders[MOAT_HOLDER_SLOTS];
 };
 
-/* Bit of an inode in moat_control.filter. Same code on both sides. */
-static inline __u32 moat_filter_bit(__u64 inode, __u32 dev)
+/* Slot of an inode in moat_control.filter. Same code on both sides, as below. */
+static inline __u32 moat_filter_slot(__u64 inode)
 {
-	__u64 h = (inode ^ ((__u64)dev << 40)) * 0x9e3779b97f4a7c15ull;
-	return (__u32)(h >> 49); /* the top 15 bits: MOAT_FILTER_BITS == 1 << 15 */
+	return (__u32)(inode * 0x9e3779b97f4a7c15ull >> 49); /* the top 15 bits: MOAT_FILTER_SLOTS == 1 << 15 */
+}
+
+/* Slot of a process in moat_control.holders. By its start alone, which two processes seldom share. */
+static inline __u32 moat_holder_slot(__u64 start_ns)
+{
+	return (__u32)(start_ns * 0x9e3779b97f4a7c15ull >> 52); /* MOAT_HOLDER_SLOTS == 1 << 12 */
 }
 
 #endif

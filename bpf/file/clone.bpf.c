@@ -14,7 +14,7 @@ MOAT_TRACE("fexit/generic_remap_file_range_prep", moat_file_clone, struct file *
 	__s64 bytes = 0;
 	__u32 asset;
 
-	if ((int)ret < 0 || flags & REMAP_FILE_DEDUP || !control || !control->have_assets)
+	if ((int)ret < 0 || flags & REMAP_FILE_DEDUP || !control->have_assets)
 		return 0;
 	bpf_probe_read_kernel(&bytes, sizeof(bytes), length);
 	task = moat_current();

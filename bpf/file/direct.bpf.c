@@ -25,7 +25,7 @@ static __always_inline void moat_dio_begins(const void *arg)
 	struct file *file;
 	__u64 key = (__u64)arg;
 
-	if (!control || !control->have_assets || !moat_get(iocb, ki_complete))
+	if (!control->have_assets || !moat_get(iocb, ki_complete))
 		return;
 	file = moat_cast(struct file, moat_get(iocb, ki_filp));
 	if (moat_asset_of(control, file, 0) == MOAT_NO_ASSET)
@@ -72,7 +72,7 @@ MOAT_TRACE("fexit/__iomap_dio_read_simple", moat_file_dio_simple, struct kiocb *
 
 	if (ret == -EIOCBQUEUED)
 		bytes = moat_get(moat_cast(struct iomap_iter, what), len);
-	if (bytes <= 0 || !control || !control->have_assets)
+	if (bytes <= 0 || !control->have_assets)
 		return 0;
 	asset = moat_asset_of(control, moat_cast(struct file, moat_get(iocb, ki_filp)), 0);
 	if (asset == MOAT_NO_ASSET)
@@ -94,7 +94,7 @@ MOAT_TRACE("fexit/iomap_dio_complete", moat_file_dio_end, struct iomap_dio *arg,
 	__u32 asset, write;
 	__u64 key;
 
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return 0;
 	iocb = moat_get(dio, iocb);
 	key = (__u64)iocb;

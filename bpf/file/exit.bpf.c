@@ -52,10 +52,8 @@ static __always_inline void moat_flush_rows(const struct task_struct *task)
 	struct moat_proc_val *val;
 	struct moat_proc_key key;
 
-	if (!control)
-		return;
 	moat_proc_key_of(&key, task);
-	val = bpf_map_lookup_elem(&moat_procs, &key);
+	val = moat_proc(&key);
 	if (!val)
 		return;
 	flush.touched = val->touched;

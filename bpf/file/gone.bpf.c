@@ -12,7 +12,7 @@ static __always_inline void moat_inode_ends(const void *which)
 	struct moat_control *control = moat_get_control();
 	struct moat_inode_key key = {};
 
-	if (!control || !control->have_assets || moat_get(inode, i_nlink))
+	if (!control->have_assets || moat_get(inode, i_nlink))
 		return;
 	key.inode = moat_get(inode, i_ino);
 	key.dev = moat_get(inode, i_sb, s_dev);

@@ -17,7 +17,7 @@ static __always_inline void moat_label_by(const struct file *file, int walk)
 	struct moat_control *control = moat_get_control();
 	__u32 asset;
 
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return;
 	asset = moat_asset_of(control, file, walk);
 	if (asset == MOAT_NO_ASSET)

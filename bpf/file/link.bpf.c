@@ -7,7 +7,7 @@ static __always_inline void moat_linking(const void *name, const void *second)
 	struct moat_control *control = moat_get_control();
 	struct moat_named linked;
 
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return;
 	moat_look(control, &linked, name);
 	moat_tell_name(control, &linked, MOAT_TAMPER_LINK);

@@ -15,6 +15,14 @@ struct {
 	__type(value, struct moat_inode_val);
 } moat_inodes SEC(".maps");
 
+/* What moat_inodes says of an inode, noted with it at its first open. For lsm programs, which alone may ask for it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct moat_inode_note);
+} moat_inode_notes SEC(".maps");
+
 /* Names of files that are assets by themselves, and of links to them: written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Which asset a file belongs to: by (device, inode), never by name, so that symlinks, hard links, bind mounts, other mount
- * namespaces and renames all lead to the same answer. All by plain loads; a file that is no asset costs one bit test.
+ * namespaces and renames all lead to the same answer. All by plain loads; a file that is no asset costs one test of a byte.
  */
 #ifndef MOAT_FILE_MATCH_BPF_H
 #define MOAT_FILE_MATCH_BPF_H
@@ -19,11 +19,9 @@
 #define MOAT_WALK_DEPTH 32 /* directories between a file and the asset directory it lies below */
 #define MOAT_WALK_INLINE 6
 
-static __always_inline int moat_filter_has(const struct moat_control *control, __u64 inode, __u32 dev)
+static __always_inline int moat_filter_has(const struct moat_control *control, __u64 inode)
 {
-	__u32 bit = moat_filter_bit(inode, dev);
-
-	return MOAT_OR_MAY_LOSE || control->filter[bit / 64] >> (bit % 64) & 1;
+	return control->filter[moat_filter_slot(inode)];
 }
 
 /* The entry of an inode, or NULL. An inode number that is in use again for another file has another generation. */
@@ -34,7 +32,7 @@ static __always_inline struct moat_inode_val *moat_known_inode(const struct moat
 	struct moat_inode_val *val;
 	__u32 generation;
 
-	if (!moat_filter_has(control, key.inode, dev))
+	if (!moat_filter_has(control, key.inode))
 		return NULL;
 	val = bpf_map_lookup_elem(&moat_inodes, &key);
 	if (!val)
@@ -143,6 +141,7 @@ static __always_inline __u32 moat_asset_by_name(struct moat_control *control, co
 	key.inode = moat_get(directory, i_ino);
 	key.dev = dev;
 	key.pad = 0;
+	__builtin_memset((__u64 *)key.name, 0, sizeof(key.name)); /* as words: by name it would be 128 single bytes */
 	moat_last_name(key.name, place);
 	*flags = val->flags;
 	asset = bpf_map_lookup_elem(&moat_names, &key);
@@ -161,19 +160,15 @@ static __always_inline __u32 moat_enter(struct moat_control *control, const stru
 {
 	struct moat_inode_key key = {.inode = moat_get(inode, i_ino), .dev = dev};
 	struct moat_inode_val fresh = {.asset = asset, .flags = MOAT_INODE_LEARNT, .generation_known = 1};
-	__u32 bit;
 
 	fresh.flags |= flags & MOAT_INODE_OPEN_READS;
 	if ((moat_get(inode, i_mode) & S_IFMT) == S_IFDIR)
 		fresh.flags |= MOAT_INODE_DIR;
 	fresh.generation = moat_get(inode, i_generation);
-	/* The entry first: a bit without an entry is only a wasted look-up, an entry without its bit is a file not seen. */
+	/* The entry first: what sees the byte finds it. */
 	if (bpf_map_update_elem(&moat_inodes, &key, &fresh, BPF_ANY))
 		moat_count_table_full(MOAT_TABLE_INODES);
-	if (!moat_filter_has(control, key.inode, dev)) {
-		bit = moat_filter_bit(key.inode, dev);
-		moat_fetch_or(&control->filter[bit / 64], 1ull << (bit % 64));
-	}
+	control->filter[moat_filter_slot(key.inode)] = 1;
 	moat_stir(control, asset);
 	return fresh.flags;
 }
@@ -193,6 +188,17 @@ static __always_inline __u32 moat_learn(struct moat_control *control, const stru
 	if (asset != MOAT_NO_ASSET)
 		*flags = moat_enter(control, inode, dev, asset, *flags);
 	return asset;
+}
+
+/* Worth asking for its asset, with a walk? What is said of a file here holds until the agent writes the control block or a file is learnt. */
+static __always_inline int moat_may_be_asset(const struct moat_control *control, const struct file *file)
+{
+	const struct inode *inode = moat_get(file, f_inode);
+	__u32 type = moat_get(inode, i_mode) & S_IFMT;
+
+	if (type != S_IFREG)
+		return type == S_IFBLK;
+	return moat_filter_has(control, moat_get(inode, i_ino)) || control->have_dirs || moat_get(file, f_mode) & FMODE_CREATED;
 }
 
 /*

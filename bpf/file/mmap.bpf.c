@@ -61,7 +61,7 @@ MOAT_TRACE("fexit/vm_mmap_pgoff", moat_file_mmap_fexit, struct file *file, unsig
 	struct moat_control *control = moat_get_control();
 	struct moat_mapping map = {.address = ret, .length = len, .prot = prot, .flags = flag, .fd = MOAT_NO_FD};
 
-	if (!file || !control || !control->have_assets || ret >= -4095ull)
+	if (!file || !control->have_assets || ret >= -4095ull)
 		return 0;
 	map.offset = pgoff << (control->page_shift & 63);
 	moat_mapped(control, moat_current(), moat_cast(struct file, file), &map);
@@ -77,7 +77,7 @@ int moat_file_mmap(struct moat_sys_exit *ctx)
 	struct file *file;
 
 	moat_ran(moat_file_mmap);
-	if (!control || !task || !control->have_assets || map.address >= -4095ull)
+	if (!task || !control->have_assets || map.address >= -4095ull)
 		return 0;
 	map.flags = moat_syscall_arg(ctx, 3);
 	if (map.flags & MAP_ANONYMOUS)
@@ -103,7 +103,7 @@ static __always_inline void moat_protecting(const void *arg, unsigned long prot)
 	struct file *file;
 	__u32 asset;
 
-	if (!control || !control->have_assets || !(prot & PROT_WRITE) || !(vm_flags & VM_SHARED) || vm_flags & VM_WRITE)
+	if (!control->have_assets || !(prot & PROT_WRITE) || !(vm_flags & VM_SHARED) || vm_flags & VM_WRITE)
 		return;
 	file = moat_get(vma, vm_file);
 	if (!file)

@@ -14,7 +14,7 @@ static __always_inline void moat_file_was_read(const void *arg, __s64 bytes)
 	if (bytes <= 0)
 		return;
 	control = moat_get_control();
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return;
 	file = moat_cast(struct file, arg);
 	asset = moat_asset_of(control, file, 0);
@@ -74,7 +74,7 @@ int moat_file_read(struct moat_sys_exit *ctx)
 	struct task_struct *task = moat_caller();
 
 	moat_ran(moat_file_read);
-	if (!control || !task || !control->have_assets || ctx->ret <= 0)
+	if (!task || !control->have_assets || ctx->ret <= 0)
 		return 0;
 	moat_file_read_fd(control, task, moat_syscall_arg(ctx, 0), ctx->ret);
 	return 0;

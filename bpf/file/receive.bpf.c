@@ -7,7 +7,7 @@ static __always_inline void moat_receiving(const struct file *file)
 {
 	struct moat_control *control = moat_get_control();
 
-	if (control && control->have_assets)
+	if (control->have_assets)
 		moat_opened(control, file, moat_get(file, f_flags), MOAT_NO_FD);
 }
 

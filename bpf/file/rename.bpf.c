@@ -14,7 +14,7 @@ static __always_inline void moat_rename_from(const void *from, const void *to)
 	struct moat_control *control = moat_get_control();
 	struct moat_named moved;
 
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return;
 	moat_look(control, &moved, from);
 	moat_tell_name(control, &moved, MOAT_TAMPER_RENAME);
@@ -26,7 +26,7 @@ static __always_inline void moat_rename_over(const void *to)
 	struct moat_control *control = moat_get_control();
 	struct moat_named replaced;
 
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return;
 	moat_look(control, &replaced, to);
 	moat_tell_name(control, &replaced, MOAT_TAMPER_REPLACE);

@@ -9,7 +9,7 @@ int moat_file_sendfile(struct moat_sys_exit *ctx)
 	struct task_struct *task = moat_caller();
 
 	moat_ran(moat_file_sendfile);
-	if (!control || !task || !control->have_assets || ctx->ret <= 0)
+	if (!task || !control->have_assets || ctx->ret <= 0)
 		return 0;
 	moat_file_read_fd(control, task, moat_syscall_arg(ctx, 1), ctx->ret);
 	moat_file_write_fd(control, task, moat_syscall_arg(ctx, 0), ctx->ret);

@@ -6,7 +6,7 @@ static __always_inline void moat_symlinking(const void *place)
 {
 	struct moat_control *control = moat_get_control();
 
-	if (control && control->have_assets)
+	if (control->have_assets)
 		moat_name_taken(control, place, NULL);
 }
 

@@ -13,7 +13,7 @@ static __always_inline void moat_cut(const void *where, __s64 length, __u32 how,
 	struct inode *inode;
 	__u32 asset;
 
-	if (ret || how & ATTR_OPEN || !control || !control->have_assets)
+	if (ret || how & ATTR_OPEN || !control->have_assets)
 		return;
 	inode = moat_get(dentry, d_inode);
 	inode = moat_cast(struct inode, inode);
@@ -50,7 +50,7 @@ int moat_file_truncate(struct moat_sys_exit *ctx)
 	__u32 asset, fd;
 
 	moat_ran(moat_file_truncate);
-	if (!control || !task || !control->have_assets || ctx->ret)
+	if (!task || !control->have_assets || ctx->ret)
 		return 0;
 	fd = moat_syscall_arg(ctx, 0);
 	file = moat_fd_file(task, fd);

@@ -7,7 +7,7 @@ static __always_inline void moat_unlinking(const void *name)
 	struct moat_control *control = moat_get_control();
 	struct moat_named removed;
 
-	if (!control || !control->have_assets)
+	if (!control->have_assets)
 		return;
 	moat_look(control, &removed, name);
 	moat_tell_name(control, &removed, MOAT_TAMPER_UNLINK);

@@ -70,8 +70,9 @@ struct moat_ioctl {
 	__u32 hdr_flags; /* MOAT_F_NO_RESULT: before */
 };
 
-static __always_inline void emit_ioctl(struct moat_control *control, struct task_struct *task, const struct moat_ioctl *call,
-				       const struct moat_gpu_key *key, __u32 class_id, __u64 count, __u32 why)
+static __always_inline void emit_ioctl(struct moat_control *control, const struct task_struct *self,
+				       const struct moat_ioctl *call, const struct moat_gpu_key *key, __u32 class_id, __u64 count,
+				       __u32 why)
 {
 	__u32 kind = MOAT_KIND_GPU_IOCTL, want = MOAT_IOC_SIZE(key->cmd);
 	struct moat_gpu_ioctl *e;
@@ -80,8 +81,7 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 	e = MOAT_RESERVE(moat_ring_bulk, kind, struct moat_gpu_ioctl);
 	if (!e)
 		return;
-	moat_fill(&e->hdr, kind, sizeof(*e), task);
-	e->hdr.labels = moat_labels(key->pid, key->start_ns);
+	moat_fill_hot(&e->hdr, kind, sizeof(*e), self);
 	e->hdr.flags = call->hdr_flags;
 	e->arg = call->arg;
 	e->result = call->result;
@@ -91,7 +91,6 @@ static __always_inline void emit_ioctl(struct moat_control *control, struct task
 	e->cmd = key->cmd;
 	e->size = want;
 	e->why = why;
-	__builtin_memset(e->params, 0, sizeof(e->params));
 	if (want > MOAT_GPU_PARAMS_LEN)
 		e->hdr.flags |= MOAT_F_TRUNCATED;
 	/* Commands without a size (older drivers') may pass a pointer all the same, or a number, or nothing. */
@@ -129,9 +128,9 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 	return val;
 }
 
-static __always_inline void moat_ioctl_of(struct task_struct *task, const struct file *file, __u32 cmd,
-					  const struct moat_ioctl *call)
+static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, const struct moat_ioctl *call)
 {
+	const struct task_struct *self = moat_task_now();
 	__u32 class_id = MOAT_GPU_NONE, why = 0;
 	struct moat_gpu_key key = {};
 	struct moat_major_val *major;
@@ -143,10 +142,10 @@ static __always_inline void moat_ioctl_of(struct task_struct *task, const struct
 	if (!major || moat_get(file, f_mode) & MOAT_FMODE_PATH)
 		return;
 	control = moat_get_control();
-	if (!control || !moat_in_scope(control))
+	if (!moat_scope_has(control, self))
 		return;
-	key.start_ns = moat_self_start();
-	key.pid = moat_self_pid();
+	key.start_ns = moat_get(self, group_leader, start_boottime);
+	key.pid = moat_get(self, tgid);
 	key.cmd = cmd;
 
 	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
@@ -174,7 +173,7 @@ static __always_inline void moat_ioctl_of(struct task_struct *task, const struct
 			why |= MOAT_IOCTL_WATCHED;
 	}
 	if (why) /* no room in the table: rather too many events than silence */
-		emit_ioctl(control, task, call, &key, class_id, count, why);
+		emit_ioctl(control, self, call, &key, class_id, count, why);
 }
 
 /*
@@ -185,7 +184,7 @@ static __always_inline void moat_ioctl_begins(const struct file *file, __u32 cmd
 {
 	const struct moat_ioctl call = {.arg = params, .hdr_flags = MOAT_F_NO_RESULT};
 
-	moat_ioctl_of(moat_current(), file, cmd, &call);
+	moat_ioctl_of(file, cmd, &call);
 }
 
 MOAT_SECURITY(moat_gpu_ioctl, file_ioctl, moat_ioctl_begins(moat_arg(struct file, file), cmd, arg), struct file *file,
@@ -208,6 +207,6 @@ int moat_gpu_ioctl(struct moat_sys_exit *ctx)
 		return 0;
 	call.arg = moat_syscall_arg(ctx, 2);
 	call.result = ctx->ret;
-	moat_ioctl_of(task, file, moat_syscall_arg(ctx, 1), &call);
+	moat_ioctl_of(file, moat_syscall_arg(ctx, 1), &call);
 	return 0;
 }

@@ -20,7 +20,7 @@ static __always_inline void moat_gpu_opened(struct task_struct *task, const stru
 	if (class_id == MOAT_GPU_NONE)
 		return;
 	control = moat_get_control();
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	e = MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_GPU_OPEN, struct moat_gpu_open);
 	if (!e)

@@ -113,6 +113,19 @@ static __always_inline void *moat_load_ptr(const void *slot)
 	return moat_get(moat_cast(struct list_head, slot), next);
 }
 
+/* The name of a thread, 16 bytes. */
+static __always_inline void moat_copy_comm(char *to, const struct task_struct *task)
+{
+#ifndef MOAT_LEGACY
+	const __u64 *from = (const __u64 *)&task->comm;
+
+	((__u64 *)to)[0] = from[0]; /* a copy by memcpy would be of four bytes a time */
+	((__u64 *)to)[1] = from[1];
+#else
+	moat_copy(to, sizeof(task->comm), task->comm);
+#endif
+}
+
 #ifndef MOAT_LEGACY
 /* Eight bytes anywhere, as a number, read through the one kernel struct that starts with one. */
 static __always_inline __u64 moat_load_word(const void *at)

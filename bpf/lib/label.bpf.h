@@ -22,12 +22,34 @@ static __always_inline void moat_proc_key_of(struct moat_proc_key *key, const st
 	key->pad = 0;
 }
 
+/* Most processes hold nothing, and cost no look-up. */
+static __always_inline int moat_may_hold(__u64 start_ns)
+{
+	return *(volatile __u32 *)&moat_control.holders[moat_holder_slot(start_ns)] != 0;
+}
+
+static __always_inline struct moat_proc_val *moat_proc(const struct moat_proc_key *key)
+{
+	return moat_may_hold(key->start_ns) ? bpf_map_lookup_elem(&moat_procs, key) : NULL;
+}
+
 static __always_inline __u64 moat_labels(__u32 pid, __u64 start_ns)
 {
-	struct moat_proc_key key = {.start_ns = start_ns, .pid = pid};
-	struct moat_proc_val *val = bpf_map_lookup_elem(&moat_procs, &key);
+	struct moat_proc_key key;
+	struct moat_proc_val *val;
 
+	if (!moat_may_hold(start_ns))
+		return 0;
+	key.start_ns = start_ns; /* not before: it would be written for nothing */
+	key.pid = pid;
+	key.pad = 0;
+	val = bpf_map_lookup_elem(&moat_procs, &key);
 	return val ? val->labels : 0;
+}
+
+static __always_inline void moat_count_holder(__u64 start_ns, __u32 n)
+{
+	__sync_fetch_and_add(&moat_control.holders[moat_holder_slot(start_ns)], n);
 }
 
 /*
@@ -37,14 +59,16 @@ static __always_inline __u64 moat_labels(__u32 pid, __u64 start_ns)
 static __always_inline int moat_mark_proc(__u32 pid, __u64 start_ns, __u64 labels, __u64 touched)
 {
 	struct moat_proc_key key = {.start_ns = start_ns, .pid = pid};
-	struct moat_proc_val *val = bpf_map_lookup_elem(&moat_procs, &key);
+	struct moat_proc_val *val = moat_proc(&key);
 	struct moat_proc_val fresh = {.labels = labels, .touched = touched};
 
 	if (!val) {
+		moat_count_holder(start_ns, 1);
 		if (bpf_map_update_elem(&moat_procs, &key, &fresh, BPF_NOEXIST) == 0) {
 			moat_note_rows(MOAT_ROWS_PROCS);
 			return 0;
 		}
+		moat_count_holder(start_ns, -1);
 		val = bpf_map_lookup_elem(&moat_procs, &key); /* another thread was first */
 		if (!val) {
 			moat_count_table_full(MOAT_TABLE_PROCS);

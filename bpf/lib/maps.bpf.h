@@ -24,13 +24,11 @@ struct {
 	__uint(max_entries, 4 << 20);
 } moat_ring_bulk SEC(".maps") __weak;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct moat_control);
-} moat_control SEC(".maps") __weak;
+/*
+ * A variable, not a map of one element that is looked up: its address is a constant of the program (1 instruction, not 17). To libbpf it
+ * is the map ".data.control".
+ */
+struct moat_control moat_control SEC(".data.control") __attribute__((weak));
 
 /* Element 0: the cgroup whose processes are reported. */
 struct {
@@ -65,18 +63,14 @@ struct {
 
 static __always_inline struct moat_control *moat_get_control(void)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&moat_control, &zero);
+	return &moat_control;
 }
 
 /* Says that a table has a row. After the row is there: user space takes the mark away before it looks. */
 static __always_inline void moat_note_rows(__u32 table)
 {
-	struct moat_control *control = moat_get_control();
-
-	if (control && table < MOAT_ROWS_COUNT)
-		*(volatile __u8 *)&control->rows[table] = 1;
+	if (table < MOAT_ROWS_COUNT)
+		*(volatile __u8 *)&moat_control.rows[table] = 1;
 }
 
 #endif

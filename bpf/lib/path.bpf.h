@@ -76,8 +76,8 @@ static __always_inline int moat_path_names(struct moat_exec *record, const struc
 }
 
 /*
- * moat_last_name(out, dentry): the last name of a file into a buffer of MOAT_NAME_LEN, aligned to 8, padded with NULs. Returns flags of the
- * record: 0, MOAT_F_TRUNCATED or MOAT_F_UNREADABLE.
+ * moat_last_name(out, dentry): the last name of a file into a buffer of MOAT_NAME_LEN, aligned to 8, with a NUL, behind which all stays as it
+ * was. Returns flags of the record: 0, MOAT_F_TRUNCATED or MOAT_F_UNREADABLE.
  */
 #ifndef MOAT_LEGACY
 
@@ -90,27 +90,29 @@ static __always_inline int moat_path_names(struct moat_exec *record, const struc
 static __always_inline __u32 moat_last_name(char *out, const struct dentry *dentry)
 {
 	const char *from = (const char *)moat_get(dentry, d_name.name);
-	__u64 *to = (__u64 *)out, word, nul;
+	__u64 *to = (__u64 *)out, word = moat_load_word(from), nul;
 
-	__builtin_memset(to, 0, MOAT_NAME_LEN); /* as words: by out it would be 128 single bytes */
+	if (!(word & 0xff)) {
+		*out = 0;
+		return MOAT_F_UNREADABLE;
+	}
 #pragma unroll
 	for (__u32 i = 0; i < MOAT_NAME_LEN / 8; i++) {
-		word = moat_load_word(from);
 		/* The lowest bit that is set is the first NUL's. */
 		nul = (word - MOAT_EACH_BYTE(0x01)) & ~word & MOAT_EACH_BYTE(0x80);
-		if (nul)
-			word &= ((nul & -nul) >> 7) - 1;
+		if (nul) {
+			*to = word & (((nul & -nul) >> 7) - 1);
+			return 0;
+		}
 		*to = word;
-		if (nul)
-			break;
 		from += 8;
 		to++;
 		/* Else clang walks both by one index, of which the verifier knows too little. */
 		barrier_var(from);
 		barrier_var(to);
+		if (i + 1 < MOAT_NAME_LEN / 8)
+			word = moat_load_word(from);
 	}
-	if (!out[MOAT_NAME_LEN - 1])
-		return *out ? 0 : MOAT_F_UNREADABLE;
 	out[MOAT_NAME_LEN - 1] = 0;
 	return MOAT_F_TRUNCATED;
 }
@@ -119,9 +121,10 @@ static __always_inline __u32 moat_last_name(char *out, const struct dentry *dent
 
 static __always_inline __u32 moat_last_name(char *out, const struct dentry *dentry)
 {
-	__builtin_memset((__u64 *)out, 0, MOAT_NAME_LEN);
-	if (bpf_probe_read_kernel_str(out, MOAT_NAME_LEN, moat_get(dentry, d_name.name)) < 0)
+	if (bpf_probe_read_kernel_str(out, MOAT_NAME_LEN, moat_get(dentry, d_name.name)) < 0) {
+		*out = 0;
 		return MOAT_F_UNREADABLE;
+	}
 	return moat_get(dentry, d_name.len) < MOAT_NAME_LEN ? 0 : MOAT_F_TRUNCATED;
 }
 

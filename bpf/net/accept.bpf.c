@@ -18,7 +18,7 @@ static __always_inline void moat_accepted(struct task_struct *task, const struct
 	if (!moat_is_inet(sk))
 		return;
 	control = moat_get_control();
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	net_flags |= moat_endpoints_of(&ep, sk);
 	cookie = moat_cookie(sk);

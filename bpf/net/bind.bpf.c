@@ -19,7 +19,7 @@ static __always_inline void bound(struct bpf_sock *ctx)
 		return;
 	control = moat_get_control();
 	task = moat_current();
-	if (!control || control->agent_pid == (__u32)moat_get(task, tgid))
+	if (control->agent_pid == (__u32)moat_get(task, tgid))
 		return;
 	net_flags = moat_endpoints_of(&ep, sk);
 	cookie = bpf_get_socket_cookie(ctx);

@@ -64,7 +64,7 @@ static __always_inline void moat_sent(const struct sock *sk, __u64 cookie, __s64
 	struct moat_flow *flow;
 	__u64 labels, now;
 
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	moat_proc_key_of(&key, task);
 	labels = moat_labels(key.pid, key.start_ns);
@@ -96,7 +96,7 @@ static __always_inline void moat_received(const struct sock *sk, __u64 cookie, _
 	struct moat_flow *flow;
 	__u64 now;
 
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	now = bpf_ktime_get_ns();
 	flow = flow_of(sk, cookie, task, now);

@@ -155,7 +155,7 @@ static __always_inline void moat_flow_close(__u64 cookie, const struct sock *sk)
 	struct moat_net_close *e;
 	struct moat_endpoints ep;
 
-	if (!live || !control)
+	if (!live)
 		return;
 	flow = *live;
 	if (bpf_map_delete_elem(&moat_flows, &cookie))

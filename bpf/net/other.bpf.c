@@ -110,7 +110,7 @@ static __always_inline void moat_other(const void *arg, __u32 kind, const void *
 		return;
 	task = moat_current();
 	control = moat_get_control();
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	net_flags = moat_other_remote(&ep, sk, address, len);
 	cookie = moat_cookie(sk);

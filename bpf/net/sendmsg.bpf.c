@@ -16,7 +16,7 @@ static __always_inline void sending(struct bpf_sock_addr *ctx, int v6)
 	__u32 net_flags;
 	__u64 cookie, now;
 
-	if (!control || control->agent_pid == (__u32)moat_get(task, tgid))
+	if (control->agent_pid == (__u32)moat_get(task, tgid))
 		return;
 	net_flags = moat_destination(ctx, &ep, v6);
 	cookie = bpf_get_socket_cookie(ctx);

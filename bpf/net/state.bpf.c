@@ -31,7 +31,7 @@ static __always_inline void listening(const struct sock *sk, __u64 cookie)
 	struct moat_endpoints ep;
 	__u32 net_flags;
 
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	net_flags = moat_endpoints_of(&ep, sk);
 	moat_net_emit(control, task, MOAT_KIND_NET_LISTEN, cookie, &ep, net_flags, bpf_ktime_get_ns());

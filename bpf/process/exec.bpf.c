@@ -17,7 +17,7 @@ MOAT_TRACE("tp_btf/sched_process_exec", moat_process_exec, struct task_struct *t
 	__u32 len;
 
 	task = moat_task(task);
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return 0;
 	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_EXEC, struct moat_exec);
 	if (!e)

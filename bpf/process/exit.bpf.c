@@ -14,7 +14,7 @@ static __always_inline void moat_process_ended(const struct task_struct *task)
 	struct moat_exit *e;
 	__u32 code;
 
-	if (!control || !moat_in_scope(control))
+	if (!moat_in_scope(control))
 		return;
 	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_EXIT, struct moat_exit);
 	if (!e)

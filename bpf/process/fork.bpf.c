@@ -25,7 +25,7 @@ MOAT_TRACE("tp_btf/sched_process_fork", moat_process_fork, struct task_struct *a
 	__u64 labels;
 	__u32 flags;
 
-	if (moat_get(child, tgid) == moat_get(parent, tgid) || !control)
+	if (moat_get(child, tgid) == moat_get(parent, tgid))
 		return 0;
 	flags = moat_inherit(parent, child, &labels);
 	if (!moat_in_scope(control))

@@ -17,6 +17,7 @@ MOAT_TRACE("tp_btf/sched_process_free", moat_process_free, struct task_struct *t
 		return 0;
 	key.start_ns = moat_get(task, start_boottime);
 	key.pid = moat_get(task, tgid);
-	bpf_map_delete_elem(&moat_procs, &key);
+	if (moat_proc(&key) && bpf_map_delete_elem(&moat_procs, &key) == 0)
+		moat_count_holder(key.start_ns, -1);
 	return 0;
 }

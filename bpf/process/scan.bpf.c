@@ -47,7 +47,7 @@ int moat_process_scan(struct bpf_iter__task *ctx)
 	__u32 zero = 0;
 
 	moat_ran(moat_process_scan);
-	if (!task || !control || moat_get(task, pid) != moat_get(task, tgid) ||
+	if (!task || moat_get(task, pid) != moat_get(task, tgid) ||
 	    !moat_get(task, mm)) /* a thread, a kernel thread or a zombie */
 		return 0;
 	task = moat_task(task);
@@ -57,6 +57,7 @@ int moat_process_scan(struct bpf_iter__task *ctx)
 	if (!e)
 		return 0;
 	moat_fill_of(&e->hdr, MOAT_KIND_SCAN, sizeof(*e), task, task, bpf_ktime_get_ns());
+	e->hdr.flags = 0;
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
 	file = moat_get(task, mm, exe_file);
 	moat_fill_image(e, task, file);

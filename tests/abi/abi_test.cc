@@ -57,6 +57,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_file_open, M(hdr), M(inode), M(bytes), M(dev), M(asset), M(open_flags), M(fd), M(name)),
       STRUCT(moat_file_map, M(hdr), M(inode), M(length), M(offset), M(address), M(dev), M(asset), M(prot), M(map_flags), M(name)),
       STRUCT(moat_file_tamper, M(hdr), M(inode), M(bytes), M(dev), M(asset), M(op), M(fd), M(name)),
+      STRUCT(moat_inode_note, M(asset), M(flags), M(dev), M(epoch)),
       STRUCT(moat_io_key, M(start_ns), M(pid), M(asset)),
       STRUCT(moat_io_val, M(bytes_read), M(reads), M(bytes_written), M(writes), M(last_ns), M(cgroup_id)),
       STRUCT(moat_file_io, M(hdr), M(sum), M(asset), M(last)),
@@ -70,7 +71,8 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_proc_key, M(start_ns), M(pid), M(pad)),
       STRUCT(moat_proc_val, M(labels), M(touched)),
       STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid),
-             M(dir_devs), M(dir_devs_full), M(rows), M(page_shift), M(have_names), M(stirred), M(scope_cgroup), M(filter)),
+             M(dir_devs), M(dir_devs_full), M(rows), M(page_shift), M(have_names), M(inode_epoch), M(pad), M(stirred),
+             M(scope_cgroup), M(filter), M(holders)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
@@ -188,11 +190,10 @@ TEST(Abi, NoHoles) {
   }
 }
 
-TEST(Abi, TheFilterBitIsInRange) {
-  for (const uint64_t inode : {0ull, 1ull, 0xffffffffffffffffull, 0x123456789abcdefull}) {
-    for (const uint32_t dev : {0u, 1u, 0xffffffffu}) {
-      EXPECT_LT(moat_filter_bit(inode, dev), MOAT_FILTER_BITS);
-    }
+TEST(Abi, TheFiltersSlotsAreInRange) {
+  for (const uint64_t number : {0ull, 1ull, 0xffffffffffffffffull, 0x123456789abcdefull}) {
+    EXPECT_LT(moat_filter_slot(number), MOAT_FILTER_SLOTS);
+    EXPECT_LT(moat_holder_slot(number), MOAT_HOLDER_SLOTS);
   }
 }
 

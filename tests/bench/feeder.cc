@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "bpf/abi/label.h"  // the skeleton names its types
 #include "feed.skel.h"
 #include "tests/bench/host.h"
 
@@ -58,7 +59,11 @@ Result<std::unique_ptr<Feeder>> Feeder::Create(int cpu) {
   }
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, feeder->object_->obj) {
-    const auto found = maps.find(std::string(bpf_map__name(map)).substr(0, BPF_OBJ_NAME_LEN - 1));
+    std::string name = bpf_map__name(map);
+    if (name == ".data.control") {  // as the agent names it (probe/shared_maps.cc)
+      name = "moat_control";
+    }
+    const auto found = maps.find(name.substr(0, BPF_OBJ_NAME_LEN - 1));
     if (found == maps.end() || bpf_map__reuse_fd(map, found->second) != 0) {
       return Fail(Code::kFailedPrecondition, std::string("the agent's map ") + bpf_map__name(map) + " is not there");
     }

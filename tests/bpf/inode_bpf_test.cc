@@ -46,7 +46,7 @@ class InodeBpfTest : public BpfTest {
     const uint32_t zero = 0, fd = static_cast<uint32_t>(cgroup.get());
     ASSERT_EQ(bpf_map_update_elem(bpf_map__fd(skel_->maps.moat_scope), &zero, &fd, BPF_ANY), 0);
     void* page =
-        mmap(nullptr, sizeof(moat_control), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skel_->maps.moat_control), 0);
+        mmap(nullptr, sizeof(moat_control), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skel_->maps.data_control), 0);
     ASSERT_NE(page, MAP_FAILED);
     control_ = static_cast<moat_control*>(page);
     control_->have_assets = 1;
@@ -86,8 +86,7 @@ class InodeBpfTest : public BpfTest {
     const moat_inode_key key = KeyOf(path);
     ASSERT_EQ(bpf_map_update_elem(inodes(), &key, &value, BPF_ANY), 0) << std::strerror(errno);
     if (filter) {
-      const uint32_t bit = moat_filter_bit(key.inode, key.dev);
-      control_->filter[bit / 64] |= 1ull << (bit % 64);
+      control_->filter[moat_filter_slot(key.inode)] = 1;
     }
   }
   bool Get(const std::string& path, moat_inode_val& value) {
@@ -175,8 +174,7 @@ TEST_F(InodeBpfTest, AFileBelowADirectoryIsLearntOnceTheGateIsOpen) {
   EXPECT_EQ(value.asset, 7u);
   EXPECT_EQ(value.flags, MOAT_INODE_LEARNT);
   EXPECT_EQ(value.generation, GenerationOf(below));
-  const uint32_t bit = moat_filter_bit(KeyOf(below).inode, KeyOf(below).dev);
-  EXPECT_NE(control_->filter[bit / 64] >> (bit % 64) & 1, 0u);
+  EXPECT_NE(control_->filter[moat_filter_slot(KeyOf(below).inode)], 0);
   control_->have_dirs = 0;  // from here on it is found without the walk
   EXPECT_EQ(OpensSeen(below, kTimes), uint64_t{kTimes});
 }

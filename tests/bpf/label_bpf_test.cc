@@ -10,6 +10,8 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <iterator>
+#include <numeric>
 #include <thread>
 
 #include "bpf/abi/label.h"
@@ -49,6 +51,46 @@ TEST_F(LabelBpfTest, ReadingAndMappingLabelAndOpeningDoesNot) {
   EXPECT_EQ(AtExit(RunInside([&] { MapPage(second()); })), 2u);
   EXPECT_EQ(AtExit(RunInside([&] { ReadByte(second()), MapPage(weights()); })), 3u);
   EXPECT_EQ(AtExit(RunInside([&] { ReadByte(other()); })), 0u);
+}
+
+// moat_control.holders, by which most processes are spared the look-up: as many as there are rows, no more and no less.
+TEST_F(LabelBpfTest, HoldersAreCountedAsLongAsTheyLive) {
+  Start();
+  const auto rows = [] { return MapRows<moat_proc_key, moat_proc_val>("moat_procs"); };
+  const size_t length = (sizeof(moat_control) + 4095) & ~size_t{4095};
+  void* page = mmap(nullptr, length, PROT_READ, MAP_SHARED, OwnMap("moat_control"), 0);
+  ASSERT_NE(page, MAP_FAILED);
+  const auto holders = [page] {
+    const auto& counts = static_cast<const moat_control*>(page)->holders;
+    return std::accumulate(std::begin(counts), std::end(counts), uint64_t{0});
+  };
+  const auto expect = [&](size_t count) {
+    for (int i = 0; i < 1000 && (holders() != count || rows().size() != count); ++i) {
+      usleep(10'000);  // a process is freed a moment after its end
+    }
+    EXPECT_EQ(rows().size(), count);
+    EXPECT_EQ(holders(), count);
+  };
+  Signal done;
+  const pid_t pid = Spawn([&] {
+    ReadByte(weights());
+    for (int i = 0; i < 20; ++i) {  // each inherits, reads too, and ends
+      const pid_t child = fork();
+      if (child == 0) {
+        ReadByte(second());
+        _exit(0);
+      }
+      MOAT_CHILD_CHECK(waitpid(child, nullptr, 0) == child);
+    }
+    done.Give();
+    pause();
+  });
+  done.Take();
+  expect(1);
+  kill(pid, SIGKILL);
+  Finish(pid, SIGKILL);
+  expect(0);
+  munmap(page, length);
 }
 
 void PinTo(int cpu) {

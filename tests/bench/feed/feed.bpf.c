@@ -17,8 +17,6 @@ static long feed_one(__u32 i, void *unused)
 	struct moat_control *control = moat_get_control();
 	struct moat_gpu_ioctl *e;
 
-	if (!control)
-		return 1;
 	e = MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_GPU_IOCTL, struct moat_gpu_ioctl);
 	if (!e)
 		return 0; /* counted as lost */

@@ -3,7 +3,8 @@
 // clock counts instructions, one to a nanosecond, the kernel's and its timer's among them (tests/run.sh vm-cost).
 //
 // A child makes the calls, because the agent does not report its own. The probe runs in this process and is drained between
-// measurements. Without and with the probe take turns, twice, and the two turns must agree to within 1 %.
+// measurements. Without and with the probe take turns, twice, and where a goal is set the two turns must agree to within 1 %: what a
+// connection or a fork takes depends on timers too.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -108,12 +109,13 @@ struct Operation {
 };
 
 constexpr double kNoGoal = -1;
-const std::array<Operation, 11> kOperations = {{
+const std::array<Operation, 12> kOperations = {{
     {"bystander: getppid", 1000, 0, false, [](Targets&) { syscall(SYS_getppid); }},
     {"open+close, no asset", 200, 200, false, [](Targets&) { OpenClose(kPlain); }},
     {"open+close, asset", 200, 650, false, [](Targets&) { OpenClose(kAsset); }},
     {"read 4 KiB, no asset", 500, kNoGoal, false, [](Targets& t) { syscall(SYS_pread64, t.plain, t.buffer, 4096, 0); }},
     {"read 4 KiB, asset", 500, kNoGoal, false, [](Targets& t) { syscall(SYS_pread64, t.asset, t.buffer, 4096, 0); }},
+    {"open+close, by a holder", 200, kNoGoal, false, [](Targets&) { OpenClose(kAsset); }},  // of what was read above
     {"ioctl, no GPU", 1000, kNoGoal, false, [](Targets& t) { syscall(SYS_ioctl, t.zero, kCounted, t.buffer); }},
     {"ioctl, counted", 1000, 650, true, [](Targets& t) { syscall(SYS_ioctl, t.gpu, kCounted, t.buffer); }},
     {"ioctl, watched", 1000, 650, true, [](Targets& t) { syscall(SYS_ioctl, t.gpu, kWatched, t.buffer); }},
@@ -239,22 +241,22 @@ int main(int argc, char**) {
   struct stat counters{};
   const bool cuse = lstat("/run/moat-gpu", &counters) == 0 && S_ISDIR(counters.st_mode);
   double widest = 0;
-  std::printf("%-22s %10s %10s %8s %8s %8s  %s\n", "instructions per", "base", "with moat", "added", "spread", "goal", "");
+  std::printf("%-24s %10s %10s %8s %8s %8s  %s\n", "instructions per", "base", "with moat", "added", "spread", "goal", "");
   for (size_t i = 0; i < kOperations.size(); i++) {
     const Operation& op = kOperations[i];
     const double before = (base[0][i] + base[1][i]) / 2, after = (moat[0][i] + moat[1][i]) / 2, added = after - before;
     const double spread = std::max(Spread(base[0][i], base[1][i]), Spread(moat[0][i], moat[1][i]));
-    widest = std::max(widest, spread);
+    widest = std::max(widest, op.goal >= 0 ? spread : 0);
     // A goal of 0 is met by what rounds to it: the clock's own reading is in the figures, a tick of the timer may be.
     const bool judged = op.goal >= 0 && !(op.on_gpu && cuse);
     const std::string goal = judged ? "<= " + std::to_string(static_cast<int>(op.goal)) : "-";
     const char* verdict = !judged ? "" : added <= op.goal + 1 ? "meets" : "falls short";
-    std::printf("%-22s %10.0f %10.0f %+8.0f %7.2f%% %8s  %s\n", op.title, before, after, added, spread, goal.c_str(), verdict);
+    std::printf("%-24s %10.0f %10.0f %+8.0f %7.2f%% %8s  %s\n", op.title, before, after, added, spread, goal.c_str(), verdict);
   }
   if (cuse) {
     std::printf("note: the GPU is a CUSE program here: a call of it is many calls, and is not judged\n");
   }
-  std::printf("note: %llu records, %llu lost; the two turns differ by at most %.2f %%\n",
+  std::printf("note: %llu records, %llu lost; where a goal is set the two turns differ by at most %.2f %%\n",
               static_cast<unsigned long long>(sink.records), static_cast<unsigned long long>(lost), widest);
   if (lost != 0) {
     std::printf("BROKEN: records were lost, which is cheaper than to send them\n");
