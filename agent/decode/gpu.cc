@@ -52,8 +52,8 @@ Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out) {
   body.result = MOAT_FIELD(record, moat_gpu_ioctl, result);
   body.arg = MOAT_FIELD(record, moat_gpu_ioctl, arg);
   body.count = MOAT_FIELD(record, moat_gpu_ioctl, count);
-  std::memcpy(body.params.data(), record + offsetof(moat_gpu_ioctl, params),
-              params_len);  // behind them lies what lay in the ring
+  // Behind them lies what lay in the ring.
+  std::memcpy(body.params.data(), record + offsetof(moat_gpu_ioctl, params), params_len);
   std::memset(body.params.data() + params_len, 0, body.params.size() - params_len);
   return Outcome::kOk;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's picture of the assets: the maps of inodes and of names, the bit filter and the device list of the control block.
+// The kernel's picture of the assets: the maps of inodes and of names, the filter and the device list of the control block.
 #pragma once
 
 #include <map>

@@ -5,6 +5,7 @@
 
 #include "event.h"
 
+/* Of names in records; what lies behind the NUL is not defined. */
 #define MOAT_NAME_LEN 128
 
 /* Key of the asset map: a file or directory by identity, not by string. */
@@ -26,12 +27,12 @@ struct moat_inode_val {
 	__u32 generation_known;
 };
 
-/* The same, kept with the inode by the kernel (inode storage): found without a look-up by number. Holds while epoch is that of the control block. */
+/* The same, kept with the inode by the kernel (inode storage): no look-up by number. */
 struct moat_inode_note {
 	__u32 asset;
 	__u32 flags;
 	__u32 dev;
-	__u32 epoch;
+	__u32 epoch; /* it holds while this is moat_control.inode_epoch */
 };
 
 /* Key of the map of names, whose value is an asset: what gets this name in this directory is the asset's. */
@@ -45,7 +46,7 @@ struct moat_name_key {
 /* Value of the block device map; key: the device number, as moat_inode_key.dev. A file system with assets lies on it. */
 struct moat_block_val {
 	__u64 labels; /* all of them */
-	__u32 asset; /* the first */
+	__u32 asset;  /* the first */
 	__u32 pad;
 };
 
@@ -57,7 +58,7 @@ struct moat_file_open {
 	__u32 asset;
 	__u32 open_flags; /* O_* of the file as opened */
 	__u32 fd;
-	char name[MOAT_NAME_LEN]; /* last component, NUL-terminated; what lies behind the NUL is not defined, here and below */
+	char name[MOAT_NAME_LEN]; /* last component, NUL-terminated */
 };
 
 struct moat_file_map {
@@ -68,19 +69,19 @@ struct moat_file_map {
 	__u64 address;
 	__u32 dev;
 	__u32 asset;
-	__u32 prot; /* PROT_* */
+	__u32 prot;      /* PROT_* */
 	__u32 map_flags; /* MAP_* */
 	char name[MOAT_NAME_LEN];
 };
 
 enum moat_tamper_op {
-	MOAT_TAMPER_WRITE = 1, /* first write of a process to an asset; the sums follow in moat_file_io */
+	MOAT_TAMPER_WRITE = 1,    /* first write of a process to an asset; the sums follow in moat_file_io */
 	MOAT_TAMPER_TRUNCATE = 2,
 	MOAT_TAMPER_RENAME = 3,
 	MOAT_TAMPER_UNLINK = 4,
 	MOAT_TAMPER_LINK = 5,
 	MOAT_TAMPER_MAP_WRITE = 6, /* shared writable mapping */
-	MOAT_TAMPER_REPLACE = 7, /* another file renamed over it */
+	MOAT_TAMPER_REPLACE = 7,   /* another file renamed over it */
 };
 
 struct moat_file_tamper {

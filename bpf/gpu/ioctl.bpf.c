@@ -56,6 +56,10 @@ static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want)
 {
 	__u32 page = MOAT_PAGE - (arg & (MOAT_PAGE - 1));
 
+	barrier_var(want);
+	if (want >
+	    MOAT_GPU_PARAMS_LEN) /* it is not: told to the verifiers of 5.10 and 6.1, which lose sight of it on the stack */
+		return 0;
 	if (bpf_probe_read_user(to, want, (void *)arg) == 0)
 		return want;
 	if (page >= MOAT_GPU_PARAMS_LEN || page >= want)
