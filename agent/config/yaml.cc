@@ -20,6 +20,7 @@ namespace moat::config {
 namespace {
 
 constexpr size_t kMaxDepth = 32;  // of lists and maps in each other; ours need 5
+constexpr size_t kMaxDocuments = 4096;
 
 class Builder final : public YAML::EventHandler {
  public:
@@ -75,12 +76,15 @@ class Builder final : public YAML::EventHandler {
   void Complain(const YAML::Mark& mark, const char* message) {
     problems_.push_back({file_, mark.line + 1, mark.column + 1, message});
   }
+  [[noreturn]] static void GiveUp(const Node& node, const char* why) {
+    YAML::Mark mark;
+    mark.line = node.line - 1;
+    mark.column = node.column - 1;
+    throw YAML::ParserException(mark, why);
+  }
   void Open(Node node) {
     if (open_.size() == kMaxDepth) {
-      YAML::Mark mark;
-      mark.line = node.line - 1;
-      mark.column = node.column - 1;
-      throw YAML::ParserException(mark, "lists and mappings are nested too deep");
+      GiveUp(node, "lists and mappings are nested too deep");
     }
     open_.push_back(std::move(node));
   }
@@ -89,7 +93,18 @@ class Builder final : public YAML::EventHandler {
     open_.pop_back();
     Add(std::move(node));
   }
-  void Add(Node node) { (open_.empty() ? documents_ : open_.back().items).push_back(std::move(node)); }
+  void Add(Node node) {
+    if (open_.empty() && !documents_.empty()) {
+      // yaml-cpp 0.7 hands out empty documents for ever where a ',' or a '?' begins what can be none: it takes nothing from its input.
+      if (node.line == documents_.back().line && node.column == documents_.back().column) {
+        GiveUp(node, "no document can begin here");
+      }
+      if (documents_.size() == kMaxDocuments) {
+        GiveUp(node, "too many documents in one file");
+      }
+    }
+    (open_.empty() ? documents_ : open_.back().items).push_back(std::move(node));
+  }
 
   const std::string& file_;
   std::vector<Problem>& problems_;
