@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly all_tiers=(lint unit abi replay bpf e2e fuzz bench)
+readonly all_tiers=(lint unit abi policy replay bpf e2e fuzz bench)
 readonly extra=(vm vm-cost asan tsan tidy)
-readonly sanitized='^(unit|abi|replay|fuzz)$' # tiers that also run under asan and tsan
+readonly sanitized='^(unit|abi|policy|replay|fuzz)$' # tiers that also run under asan and tsan
 
 usage() {
   cat <<USAGE
@@ -17,7 +17,7 @@ usage: tests/run.sh [--no-install] [TIER...]
   Tiers: ${all_tiers[*]} (default: all of these)
   Extra: vm           the bpf tier in a guest of each kernel (5.10 6.1 6.12 6.18 newest), or of those named; fetches them
          vm-cost      what moat adds to a system call, in instructions of a guest (default: of the newest kernel)
-         asan, tsan   unit, abi, replay and fuzz built with sanitizers, in build/asan and build/tsan
+         asan, tsan   unit, abi, policy, replay and fuzz built with sanitizers, in build/asan and build/tsan
          tidy         clang-tidy over agent/, in build/tidy
 
   --only NAME, --without NAME   of the vm tier: only tests with NAME in their name, or none of those
@@ -195,7 +195,7 @@ sanitizer() {
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
 export ASAN_OPTIONS="strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
-sanitizer_targets=(moat_unit_tests moat_abi_tests moat_replay_tests moat_decode_fuzz)
+sanitizer_targets=(moat_unit_tests moat_abi_tests moat_policy_tests moat_replay_tests moat_decode_fuzz moat_policy_fuzz)
 
 wrap=()
 built=unknown # build/ as a whole
@@ -230,7 +230,7 @@ for tier in "${tiers[@]}"; do
         for wanted in "${tiers[@]}"; do
           case $wanted in
             lint) ;;
-            unit | abi | replay | bpf) targets+=("moat_${wanted}_tests") ;;
+            unit | abi | policy | replay | bpf) targets+=("moat_${wanted}_tests") ;;
             vm) targets+=(moat_bpf_tests moatd moatctl) ;;
             vm-cost) targets+=(moat_vm_cost) ;;
             e2e | fuzz | bench) targets=(all); break ;;

@@ -10,12 +10,14 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/app/app.h"
 #include "agent/app/doctor.h"
 #include "agent/app/signals.h"
 #include "agent/app/steps.h"
 #include "agent/base/version.h"
+#include "agent/policy/parse.h"
 
 namespace moat::app {
 namespace {
@@ -28,6 +30,7 @@ constexpr uint32_t kStopLimitMs = 4500;  // of the 5 s that are promised
 constexpr const char* kFooter = R"(
 First steps:
   moatd --check --config FILE     is the file good? every mistake is told with its line
+  moatd --check-policy PATH...    are these policies good? files or folders of them; nothing is applied
   moatd --config FILE             run; as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH
   moatctl watch                   in another terminal: what it sees
   moatctl doctor                  what this kernel offers, and what stays unseen; also when moatd does not run
@@ -37,7 +40,7 @@ moat.v1.AgentStatus as JSON and ends. It needs no scope; without --config, and w
 setting has its default. In what it prints, "attached" means: would be.
 
 Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, within 5 s and leaving nothing attached.
-Exit codes: 0 ended by a signal (--check: the file is good; --doctor: every event would have a backend), 1 could not start (--doctor:
+Exit codes: 0 ended by a signal (--check, --check-policy: what was given is good; --doctor: every event would have a backend), 1 could not start (--doctor:
 not every event would), 2 the configuration or the command line is wrong.
 The file, with every setting and its default, is deploy/config/moatd.yaml in the sources.)";
 
@@ -52,6 +55,19 @@ void StartLog(const std::string& level) {
 void TameAllocator() {
   ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
   ::mallopt(M_ARENA_MAX, 2);
+}
+
+int CheckPolicies(const std::vector<std::string>& paths) {
+  const policy::Parsed parsed = policy::ParseAndCheck(paths);
+  for (const config::Problem& problem : parsed.problems) {
+    std::fprintf(stderr, "%s\n", config::ToString(problem).c_str());
+  }
+  if (!parsed.problems.empty()) {
+    return kExitConfig;
+  }
+  std::printf("good: %zu policies, %zu assets (checked only: this version does not enforce policies yet)\n",
+              parsed.set.policies.size(), parsed.set.assets.size());
+  return 0;
 }
 
 int Run(const AppOptions& options, config::Config config) {
@@ -87,14 +103,23 @@ int Main(int argc, char** argv) {
   CLI::Option* record_option =
       cli.add_option("--record", options.record_path, "Also write every raw record to FILE, for the replay tests")
           ->type_name("FILE");
+  std::vector<std::string> policies;
+  CLI::Option* policy_option = cli.add_option("--check-policy", policies, "Check policies and the assets that they name, and end")
+                                   ->type_name("PATH...")
+                                   ->excludes(check_option)
+                                   ->excludes(record_option);
   cli.add_flag("--doctor", doctor, "Print what each event would get on this kernel, attach nothing, and end")
       ->excludes(check_option)
-      ->excludes(record_option);
+      ->excludes(record_option)
+      ->excludes(policy_option);
   cli.set_version_flag("--version", std::string("moatd ") + kVersion);
   try {
     cli.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return cli.exit(e) == 0 ? 0 : kExitConfig;
+  }
+  if (!policies.empty()) {
+    return CheckPolicies(policies);
   }
   std::error_code error;  // a file that cannot be looked at is not a file that is not there: Load tells it
   const bool defaults = doctor && config_option->empty() && !std::filesystem::exists(options.config_path, error) && !error;

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "agent/base/strings.h"
+
 namespace moat::config {
 namespace {
 
@@ -14,6 +16,8 @@ bool GoodName(const std::string& name) {
   return !name.empty() && name.size() <= 63 && word(name.front()) && word(name.back()) &&
          std::all_of(name.begin(), name.end(), [&](char c) { return word(c) || c == '-' || c == '.'; });
 }
+
+}  // namespace
 
 void ReadName(const Reading& reading, Section& section, std::string& name) {
   const Node* node = section.Required("name");
@@ -28,8 +32,6 @@ void ReadName(const Reading& reading, Section& section, std::string& name) {
   }
   name = node->value;
 }
-
-}  // namespace
 
 void AssetReader::ReadSpec(const Reading& reading, Section& section, Asset& asset) {
   section.OneOf("class", asset.asset_class, {"weights", "dataset", "adapter", "secret", "canary"});
@@ -83,8 +85,11 @@ void AssetReader::ReadDocument(const Reading& reading, const Node& document) {
     return;
   }
   if (kind_node->type != Node::Type::kScalar || kind_node->value != "Asset") {
+    static constexpr std::string_view kKinds[] = {"Asset", "Policy"};
     const bool known = kind_node->value == "Policy";
-    reading.Complain(*kind_node, known ? "kind Policy is not supported by this version" : "kind must be Asset");
+    reading.Complain(*kind_node,
+                     known ? "a Policy is nothing to protect: assets.files are of kind Asset; moatd --check-policy reads both"
+                           : "kind must be Asset or Policy" + DidYouMean(kind_node->value, kKinds));
     return;
   }
   Asset asset;
@@ -102,7 +107,7 @@ void AssetReader::ReadDocument(const Reading& reading, const Node& document) {
   Add(reading, document, std::move(asset));
 }
 
-void AssetReader::ReadFiles(const Reading& reading, const Node& at) {
+std::vector<std::string> YamlFiles(const Reading& reading, const Node& at) {
   namespace fs = std::filesystem;
   std::error_code error;
   std::vector<std::string> files;
@@ -121,7 +126,11 @@ void AssetReader::ReadFiles(const Reading& reading, const Node& at) {
   } else {
     files.push_back(at.value);
   }
-  for (const std::string& file : files) {
+  return files;
+}
+
+void AssetReader::ReadFiles(const Reading& reading, const Node& at) {
+  for (const std::string& file : YamlFiles(reading, at)) {
     Reading inner{file, reading.problems, nullptr};
     const std::string text = ReadFile(file, *reading.problems);
     for (const Node& document : ParseYaml(text, file, *reading.problems)) {

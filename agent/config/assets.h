@@ -10,6 +10,13 @@
 
 namespace moat::config {
 
+// The files that a path of the configuration stands for: itself, or of a directory the *.yaml and *.yml files, by name. A problem at `at`
+// when the directory cannot be read.
+std::vector<std::string> YamlFiles(const Reading& reading, const Node& at);
+
+// The key "name" of metadata, as Kubernetes names things.
+void ReadName(const Reading& reading, Section& section, std::string& name);
+
 // Collects assets from several places and keeps their names apart.
 class AssetReader {
  public:

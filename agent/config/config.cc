@@ -146,28 +146,21 @@ Loaded LoadUnguarded(const std::string& path) {
   }
   std::vector<Node> asset_files;
   ReadTop(reading, documents.empty() ? nullptr : &documents[0], loaded.config, asset_files);
-  // Sections tell unknown keys when they end: back to the order of the file. Files stay in the order in which they were read.
-  std::vector<std::string> files;
-  for (const Problem& problem : loaded.problems) {
-    if (std::find(files.begin(), files.end(), problem.file) == files.end()) {
-      files.push_back(problem.file);
-    }
-  }
-  const auto rank = [&](const Problem& p) { return std::find(files.begin(), files.end(), p.file) - files.begin(); };
-  std::multimap<std::tuple<std::ptrdiff_t, int, int>, Problem>
-      in_order;  // equal places stay in the order in which they were told
-  for (Problem& problem : loaded.problems) {
-    const std::tuple place(rank(problem), problem.line, problem.column);
-    in_order.emplace(place, std::move(problem));
-  }
-  loaded.problems.clear();
-  for (auto& [place, problem] : in_order) {
-    loaded.problems.push_back(std::move(problem));
-  }
+  loaded.problems = InFileOrder(std::move(loaded.problems));  // sections tell unknown keys when they end
   return loaded;
 }
 
 }  // namespace
+
+std::vector<Problem> InFileOrder(std::vector<Problem> problems) {
+  std::map<std::string, size_t> ranks;
+  for (const Problem& problem : problems) {
+    ranks.try_emplace(problem.file, ranks.size());
+  }
+  // Equal places stay in the order in which they were told.
+  std::ranges::stable_sort(problems, {}, [&](const Problem& p) { return std::tuple(ranks[p.file], p.line, p.column); });
+  return problems;
+}
 
 std::string ToString(const Problem& problem) {
   if (problem.line == 0) {

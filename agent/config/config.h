@@ -77,6 +77,9 @@ struct Problem {
 };
 std::string ToString(const Problem& problem);
 
+// By line and column within each file; the files stay in the order in which they were read.
+std::vector<Problem> InFileOrder(std::vector<Problem> problems);
+
 struct Loaded {
   Config config;
   std::vector<Problem> problems;  // all of them, in file order; empty: good

@@ -11,15 +11,6 @@ namespace {
 
 const Node kAbsent;
 
-std::string Quoted(std::string_view text) {
-  constexpr size_t kLongest = 60;  // a hostile value must not fill the terminal
-  std::string out = "\"";
-  for (const char c : text.substr(0, kLongest)) {
-    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  }
-  return out + (text.size() > kLongest ? "...\"" : "\"");
-}
-
 // Decimal or 0x..., the whole text.
 bool ParseNumber(std::string_view text, uint64_t& number) {
   const bool hex = text.starts_with("0x");
@@ -29,6 +20,15 @@ bool ParseNumber(std::string_view text, uint64_t& number) {
 }
 
 }  // namespace
+
+std::string Quoted(std::string_view text) {
+  constexpr size_t kLongest = 60;  // a hostile value must not fill the terminal
+  std::string out = "\"";
+  for (const char c : text.substr(0, kLongest)) {
+    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  }
+  return out + (text.size() > kLongest ? "...\"" : "\"");
+}
 
 void Reading::Complain(const Node& at, std::string message) const {
   problems->push_back({file, at.line, at.column, std::move(message)});

@@ -56,6 +56,9 @@ class Section {
   std::vector<std::string> asked_;
 };
 
+// A value for a message: in quotes, cut at 60 bytes, without control characters.
+std::string Quoted(std::string_view text);
+
 // A scalar as an absolute path without "." and ".." parts and control characters; a problem and false when it is not one.
 bool CheckPath(const Reading& reading, const Node& node, const std::string& what);
 

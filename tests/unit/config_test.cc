@@ -228,8 +228,8 @@ spec: {paths: [/y]}
   EXPECT_THAT(
       ProblemsIn("assets: {files: [" + file + "]}\n"),
       ElementsAre(
-          "assets.yaml:2:7: kind Policy is not supported by this version", "assets.yaml:6:13: apiVersion must be moat/v1",
-          HasSubstr("assets.yaml:8:18: metadata.name must be 1 to 63 of a-z"),
+          "assets.yaml:2:7: a Policy is nothing to protect: assets.files are of kind Asset; moatd --check-policy reads both",
+          "assets.yaml:6:13: apiVersion must be moat/v1", HasSubstr("assets.yaml:8:18: metadata.name must be 1 to 63 of a-z"),
           "assets.yaml:9:7: spec needs paths: [/file/or/directory, ...]",
           "assets.yaml:9:8: unknown key \"clas\" in spec (did you mean 'class'?)",
           HasSubstr("assets.yaml:11:1: \"apiVersion\" is missing"), "assets.yaml:11:1: \"metadata\" is missing",
@@ -261,6 +261,11 @@ TEST_F(ConfigTest, SixtyFourAssetsAndNotOneMore) {
   EXPECT_THAT(ProblemsIn(text), IsEmpty());
   EXPECT_THAT(ProblemsIn(text + "    - {name: more, paths: [/x]}\n"),
               ElementsAre(HasSubstr("moatd.yaml:67:7: asset \"more\" is one too many: at most 64 assets")));
+}
+
+// yaml-cpp hands out empty documents for ever here: it took 24 GiB and a minute to say so.
+TEST_F(ConfigTest, TextThatIsNoDocumentEnds) {
+  EXPECT_THAT(ProblemsIn(", a\n"), ElementsAre(HasSubstr("moatd.yaml:1:1: no document can begin here")));
 }
 
 TEST_F(ConfigTest, DuplicateKeyAliasAndAnchor) {

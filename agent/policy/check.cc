@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/policy/check.h"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "agent/base/strings.h"
+
+namespace moat::policy {
+namespace {
+
+class Checker {
+ public:
+  explicit Checker(const Set& set) : set_(set), names_(set.names.begin(), set.names.end()) {}
+
+  std::vector<config::Problem> Run() {
+    for (const Policy& policy : set_.policies) {
+      CheckPolicy(policy);
+    }
+    return std::move(problems_);
+  }
+
+ private:
+  void Complain(const Where& at, std::string message) { problems_.push_back({at.file, at.line, at.column, std::move(message)}); }
+
+  void CheckPolicy(const Policy& policy) {
+    Count(policy.at, subjects_, policy.subjects.size(), kMaxSubjects, "subjects");
+    std::map<std::string_view, int> told;
+    for (const AssetRule& rule : policy.assets) {
+      CheckName(rule.at, rule.asset);
+      Once(told, rule.at, rule.asset, "under assets");
+    }
+    size_t rules = policy.assets.size();
+    if (policy.gpu) {
+      rules += static_cast<size_t>(std::popcount(policy.gpu->deny)) + (policy.gpu->use ? 1 : 0);
+    }
+    if (policy.egress) {
+      rules += RulesOf(policy.egress->allow) + RulesOf(policy.egress->deny);
+      told.clear();
+      for (const Holding& holding : policy.egress->holding) {
+        CheckName(holding.at, holding.asset);
+        Once(told, holding.at, holding.asset, "under holding");
+        rules += RulesOf(holding.allow) + RulesOf(holding.deny) + (holding.budget ? 1 : 0);
+      }
+    }
+    Count(policy.at, rules_, rules, kMaxRules, "rules");
+  }
+
+  // Each port of a peer is a rule of its own.
+  static size_t RulesOf(const std::vector<Peer>& peers) {
+    size_t rules = 0;
+    for (const Peer& peer : peers) {
+      rules += std::max<size_t>(peer.ports.size(), 1);
+    }
+    return rules;
+  }
+
+  void CheckName(const Where& at, const std::string& asset) {
+    if (std::ranges::find(names_, asset) != names_.end()) {
+      return;
+    }
+    const std::string_view near = Nearest(asset, names_);
+    Complain(at, "unknown asset '" + asset + "'" +
+                     (!near.empty()    ? ", did you mean '" + std::string(near) + "'?"
+                      : names_.empty() ? ": these files define no asset"
+                                       : ": none of these files defines it"));
+  }
+
+  // Of two rules for one asset nobody could say which of them counts.
+  void Once(std::map<std::string_view, int>& told, const Where& at, std::string_view asset, const char* list) {
+    const auto [first, fresh] = told.try_emplace(asset, at.line);
+    if (!fresh) {
+      Complain(at, "asset '" + std::string(asset) + "' is named twice " + list + " of this policy, first in line " +
+                       std::to_string(first->second));
+    }
+  }
+
+  // Of all policies together. Told once, at the policy that is too much.
+  void Count(const Where& at, size_t& sum, size_t more, size_t limit, const char* what) {
+    const bool was_good = sum <= limit;
+    sum += more;
+    if (was_good && sum > limit) {
+      Complain(at, "with this policy there are " + std::to_string(sum) + " " + what + ", and at most " + std::to_string(limit) +
+                       " are possible");
+    }
+  }
+
+  const Set& set_;
+  const std::vector<std::string_view> names_;
+  std::vector<config::Problem> problems_;
+  size_t subjects_ = 0, rules_ = 0;
+};
+
+}  // namespace
+
+std::vector<config::Problem> Check(const Set& set) { return Checker(set).Run(); }
+
+}  // namespace moat::policy

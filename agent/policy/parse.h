@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files of documents {apiVersion: moat/v1, kind: Asset | Policy} -> Set.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/config/config.h"
+#include "agent/policy/model.h"
+
+namespace moat::policy {
+
+struct Parsed {
+  Set set;
+  std::vector<config::Problem> problems;  // of all files, in their order; empty: good
+};
+
+// paths: files, or directories of which the *.yaml and *.yml files are taken in the order of their names. Reads on after a problem, so that
+// all are told at once; a set with problems is good for Check() and for nothing else. Names are checked only there. Never throws; any thread.
+Parsed Parse(const std::vector<std::string>& paths);
+
+// One text as if it were the only file, and Check().
+Parsed ParseText(const std::string& text, const std::string& file);
+
+// Parse() and then Check() of what could be read: the whole answer to "are these files good?".
+Parsed ParseAndCheck(const std::vector<std::string>& paths);
+
+}  // namespace moat::policy
