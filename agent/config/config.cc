@@ -157,9 +157,19 @@ std::vector<Problem> InFileOrder(std::vector<Problem> problems) {
   for (const Problem& problem : problems) {
     ranks.try_emplace(problem.file, ranks.size());
   }
-  // Equal places stay in the order in which they were told.
-  std::ranges::stable_sort(problems, {}, [&](const Problem& p) { return std::tuple(ranks[p.file], p.line, p.column); });
-  return problems;
+  // The index last: equal places stay in the order in which they were told.
+  std::vector<std::tuple<size_t, int, int, size_t>> places;
+  places.reserve(problems.size());
+  for (size_t i = 0; i < problems.size(); ++i) {
+    places.emplace_back(ranks[problems[i].file], problems[i].line, problems[i].column, i);
+  }
+  std::ranges::sort(places);
+  std::vector<Problem> in_order;
+  in_order.reserve(problems.size());
+  for (const auto& place : places) {
+    in_order.push_back(std::move(problems[std::get<3>(place)]));
+  }
+  return in_order;
 }
 
 std::string ToString(const Problem& problem) {
