@@ -15,6 +15,7 @@ struct {
 	__type(value, struct moat_inode_val);
 } moat_inodes SEC(".maps");
 
+#ifndef MOAT_LEGACY
 /* What moat_inodes says of an inode, noted with it at its first open. For lsm programs, which alone may ask for it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
@@ -22,6 +23,7 @@ struct {
 	__type(key, int);
 	__type(value, struct moat_inode_note);
 } moat_inode_notes SEC(".maps");
+#endif
 
 /* Names of files that are assets by themselves, and of links to them: written by user space. */
 struct {

@@ -33,7 +33,8 @@ static __noinline int moat_opening_unnoted(const struct file *file)
 	if (it.asset == MOAT_NO_ASSET)
 		return 0;
 	it.dev = moat_get(inode, i_sb, s_dev);
-	if ((moat_get(inode, i_mode) & S_IFMT) == S_IFREG) {
+	/* Only what the table has: a file that found no room there is looked for again at its next open, since reads ask the table. */
+	if ((moat_get(inode, i_mode) & S_IFMT) == S_IFREG && moat_known_inode(control, inode, it.dev)) {
 		bpf_inode_storage_delete(&moat_inode_notes, inode);
 		bpf_inode_storage_get(&moat_inode_notes, inode, &it, BPF_LOCAL_STORAGE_GET_F_CREATE); /* no room: as before */
 	}
