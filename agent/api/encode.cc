@@ -27,7 +27,11 @@ static_assert(int{v1::KIND_GPU_OPEN} == int(Kind::kGpuOpen) && int{v1::KIND_GPU_
 static_assert(int{v1::KIND_NET_CONNECT} == int(Kind::kNetConnect) && int{v1::KIND_NET_SEND} == int(Kind::kNetSend));
 static_assert(int{v1::KIND_NET_LISTEN} == int(Kind::kNetListen) && int{v1::KIND_NET_ACCEPT} == int(Kind::kNetAccept));
 static_assert(int{v1::KIND_NET_CLOSE} == int(Kind::kNetClose) && int{v1::KIND_NET_FLOW} == int(Kind::kNetFlow));
-static_assert(int{v1::KIND_GAP} == int(Kind::kGap));
+static_assert(int{v1::KIND_GAP} == int(Kind::kGap) && int{v1::KIND_VERDICT} == int(Kind::kVerdict));
+static_assert(int{v1::VERDICT_ACTION_WOULD_DENY} == int(event::VerdictAction::kWouldDeny));
+static_assert(int{v1::VERDICT_OPERATION_TRUNCATE} == int(event::VerdictOperation::kTruncate));
+static_assert(int{v1::VERDICT_OPERATION_GUARD} == int(event::VerdictOperation::kGuard));
+static_assert(int{v1::VERDICT_WHY_BUDGET} == int(event::VerdictWhy::kBudget));
 static_assert(int{v1::TAMPER_OP_WRITE} == int(event::TamperOp::kWrite));
 static_assert(int{v1::TAMPER_OP_REPLACE} == int(event::TamperOp::kReplace));
 static_assert(int{v1::LOST_REASON_QUEUE_FULL} == int(LostReason::kQueueFull) && int(LostReason::kCount) == 4);
@@ -232,6 +236,42 @@ struct PutBody {
     wire.Varint(To::kEstablishedFieldNumber, from.established);
     wire.Varint(To::kPassiveFieldNumber, from.passive);
     wire.Varint(To::kSharedFieldNumber, from.shared);
+    wire.End(mark);
+  }
+  void operator()(const event::Verdict& from) const {
+    using To = v1::Verdict;
+    auto mark = wire.Begin(v1::Event::kVerdictFieldNumber, 2);
+    wire.Varint(To::kActionFieldNumber, static_cast<uint64_t>(from.action));
+    wire.Varint(To::kOperationFieldNumber, static_cast<uint64_t>(from.operation));
+    if (names) {
+      if (auto found = names->rules.find(from.rule); found != names->rules.end()) {
+        wire.Text(To::kPolicyFieldNumber, found->second.policy);
+        wire.Text(To::kRuleFieldNumber, found->second.text);
+        wire.Text(To::kRuleAtFieldNumber, found->second.at);
+      }
+    }
+    wire.Varint(To::kRuleNumberFieldNumber, from.rule);
+    wire.Varint(To::kGenerationFieldNumber, from.generation);
+    wire.Varint(To::kWhyFieldNumber, static_cast<uint64_t>(from.why));
+    if (from.has_ep) {
+      PutEndpoints(wire, To::kEndpointsFieldNumber, from.ep);
+      wire.Varint(To::kCookieFieldNumber, from.cookie);
+    }
+    if (from.inode != 0) {
+      PutFile<To>(wire, from, names);
+    }
+    if (from.rdev != 0) {
+      if (names) {
+        if (auto found = names->devices.find(from.rdev); found != names->devices.end()) {
+          wire.Text(To::kDeviceFieldNumber, found->second);
+        }
+      }
+      wire.Varint(To::kRdevFieldNumber, from.rdev);
+      wire.Varint(To::kCommandFieldNumber, from.command);
+      if (from.operation == event::VerdictOperation::kGpuCall) {
+        wire.Text(To::kCategoryFieldNumber, event::GpuCategoryName(from.category));
+      }
+    }
     wire.End(mark);
   }
   void operator()(const event::Gap& from) const {

@@ -31,6 +31,7 @@ constexpr Group kGroups[] = {
     {"gpu", Bit(Kind::kGpuOpen) | Bit(Kind::kGpuIoctl)},
     {"net", Bit(Kind::kNetConnect) | Bit(Kind::kNetSend) | Bit(Kind::kNetListen) | Bit(Kind::kNetAccept) | Bit(Kind::kNetClose) |
                 Bit(Kind::kNetFlow)},
+    {"policy", Bit(Kind::kVerdict)},
 };
 
 // A value of the request in a message: short, and nothing in it that a terminal would act on.

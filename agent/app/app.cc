@@ -9,6 +9,7 @@
 #include "agent/api/server.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
+#include "agent/app/policies.h"
 #include "agent/app/self.h"
 #include "agent/app/steps.h"
 #include "agent/base/cgroup.h"
@@ -34,6 +35,7 @@ class AppImpl final : public App {
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
+        {"policies", [this] { return StartPolicies(); }, [this] { policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
     });
   }
@@ -55,12 +57,13 @@ class AppImpl final : public App {
     if (next != loaded.config) {
       spdlog::warn("reload: settings other than assets differ from those in force; they need a restart");
     }
-    if (Status status = probe_->ReloadAssets(next); !status) {
+    // Assets may be named by policies: then both change together, or not at all.
+    if (Status status = policies_ ? policies_->SetAssets(next.assets) : probe_->ReloadAssets(next); !status) {
       spdlog::error("reload: {}", status.error().message);
       return;
     }
     config_ = std::move(next);
-    pipeline_->SetNames(MakeNames(*probe_));
+    SetNames();
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
   }
@@ -124,9 +127,26 @@ class AppImpl final : public App {
                                  .poll_ms = config_.poll_ms,
                                  .sums_ms = config_.sums_ms,
                                  .scan = config_.scan_processes && config_.process},
-                                *probe_, MakeNames(*probe_), std::move(tree), {hub_.get()}, recorder_.get());
+                                *probe_, MakeNames(*probe_, nullptr), std::move(tree), {hub_.get()}, recorder_.get());
     return {};
   }
+
+  Status StartPolicies() {
+    if (!config_.enforce()) {
+      return {};
+    }
+    // The names of rules are wanted before there is anybody to ask for them.
+    auto started = Policies::Start(config_, *probe_,
+                                   [this](const Policies& policies) { pipeline_->SetNames(MakeNames(*probe_, &policies)); });
+    if (!started) {
+      return std::unexpected(started.error());
+    }
+    policies_ = std::move(*started);
+    SetNames();
+    return {};
+  }
+
+  void SetNames() { pipeline_->SetNames(MakeNames(*probe_, policies_.get())); }
 
   Status StartServer() {
     MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }));
@@ -182,6 +202,7 @@ class AppImpl final : public App {
   std::unique_ptr<api::Hub> hub_;
   std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
   std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<Policies> policies_;  // null: none are configured
   std::unique_ptr<api::Server> server_;
   Steps steps_;  // last: it stops the others
 };

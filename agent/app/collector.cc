@@ -14,7 +14,9 @@ constexpr size_t kMaxHeld = kRoom / 2;  // beyond this order gives way
 constexpr uint64_t kMaxAheadNs = 1'000'000'000;
 
 // What bpf/ puts on the urgent ring.
-bool OnUrgentRing(event::Kind kind) { return kind <= event::Kind::kExit || kind == event::Kind::kFileTamper; }
+bool OnUrgentRing(event::Kind kind) {
+  return kind <= event::Kind::kExit || kind == event::Kind::kFileTamper || kind == event::Kind::kVerdict;
+}
 
 }  // namespace
 

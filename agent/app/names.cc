@@ -5,7 +5,7 @@
 
 namespace moat::app {
 
-std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe) {
+std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe, const Policies* policies) {
   auto names = std::make_shared<event::Names>();
   for (const probe::ResolvedAsset& asset : probe.Assets()) {
     if (asset.id >= event::kMaxAssets) {
@@ -21,6 +21,9 @@ std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe) {
   }
   for (probe::ResolvedDevice& device : probe.Devices()) {
     names->devices.try_emplace(device.rdev, std::move(device.path));
+  }
+  if (policies != nullptr) {
+    names->rules = policies->RuleNames();
   }
   return names;
 }

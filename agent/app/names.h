@@ -4,12 +4,13 @@
 
 #include <memory>
 
+#include "agent/app/policies.h"
 #include "agent/event/batch.h"
 #include "agent/probe/probe.h"
 
 namespace moat::app {
 
-// Any thread.
-std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe);
+// Any thread. policies: null when there are none.
+std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe, const Policies* policies);
 
 }  // namespace moat::app

@@ -24,7 +24,7 @@ struct HookStatus {
 };
 
 struct DomainStatus {
-  std::string name;  // "process", "file", "gpu", "net"
+  std::string name;  // "process", "file", "gpu", "net", "enforce"
   bool loaded = false;
   std::string error;  // why not, when not loaded
   std::vector<HookStatus> hooks;

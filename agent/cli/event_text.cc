@@ -30,6 +30,8 @@ std::string EnumWord(const std::string& name, std::string_view prefix, int numbe
 std::string FlagWord(int flag) { return EnumWord(v1::Flag_Name(flag), "FLAG_", flag); }
 std::string OpWord(int op) { return EnumWord(v1::TamperOp_Name(op), "TAMPER_OP_", op); }
 std::string ReasonWord(int reason) { return EnumWord(v1::LostReason_Name(reason), "LOST_REASON_", reason); }
+std::string VerdictWord(int action) { return EnumWord(v1::VerdictAction_Name(action), "VERDICT_ACTION_", action); }
+std::string WhyWord(int why) { return EnumWord(v1::VerdictWhy_Name(why), "VERDICT_WHY_", why); }
 std::string ProtocolWord(int protocol) { return EnumWord(v1::Protocol_Name(protocol), "PROTOCOL_", protocol); }
 
 std::string Hex(uint64_t value) {
@@ -77,6 +79,30 @@ std::string FileWord(const File& file) {
 template <typename Gpu>
 std::string DeviceWord(const Gpu& gpu) {
   return gpu.device().empty() ? gpu.device_class() + " " + Device(gpu.rdev()) : Safe(gpu.device());
+}
+
+// "deny connect tcp 10.0.0.9:443: serving, egress.default: deny (serving.yaml:12:7)"
+std::string VerdictText(const v1::Verdict& verdict) {
+  std::string text = VerdictWord(verdict.action()) + " " +
+                     EnumWord(v1::VerdictOperation_Name(verdict.operation()), "VERDICT_OPERATION_", verdict.operation());
+  if (verdict.has_endpoints()) {
+    const auto& ep = verdict.endpoints();
+    text += " " + ProtocolWord(ep.protocol()) + " " + Address(ep.remote_address(), ep.remote_port());
+  }
+  if (verdict.inode() != 0) {
+    text += " " + FileWord(verdict) + ", asset " + Safe(verdict.asset());
+  }
+  if (verdict.rdev() != 0) {
+    text += " " + (verdict.device().empty() ? Device(verdict.rdev()) : Safe(verdict.device()));
+    text += verdict.category().empty() ? "" : " command " + Hex(verdict.command() & 0xff) + " (" + Safe(verdict.category()) + ")";
+  }
+  text += verdict.policy().empty()
+              ? ": rule " + std::to_string(verdict.rule_number())
+              : ": " + Safe(verdict.policy()) + ", " + Safe(verdict.rule()) + " (" + Safe(verdict.rule_at()) + ")";
+  if (verdict.why() != v1::VERDICT_WHY_RULE) {
+    text += ", " + WhyWord(verdict.why());
+  }
+  return text;
 }
 
 // What happened, without who and when.
@@ -135,6 +161,7 @@ std::string Object(const v1::Event& event, const Processes& processes) {
       return ProtocolWord(ep.protocol()) + " " + Address(ep.remote_address(), ep.remote_port()) + ", out " +
              Bytes(totals.bytes_out()) + ", in " + Bytes(totals.bytes_in()) + (totals.shared() ? ", shared" : "");
     }
+    case v1::Event::kVerdict: return VerdictText(event.verdict());
     case v1::Event::kGap: {
       const auto& gap = event.gap();
       return Number(gap.count()) + " events are missing" + (gap.lost_kind() ? " (" + KindName(gap.lost_kind()) + ")" : "") +
@@ -156,6 +183,10 @@ Color KindColor(const v1::Event& event) {
     case v1::Event::kNet:
     case v1::Event::kNetTotals: return Color::kCyan;
     case v1::Event::kGap: return Color::kRed;
+    case v1::Event::kVerdict:
+      return event.verdict().action() == v1::VERDICT_ACTION_ALLOW  ? Color::kGreen
+             : event.verdict().action() == v1::VERDICT_ACTION_DENY ? Color::kRed
+                                                                   : Color::kYellow;
     default: return Color::kGreen;
   }
 }
@@ -236,6 +267,27 @@ void JsonBody(Json& json, const v1::Event& event) {
       JsonEndpoints(json, totals.endpoints()).Field("cookie", totals.cookie()).Field("bytes_out", totals.bytes_out());
       json.Field("bytes_in", totals.bytes_in()).Field("sends", totals.sends()).Field("receives", totals.receives());
       json.Field("established", totals.established()).Field("passive", totals.passive()).Field("shared", totals.shared());
+      break;
+    }
+    case v1::Event::kVerdict: {
+      const auto& verdict = event.verdict();
+      json.Field("action", VerdictWord(verdict.action()));
+      json.Field("operation",
+                 EnumWord(v1::VerdictOperation_Name(verdict.operation()), "VERDICT_OPERATION_", verdict.operation()));
+      json.Field("policy", verdict.policy()).Field("rule", verdict.rule()).Field("rule_at", verdict.rule_at());
+      json.Field("rule_number", verdict.rule_number())
+          .Field("generation", verdict.generation())
+          .Field("why", WhyWord(verdict.why()));
+      if (verdict.has_endpoints()) {
+        JsonEndpoints(json, verdict.endpoints()).Field("cookie", verdict.cookie());
+      }
+      if (verdict.inode() != 0) {
+        JsonFile(json, verdict);
+      }
+      if (verdict.rdev() != 0) {
+        json.Field("gpu_device", verdict.device()).Field("rdev", Device(verdict.rdev())).Field("command", verdict.command());
+        json.Field("category", verdict.category());
+      }
       break;
     }
     case v1::Event::kGap: {

@@ -33,6 +33,12 @@ void ReadName(const Reading& reading, Section& section, std::string& name) {
   name = node->value;
 }
 
+AssetReader::AssetReader(std::vector<Asset>& assets) : assets_(assets) {
+  for (const Asset& asset : assets) {
+    named_.try_emplace(asset.name, "moatd's own configuration");
+  }
+}
+
 void AssetReader::ReadSpec(const Reading& reading, Section& section, Asset& asset) {
   section.OneOf("class", asset.asset_class, {"weights", "dataset", "adapter", "secret", "canary"});
   section.Each("paths", [&](const Node& node) {

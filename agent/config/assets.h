@@ -20,7 +20,8 @@ void ReadName(const Reading& reading, Section& section, std::string& name);
 // Collects assets from several places and keeps their names apart.
 class AssetReader {
  public:
-  explicit AssetReader(std::vector<Asset>& assets) : assets_(assets) {}
+  // assets: those in it already are known from elsewhere, and their names are taken.
+  explicit AssetReader(std::vector<Asset>& assets);
 
   // {name, class, paths}, as given in moatd.yaml.
   void ReadInPlace(const Reading& reading, const Node& node);

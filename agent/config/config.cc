@@ -104,6 +104,14 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
       }
     });
   }
+  {
+    Section policies(reading, top.Child("policies"), "policies");
+    policies.Each("files", [&](const Node& node) {
+      if (CheckPath(reading, node, "policies.files[]")) {
+        config.policy_files.push_back(node.value);
+      }
+    });
+  }
   ReadGpu(reading, top, config);
   ReadBackends(reading, top, config);
   ReadApi(reading, top, config);

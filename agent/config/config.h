@@ -60,6 +60,9 @@ struct Config {
   // assets: files or directories of YAML documents, and assets given in place
   std::vector<std::string> asset_files;
   std::vector<Asset> assets;  // in place first, then those of asset_files; the index is the label bit
+  // policies: files or directories of YAML documents, read again when they change; none: nothing is enforced, and no program for it runs
+  std::vector<std::string> policy_files;
+  bool enforce() const { return !policy_files.empty(); }
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;

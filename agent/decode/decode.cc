@@ -7,6 +7,7 @@
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/net.h"
 #include "bpf/abi/process.h"
+#include "bpf/abi/verdict.h"
 
 namespace moat::decode {
 
@@ -34,6 +35,7 @@ MOAT_SAME(Kind::kNetAccept, MOAT_KIND_NET_ACCEPT);
 MOAT_SAME(Kind::kNetClose, MOAT_KIND_NET_CLOSE);
 MOAT_SAME(Kind::kNetFlow, MOAT_KIND_NET_FLOW);
 MOAT_SAME(Kind::kGap, MOAT_KIND_GAP);
+MOAT_SAME(Kind::kVerdict, MOAT_KIND_VERDICT);
 MOAT_SAME(Kind::kCount, MOAT_KIND_COUNT);
 MOAT_SAME(event::kFlagTruncated, MOAT_F_TRUNCATED);
 MOAT_SAME(event::kFlagUnreadable, MOAT_F_UNREADABLE);
@@ -66,6 +68,7 @@ constexpr std::array<Row, MOAT_KIND_COUNT> kRows = [] {
   rows[MOAT_KIND_NET_ACCEPT] = {sizeof(moat_net_event), DecodeNet};
   rows[MOAT_KIND_NET_CLOSE] = {sizeof(moat_net_close), DecodeNetTotals};
   rows[MOAT_KIND_NET_FLOW] = {sizeof(moat_net_close), DecodeNetTotals};
+  rows[MOAT_KIND_VERDICT] = {sizeof(moat_verdict), DecodeVerdict};
   return rows;
 }();
 

@@ -22,6 +22,10 @@ Outcome DecodeGpuOpen(const std::byte* record, event::Event& out);
 Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out);
 Outcome DecodeNet(const std::byte* record, event::Event& out);  // connect, send, listen, accept
 Outcome DecodeNetTotals(const std::byte* record, event::Event& out);  // close, flow
+Outcome DecodeVerdict(const std::byte* record, event::Event& out);
+
+// Both ends of a socket, from a moat_endpoints.
+Outcome LoadEndpoints(const std::byte* from, uint32_t net_flags, event::Endpoints& to);
 
 // One field of a record struct, by copy.
 #define MOAT_FIELD(record, type, member) \

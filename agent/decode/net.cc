@@ -7,10 +7,9 @@
 
 namespace moat::decode {
 
-namespace {
-
 Outcome LoadEndpoints(const std::byte* from, uint32_t net_flags, event::Endpoints& to) {
   auto ep = Load<moat_endpoints>(from);
+  to.other_family = 0;  // the event is one that was used before
   if (ep.family == AF_PACKET || ep.family == AF_VSOCK) {
     to.other_family = ep.family;
   } else if (ep.family != AF_INET && ep.family != AF_INET6) {
@@ -25,8 +24,6 @@ Outcome LoadEndpoints(const std::byte* from, uint32_t net_flags, event::Endpoint
   to.protocol = ep.protocol;
   return Outcome::kOk;
 }
-
-}  // namespace
 
 Outcome DecodeNet(const std::byte* record, event::Event& out) {
   auto& body = Body<event::Net>(out);

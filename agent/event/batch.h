@@ -20,6 +20,13 @@ struct Names {
     std::string asset_class;  // weights, dataset, ...
     uint64_t bytes = 0;       // size of its files when last scanned
   };
+  // A rule of a policy, as verdicts name it by number.
+  struct Rule {
+    std::string policy;
+    std::string text;  // "egress.default: deny"
+    std::string at;    // "serving.yaml:12:7"
+  };
+  std::unordered_map<uint32_t, Rule> rules;
   std::vector<Asset> assets;                      // index: asset id = label bit
   std::unordered_map<uint32_t, std::string> devices;  // rdev -> "/dev/nvidia0"
   // (dev << 40 ^ inode) would collide: keyed exactly.

@@ -27,6 +27,7 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
   set(Kind::kNetClose, "net_close");
   set(Kind::kNetFlow, "net_flow");
   set(Kind::kGap, "gap");
+  set(Kind::kVerdict, "verdict");
   return names;
 }();
 
@@ -35,7 +36,43 @@ constexpr const char* kTamperNames[] = {"unknown", "write", "truncate", "rename"
 constexpr const char* kGpuClassNames[] = {"none", "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
                                           "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other"};
 
+constexpr const char* kVerdictNames[] = {"unknown", "allow", "deny", "would_deny"};
+
 }  // namespace
+
+const char* GpuCategoryName(size_t bit) {
+  static constexpr const char* kNames[] = {"debug",       "profile",  "foreign-memory", "export",
+                                           "reconfigure", "internal", "raw-access"};
+  return bit < std::size(kNames) ? kNames[bit] : "";
+}
+
+const char* VerdictActionName(VerdictAction action) {
+  auto index = static_cast<size_t>(action);
+  return index < std::size(kVerdictNames) ? kVerdictNames[index] : "unknown";
+}
+
+const char* VerdictOperationName(VerdictOperation operation) {
+  switch (operation) {
+    case VerdictOperation::kNone: break;
+    case VerdictOperation::kConnect: return "connect";
+    case VerdictOperation::kSend: return "send";
+    case VerdictOperation::kPacket: return "packet";
+    case VerdictOperation::kSocket: return "socket";
+    case VerdictOperation::kRead: return "read";
+    case VerdictOperation::kWrite: return "write";
+    case VerdictOperation::kMap: return "map";
+    case VerdictOperation::kExec: return "exec";
+    case VerdictOperation::kRename: return "rename";
+    case VerdictOperation::kUnlink: return "unlink";
+    case VerdictOperation::kLink: return "link";
+    case VerdictOperation::kSetattr: return "setattr";
+    case VerdictOperation::kTruncate: return "truncate";
+    case VerdictOperation::kGpuUse: return "gpu_use";
+    case VerdictOperation::kGpuCall: return "gpu_call";
+    case VerdictOperation::kGuard: return "guard";
+  }
+  return nullptr;
+}
 
 const char* KindName(Kind kind) {
   auto index = static_cast<size_t>(kind);

@@ -34,6 +34,7 @@ enum class Kind : uint8_t {
   kNetClose = 28,
   kNetFlow = 29,
   kGap = 30,
+  kVerdict = 31,
   kCount = 32,
 };
 const char* KindName(Kind kind);  // "exec", "file_open", ...; "unknown"
@@ -199,14 +200,56 @@ struct NetTotals {
   bool established = false, passive = false, shared = false;
 };
 
+// What a policy decided.
+enum class VerdictAction : uint8_t { kNone, kAllow, kDeny, kWouldDeny };
+const char* VerdictActionName(VerdictAction action);  // "allow", "deny", "would_deny"; "unknown"
+enum class VerdictWhy : uint8_t { kRule, kNoSni, kEch, kOtherName, kNotTcp, kBudget, kCount };
+// Numbered as enum moat_verdict_operation (bpf/abi/verdict.h).
+enum class VerdictOperation : uint8_t {
+  kNone = 0,
+  kConnect = 1,
+  kSend = 2,
+  kPacket = 3,
+  kSocket = 4,
+  kRead = 8,
+  kWrite = 9,
+  kMap = 10,
+  kExec = 11,
+  kRename = 12,
+  kUnlink = 13,
+  kLink = 14,
+  kSetattr = 15,
+  kTruncate = 16,
+  kGpuUse = 24,
+  kGpuCall = 25,
+  kGuard = 32,
+};
+// "connect", "send", "gpu_call", ...; null: there is no such operation.
+const char* VerdictOperationName(VerdictOperation operation);
+const char* GpuCategoryName(size_t bit);  // "debug", "profile", "foreign-memory", ...; ""
+struct Verdict {
+  VerdictAction action = VerdictAction::kNone;
+  VerdictOperation operation = VerdictOperation::kNone;
+  VerdictWhy why = VerdictWhy::kRule;
+  uint8_t category = 0;  // of a GPU call: bit number
+  uint32_t rule = 0;  // see Names::rules; 0: none
+  uint32_t generation = 0;
+  uint64_t cookie = 0;  // of the socket
+  bool has_ep = false;
+  Endpoints ep;
+  uint64_t inode = 0;
+  uint32_t dev = 0, asset = kNoAsset, rdev = 0, command = 0;
+  FixedString<64> name;  // of the file
+};
+
 struct Gap {  // events that are missing from the stream
   Kind lost_kind = Kind::kNone;  // kNone: of any kind
   uint8_t reason = 0;  // LostReason of base/status.h
   uint64_t count = 0;
 };
 
-using Body =
-    std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuIoctl, Net, NetTotals, Gap>;
+using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuIoctl, Net,
+                          NetTotals, Verdict, Gap>;
 
 struct Event {
   Header header;

@@ -81,16 +81,24 @@ bool NameFits(std::string_view pattern, std::string_view name) {
   return name.size() > ending.size() && name.ends_with(ending);
 }
 
-bool Matches(const Peer& peer, const Destination& where) {
-  const bool here = peer.cidr ? Contains(*peer.cidr, where.address)
-                              : std::ranges::any_of(where.names, [&](const auto& name) { return NameFits(peer.fqdn, name); });
-  return here && (peer.ports.empty() || std::ranges::any_of(peer.ports, [&](const Ports& ports) {
-                    return ports.protocol == where.protocol && ports.low <= where.port && where.port <= ports.high;
-                  }));
+bool PortsMatch(const Peer& peer, const Destination& where, Action action) {
+  if (peer.ports.empty()) {
+    return true;
+  }
+  return std::ranges::any_of(peer.ports, [&](const Ports& ports) {
+    return where.reply ? action == Action::kAllow && ports.protocol == Protocol::kTcp
+                       : ports.protocol == where.protocol && ports.low <= where.port && where.port <= ports.high;
+  });
 }
 
-const Peer* Find(const std::vector<Peer>& peers, const Destination& where) {
-  const auto found = std::ranges::find_if(peers, [&](const Peer& peer) { return Matches(peer, where); });
+bool Matches(const Peer& peer, const Destination& where, Action action) {
+  const bool here = peer.cidr ? Contains(*peer.cidr, where.address)
+                              : std::ranges::any_of(where.names, [&](const auto& name) { return NameFits(peer.fqdn, name); });
+  return here && PortsMatch(peer, where, action);
+}
+
+const Peer* Find(const std::vector<Peer>& peers, const Destination& where, Action action) {
+  const auto found = std::ranges::find_if(peers, [&](const Peer& peer) { return Matches(peer, where, action); });
   return found == peers.end() ? nullptr : &*found;
 }
 
@@ -107,13 +115,13 @@ std::optional<Decision> DeniedHolder(const Asked& asked, const std::string& asse
       if (holding.asset != asset) {
         continue;
       }
-      if (const Peer* peer = Find(holding.deny, where)) {
+      if (const Peer* peer = Find(holding.deny, where, Action::kDeny)) {
         return Decide(Action::kDeny, policy, peer->at, "it holds " + asset + ", whose holders may not go there");
       }
       if (!holding.allow.empty()) {
         narrows = policy;
         narrowed = holding.at;
-        allowed = allowed || Find(holding.allow, where) != nullptr;
+        allowed = allowed || Find(holding.allow, where, Action::kAllow) != nullptr;
       }
     }
   }
@@ -134,16 +142,19 @@ Decision OfEgress(const Asked& asked, const Set& set, uint64_t held, const Desti
       }
     }
   }
+  if (where.reply) {
+    return {};
+  }
   const Policy *allowing = nullptr, *closing = nullptr;
   Where allowed;
   for (const Policy* policy : asked.selecting) {
     if (!policy->egress) {
       continue;
     }
-    if (const Peer* peer = Find(policy->egress->deny, where)) {
+    if (const Peer* peer = Find(policy->egress->deny, where, Action::kDeny)) {
       return Decide(Action::kDeny, policy, peer->at, "egress.deny");
     }
-    const Peer* peer = Find(policy->egress->allow, where);
+    const Peer* peer = Find(policy->egress->allow, where, Action::kAllow);
     if (allowing == nullptr && peer != nullptr) {
       allowing = policy;
       allowed = peer->at;

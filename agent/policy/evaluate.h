@@ -40,6 +40,9 @@ struct Destination {
   Cidr address{};  // a single one
   Protocol protocol = Protocol::kTcp;
   uint16_t port = 0;  // of icmp 0
+  // An answer on an accepted TCP connection, where the port is the caller's and says nothing. Only what is said of holders applies: an
+  // allowed peer is one that TCP may reach at any port, a denied one is denied all ports.
+  bool reply = false;
   std::vector<std::string> names{};
 };
 

@@ -101,7 +101,11 @@ Parsed Guarded(const std::string& what, const Body& body) {
   }
 }
 
-void ReadAll(const std::vector<std::string>& paths, Parsed& parsed) {
+void ReadAll(const std::vector<std::string>& paths, const std::vector<config::Asset>& known, Parsed& parsed) {
+  parsed.set.assets = known;
+  for (const config::Asset& asset : known) {
+    parsed.set.names.push_back(asset.name);
+  }
   Reader reader(parsed);
   for (const std::string& path : paths) {
     Node at;
@@ -115,8 +119,8 @@ void ReadAll(const std::vector<std::string>& paths, Parsed& parsed) {
 
 }  // namespace
 
-Parsed Parse(const std::vector<std::string>& paths) {
-  return Guarded("policies", [&](Parsed& parsed) { ReadAll(paths, parsed); });
+Parsed Parse(const std::vector<std::string>& paths, const std::vector<config::Asset>& known) {
+  return Guarded("policies", [&](Parsed& parsed) { ReadAll(paths, known, parsed); });
 }
 
 Parsed ParseText(const std::string& text, const std::string& file) {
@@ -126,9 +130,9 @@ Parsed ParseText(const std::string& text, const std::string& file) {
   });
 }
 
-Parsed ParseAndCheck(const std::vector<std::string>& paths) {
+Parsed ParseAndCheck(const std::vector<std::string>& paths, const std::vector<config::Asset>& known) {
   return Guarded("policies", [&](Parsed& parsed) {
-    ReadAll(paths, parsed);
+    ReadAll(paths, known, parsed);
     std::ranges::move(Check(parsed.set), std::back_inserter(parsed.problems));
   });
 }

@@ -17,12 +17,13 @@ struct Parsed {
 
 // paths: files, or directories of which the *.yaml and *.yml files are taken in the order of their names. Reads on after a problem, so that
 // all are told at once; a set with problems is good for Check() and for nothing else. Names are checked only there. Never throws; any thread.
-Parsed Parse(const std::vector<std::string>& paths);
+// known: assets that were told of elsewhere; they come first.
+Parsed Parse(const std::vector<std::string>& paths, const std::vector<config::Asset>& known = {});
 
 // One text as if it were the only file, and Check().
 Parsed ParseText(const std::string& text, const std::string& file);
 
 // Parse() and then Check() of what could be read: the whole answer to "are these files good?".
-Parsed ParseAndCheck(const std::vector<std::string>& paths);
+Parsed ParseAndCheck(const std::vector<std::string>& paths, const std::vector<config::Asset>& known = {});
 
 }  // namespace moat::policy

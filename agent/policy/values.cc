@@ -113,6 +113,14 @@ Result<Ports> ParsePorts(std::string_view text) {
                .high = static_cast<uint16_t>(*high)};
 }
 
+std::string ToString(const Ports& ports) {
+  if (ports.protocol == Protocol::kIcmp) {
+    return "icmp";
+  }
+  return std::to_string(ports.low) + (ports.high != ports.low ? "-" + std::to_string(ports.high) : "") +
+         (ports.protocol == Protocol::kTcp ? "/tcp" : "/udp");
+}
+
 Status CheckFqdn(std::string_view text) {
   if (IsAddress(text)) {
     return Bad("is an address: use cidr");

@@ -80,6 +80,7 @@ Answer Domain::Offered(const Candidate& candidate) const {
     case Backend::kCgroupAddr: return features_->cgroup_addr;
     case Backend::kCgroupSock: return features_->cgroup_sock;
     case Backend::kSockOps: return features_->sock_ops;
+    case Backend::kCgroupSkb: return features_->cgroup_skb;
     case Backend::kFanotify: return features_->fanotify;
   }
   return {};
@@ -217,7 +218,8 @@ Status Domain::MayAttach(const Hook& hook, const Grounds& grounds) const {
                ? Status()
                : Fail(Code::kFailedPrecondition, std::string(hook.candidate->with) + ", whose program sees it, is not attached");
   }
-  if (!grounds.cgroup && (backend == Backend::kCgroupAddr || backend == Backend::kCgroupSock || backend == Backend::kSockOps)) {
+  if (!grounds.cgroup && (backend == Backend::kCgroupAddr || backend == Backend::kCgroupSock || backend == Backend::kSockOps ||
+                          backend == Backend::kCgroupSkb)) {
     return Fail(Code::kFailedPrecondition, "no cgroup2 tree to attach to");
   }
   if (!grounds.syscall_exit && backend == Backend::kSyscallExit) {
@@ -248,7 +250,8 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
       return keep(bpf_program__attach_kprobe(hook.program, /*retprobe=*/false, hook.points.front().c_str()), hook.points.front());
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
-    case Backend::kSockOps: return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
+    case Backend::kSockOps:
+    case Backend::kCgroupSkb: return keep(bpf_program__attach_cgroup(hook.program, cgroup_fd), "to the scope's cgroup");
     case Backend::kSyscallExit:
     case Backend::kFanotify: break;
   }

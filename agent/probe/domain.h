@@ -30,7 +30,7 @@ struct Image {
   std::span<const std::byte> bytes;  // for kernels with bpf_rdonly_cast
   std::span<const std::byte> legacy;  // for those without
 };
-std::span<const Image> Images();  // syscall, process, file, gpu, net
+std::span<const Image> Images();  // syscall, process, file, gpu, net, enforce
 
 // One thread at a time until attached; then MapFd, Describe and MissedRuns from any thread.
 class Domain {

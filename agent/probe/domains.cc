@@ -16,7 +16,8 @@ Domains::Domains(const config::Config& config) : avoid_(config.avoid) {
            : name == "process" ? config.process
            : name == "file"    ? config.file
            : name == "gpu"     ? config.gpu
-                               : config.net;
+           : name == "net"     ? config.net
+                               : config.enforce();
   };
   if (Result<Features> features = Features::Ask()) {
     features_ = std::move(*features);

@@ -188,6 +188,7 @@ Result<Features> Features::Ask() {
   f.task_iter = Load({"task iterators", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);
   f.cgroup_addr = Load({"cgroup/connect programs", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
   f.cgroup_sock = Load({"cgroup/sock_release programs", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
+  f.cgroup_skb = Load({"cgroup_skb programs", BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_EGRESS}, allow);
   f.sock_ops = Load({"sockops programs", BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS}, allow);
 
   Try group_dead = exit_point;

@@ -31,6 +31,7 @@ class Features {
   Answer cgroup_addr;  // cgroup/connect, sendmsg
   Answer cgroup_sock;  // cgroup/post_bind, sock_release
   Answer sock_ops;  // cgroup sockops
+  Answer cgroup_skb;  // cgroup_skb/egress
   Answer cast;  // bpf_rdonly_cast (6.2): which of a domain's two images runs (domain.h)
   Answer group_dead;  // sched_process_exit tells the last thread (6.16)
   Answer clone_length;  // generic_remap_file_range_prep()'s length, a pointer to a number, may be looked at (5.10 refuses)

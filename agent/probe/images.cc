@@ -4,6 +4,8 @@
 
 #include "agent/probe/domain.h"
 #include "bpf/abi/label.h"  // before the skeletons, which name its types
+#include "enforce.skel.h"
+#include "enforce_legacy.skel.h"
 #include "file.skel.h"
 #include "file_legacy.skel.h"
 #include "gpu.skel.h"
@@ -27,12 +29,13 @@ std::span<const std::byte> Bytes(const void* (*skeleton)(size_t*)) {
 }  // namespace
 
 std::span<const Image> Images() {
-  static const std::array<Image, 5> images = {
+  static const std::array<Image, 6> images = {
       Image{"syscall", Bytes(syscall_bpf__elf_bytes), Bytes(syscall_legacy_bpf__elf_bytes)},
       Image{"process", Bytes(process_bpf__elf_bytes), Bytes(process_legacy_bpf__elf_bytes)},
       Image{"file", Bytes(file_bpf__elf_bytes), Bytes(file_legacy_bpf__elf_bytes)},
       Image{"gpu", Bytes(gpu_bpf__elf_bytes), Bytes(gpu_legacy_bpf__elf_bytes)},
-      Image{"net", Bytes(net_bpf__elf_bytes), Bytes(net_legacy_bpf__elf_bytes)}};
+      Image{"net", Bytes(net_bpf__elf_bytes), Bytes(net_legacy_bpf__elf_bytes)},
+      Image{"enforce", Bytes(enforce_bpf__elf_bytes), Bytes(enforce_legacy_bpf__elf_bytes)}};
   return images;
 }
 

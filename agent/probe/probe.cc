@@ -20,6 +20,7 @@
 #include "agent/probe/ledger.h"
 #include "agent/probe/log.h"
 #include "agent/probe/owners.h"
+#include "agent/probe/policy_maps.h"
 #include "agent/probe/ring.h"
 #include "agent/probe/scan.h"
 #include "agent/probe/sums.h"
@@ -48,6 +49,7 @@ class ProbeImpl final : public Probe {
   std::vector<DomainStatus> Domains() const override;
   Ledger KernelLedger() const override;
   std::vector<RingStatus> Rings() const override;
+  PolicyMaps* Policies() override { return policies_.get(); }
 
  private:
   Status SetScope(const std::string& scope);
@@ -85,6 +87,7 @@ class ProbeImpl final : public Probe {
   std::unique_ptr<Owners> owners_;
   std::unique_ptr<class Sums> sums_;
   std::unique_ptr<Inventory> inventory_;  // before the domains in destruction: it uses their maps
+  std::unique_ptr<PolicyMaps> policies_;  // null: nothing is enforced
   uint32_t sums_calls_ = 0;
   uint64_t polled_ns_ = 0;
 };
@@ -167,6 +170,13 @@ Status ProbeImpl::Begin(const config::Config& config) {
 void ProbeImpl::MakeParts() {
   const class Domains& domains = *domains_;
   const Domain &process = domains["process"], &file = domains["file"], &gpu = domains["gpu"], &net = domains["net"];
+  if (domains["enforce"].loaded()) {
+    if (auto made = PolicyMaps::Create(domains["enforce"], *maps_); made) {
+      policies_ = std::move(*made);
+    } else {
+      spdlog::error("policies: {}", made.error().message);
+    }
+  }
   owners_ = std::make_unique<Owners>(process.Program("moat_process_scan"), scope_);
   sums_ = std::make_unique<class Sums>(SumMaps{.io = file.MapFd("moat_io"),
                                                .flows = net.MapFd("moat_flows"),

@@ -47,6 +47,8 @@ struct ResolvedDevice {
   std::string class_name;
 };
 
+class PolicyMaps;
+
 class Probe {
  public:
   // Loads and attaches every domain that can be; a domain that cannot is described in Domains() and the others run.
@@ -74,6 +76,8 @@ class Probe {
   virtual std::vector<DomainStatus> Domains() const = 0;
   virtual Ledger KernelLedger() const = 0;  // attempted, lost{ring_full, program_missed}, table_full; delivered is the pipeline's
   virtual std::vector<RingStatus> Rings() const = 0;
+  // The control thread's. Null: no policies are configured, or the domain could not be loaded (Domains() says why).
+  virtual PolicyMaps* Policies() = 0;
 };
 
 }  // namespace moat::probe

@@ -398,6 +398,16 @@ const std::vector<Row> kTable = {
       {Backend::kFentry, "moat_net_accept_fentry", {"security_sock_graft"}, MOAT_KIND_NET_ACCEPT},
       {Backend::kKprobe, "moat_net_accept_kprobe", {"security_sock_graft"}, MOAT_KIND_NET_ACCEPT},
       {Backend::kSyscallExit, "moat_net_accept", {"accept", "accept4"}, MOAT_KIND_NET_ACCEPT, {kUring, kCompat}}}},
+
+    // enforce
+    {"enforce.connect4", "enforce", {{Backend::kCgroupAddr, "moat_pol_connect4"}}},
+    {"enforce.connect6", "enforce", {{Backend::kCgroupAddr, "moat_pol_connect6"}}},
+    {"enforce.sendmsg4", "enforce", {{Backend::kCgroupAddr, "moat_pol_sendmsg4"}}},
+    {"enforce.sendmsg6", "enforce", {{Backend::kCgroupAddr, "moat_pol_sendmsg6"}}},
+    {"enforce.packet", "enforce", {{Backend::kCgroupSkb, "moat_pol_packet"}}},
+    {"enforce.cgroup_made", "enforce", {{Backend::kTpBtf, "moat_pol_cgroup_made", {"cgroup_mkdir"}}}},
+    {"enforce.cgroup_gone", "enforce", {{Backend::kTpBtf, "moat_pol_cgroup_gone", {"cgroup_rmdir"}}}},
+    {"enforce.opened", "enforce", {{Backend::kSockOps, "moat_pol_opened"}}},
 };
 
 }  // namespace
@@ -415,7 +425,8 @@ const char* BackendName(Backend backend) {
     case Backend::kIter: return "iter";
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
-    case Backend::kSockOps: return "cgroup";
+    case Backend::kSockOps:
+    case Backend::kCgroupSkb: return "cgroup";
     case Backend::kFanotify: return "fanotify";
   }
   return "";

@@ -24,6 +24,7 @@ enum class Backend {
   kCgroupAddr,
   kCgroupSock,
   kSockOps,
+  kCgroupSkb,
   kFanotify,  // notices read by user space: no program (tamper_watch.h)
 };
 const char* BackendName(Backend backend);

@@ -36,6 +36,7 @@ enum moat_kind {
 	MOAT_KIND_NET_CLOSE = 28,
 	MOAT_KIND_NET_FLOW = 29, /* running totals of an open socket; made in user space from the flow map */
 	MOAT_KIND_GAP = 30,      /* a loss, told in the stream; made in user space */
+	MOAT_KIND_VERDICT = 31,  /* what a policy decided */
 	MOAT_KIND_COUNT = 32,
 };
 

@@ -48,7 +48,9 @@ struct moat_control {
 	__u32 page_shift; /* of this kernel: 12, 14 or 16 */
 	__u32 have_names; /* the map of names is not empty */
 	__u32 inode_epoch; /* raised after an entry of the map of inodes was changed or removed by user space */
-	__u32 pad;
+	__u32 policy_generation; /* of the image in force (policy.h); 0: none */
+	__u32 policy_last; /* the last generation there was: sockets remember answers by it, so that none comes twice */
+	__u32 policy_news_lost; /* cgroups that came or went and were not told */
 	__u8 stirred[MOAT_MAX_ASSETS]; /* 0 or 1, set by programs: user space is to look at this asset's files again */
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
 	/* 0: no inode of an asset hashes here, on any device. Bytes and not bits, because not every kernel has an atomic "or". */

@@ -21,6 +21,8 @@
  * moat_copy(to, size, from): an array inside a kernel object.
  * moat_loop(n, step, ctx): step(i, ctx) until it returns 1, at most n times.
  * moat_fetch_add(p, n), moat_fetch_or(p, bits): what was there before.
+ * MOAT_FUNCTION: of a function that the verifier is to look at once, by itself, not at each call. It sees pointers to structs as memory that
+ * may be NULL, which the function must ask first (5.12).
  */
 #ifndef MOAT_LEGACY
 
@@ -37,6 +39,7 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 #define moat_fetch_add(ptr, n) __sync_fetch_and_add((ptr), (n))
 #define moat_fetch_or(ptr, bits) __sync_fetch_and_or((ptr), (bits))
 #define MOAT_OR_MAY_LOSE 0
+#define MOAT_FUNCTION __noinline
 #define moat_kern_ctx(ctx) bpf_cast_to_kern_ctx(ctx)
 #define moat_task_now() ((struct task_struct *)bpf_get_current_task_btf())
 
@@ -68,6 +71,7 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 		*(volatile typeof(*(ptr)) *)(ptr) = before_ | (bits);       \
 		before_;                                                    \
 	})
+#define MOAT_FUNCTION static __noinline
 /* Contexts are the kernel's own pointers, which only a helper may follow here. */
 #define moat_kern_ctx(ctx) ((void *)(ctx))
 #define moat_task_now() ((struct task_struct *)bpf_get_current_task())
@@ -266,6 +270,32 @@ static __always_inline __u32 moat_open_flags(const struct moat_sys_exit *ctx)
 static __always_inline struct mount *moat_mount_of(const struct vfsmount *mnt)
 {
 	return moat_cast(struct mount, (const char *)mnt - bpf_core_field_offset(struct mount, mnt));
+}
+
+/* The cgroup that a socket was made in, as a number; 0: not told (net_cls took its place, until 5.14). */
+static __always_inline __u64 moat_sock_cgroup(const struct sock *sk)
+{
+	__u64 data = 0;
+
+	bpf_probe_read_kernel(&data, sizeof(data), (const char *)sk + bpf_core_field_offset(struct sock, sk_cgrp_data));
+	return data & 1 ? 0 : data & ~3ull;
+}
+
+/* The id of the cgroup above this one at a level, which must not be below its own. */
+static __always_inline __u64 moat_ancestor_id(const struct cgroup *cgroup, __u32 level)
+{
+	const struct cgroup *above;
+
+#ifdef MOAT_LEGACY
+	if (bpf_core_field_exists(cgroup->ancestor_ids))
+		return (__u64)moat_load_ptr((const char *)cgroup + bpf_core_field_offset(struct cgroup, ancestor_ids) +
+					    level * 8);
+#endif
+	above = moat_load_ptr((const char *)cgroup + bpf_core_field_offset(struct cgroup, ancestors) + level * 8);
+	if (!above)
+		return 0;
+	above = moat_cast(struct cgroup, above);
+	return moat_get(above, kn, id);
 }
 
 /*

@@ -140,7 +140,10 @@ struct cgroup_subsys_state {
 
 struct cgroup {
 	struct cgroup_subsys_state self;
+	int level; /* 0: the root */
 	struct kernfs_node *kn;
+	__u64 ancestor_ids[1];         /* by level; until 6.0 */
+	struct cgroup *ancestors[1]; /* since 6.1 */
 };
 
 struct css_set {
@@ -180,6 +183,7 @@ struct thread_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int flags;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
@@ -222,11 +226,25 @@ struct sock_common {
 
 struct socket;
 
+typedef struct {
+	int owned; /* by a process: soft-irq leaves the socket to it */
+} socket_lock_t;
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup; /* until 5.14 a number, with two bits of its own below */
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	__u16 sk_protocol;
 	__u16 sk_type;
+	struct sock_cgroup_data sk_cgrp_data;
 	struct socket *sk_socket; /* NULL: not accepted yet, or the last descriptor is gone */
+};
+
+struct sk_buff {
+	struct sock *sk;
 };
 
 struct msghdr {

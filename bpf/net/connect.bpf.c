@@ -5,7 +5,7 @@
  * sockets (the kernel has no hook there) and connect() to AF_UNSPEC.
  */
 #include "flows.bpf.h"
-#include "destination.bpf.h"
+#include "../lib/destination.bpf.h"
 
 static __always_inline void connecting(struct bpf_sock_addr *ctx, int v6)
 {

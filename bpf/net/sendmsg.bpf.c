@@ -4,7 +4,7 @@
  * bytes by bytes.bpf.c. Raw and ping sockets have no such hook: other.bpf.c.
  */
 #include "flows.bpf.h"
-#include "destination.bpf.h"
+#include "../lib/destination.bpf.h"
 #include "sends.bpf.h"
 
 static __always_inline void sending(struct bpf_sock_addr *ctx, int v6)

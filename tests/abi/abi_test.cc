@@ -18,8 +18,10 @@
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/label.h"
 #include "bpf/abi/net.h"
+#include "bpf/abi/policy.h"
 #include "bpf/abi/process.h"
 #include "bpf/abi/stats.h"
+#include "bpf/abi/verdict.h"
 
 namespace moat {
 namespace {
@@ -71,14 +73,34 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_proc_key, M(start_ns), M(pid), M(pad)),
       STRUCT(moat_proc_val, M(labels), M(touched)),
       STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid),
-             M(dir_devs), M(dir_devs_full), M(rows), M(page_shift), M(have_names), M(inode_epoch), M(pad), M(stirred),
-             M(scope_cgroup), M(filter), M(holders)),
+             M(dir_devs), M(dir_devs_full), M(rows), M(page_shift), M(have_names), M(inode_epoch), M(policy_generation),
+             M(policy_last), M(policy_news_lost), M(stirred), M(scope_cgroup), M(filter), M(holders)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
              M(labels), M(pid), M(uid), M(net_flags), M(pad), M(ep), M(comm)),
       STRUCT(moat_net_close, M(hdr), M(cookie), M(flow)),
       STRUCT(moat_net_totals, M(bytes_out), M(bytes_in), M(bytes_out_labelled), M(pad)),
+      STRUCT(moat_verdict, M(hdr), M(cookie), M(ep), M(inode), M(dev), M(asset), M(rdev), M(command), M(rule), M(generation),
+             M(action), M(operation), M(why), M(category), M(pad), M(name)),
+      STRUCT(moat_pol_cgroup_key, M(cgroup_id), M(generation), M(pad)),
+      STRUCT(moat_pol_cgroup, M(profile), M(below)),
+      STRUCT(moat_pol_profile_key, M(generation), M(profile)),
+      STRUCT(moat_pol_egress, M(holding), M(others), M(holders), M(list), M(fallback), M(unknown)),
+      STRUCT(moat_pol_gpu, M(use), M(calls), M(pad)),
+      STRUCT(moat_pol_profile, M(flags), M(pad), M(egress), M(gpu)),
+      STRUCT(moat_pol_exe_key, M(inode), M(dev), M(generation)),
+      STRUCT(moat_pol_by_exe_key, M(generation), M(profile), M(exe), M(pad)),
+      STRUCT(moat_pol_holding_key, M(generation), M(profile), M(part), M(label)),
+      STRUCT(moat_pol_holding, M(list), M(fallback)),
+      STRUCT(moat_pol_peer_key, M(prefix_bits), M(generation), M(list), M(address)),
+      STRUCT(moat_pol_port_key, M(prefix_bits), M(generation), M(set), M(pad), M(protocol), M(port)),
+      STRUCT(moat_pol_asset_key, M(generation), M(profile), M(asset), M(pad)),
+      STRUCT(moat_pol_asset, M(rule)),
+      STRUCT(moat_pol_news, M(cgroup_id), M(what), M(level)),
+      STRUCT(moat_pol_count, M(allowed), M(denied), M(would_deny)),
+      STRUCT(moat_pol_sock, M(labels), M(cgroup_id), M(start_ns), M(address), M(generation), M(profile), M(pid), M(uid), M(rule),
+             M(port), M(protocol), M(flags), M(asked_labels), M(used_generation), M(asked_profile)),
       STRUCT(moat_stat, M(attempted), M(lost_ring_full), M(unreadable)),
   };
   return all;

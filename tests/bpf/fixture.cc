@@ -239,7 +239,8 @@ void BpfTest::ExpectAllHooks() {
                         : domain.name == "process" ? config_.process
                         : domain.name == "file"    ? config_.file
                         : domain.name == "gpu"     ? config_.gpu
-                                                   : config_.net;
+                        : domain.name == "net"     ? config_.net
+                                                   : config_.enforce();
     ASSERT_EQ(domain.loaded, wanted) << domain.name << ": " << domain.error;
     for (const HookStatus& hook : domain.hooks) {
       EXPECT_TRUE(!wanted || hook.attached || hook.exposure) << hook.event << ": " << hook.why;

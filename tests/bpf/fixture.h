@@ -68,6 +68,7 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   // then is taken for left behind.
   static void EndShared();
   probe::Probe& probe() { return *probe_; }
+  bool started() const { return probe_ != nullptr; }
   // The backend that this kernel's probe took for an event: "lsm", "sys_exit", ...
   std::string Backend(std::string_view event) const;
   // Whether an event's hook says that it does not see the thing of this id ("io_uring").

@@ -40,6 +40,7 @@ const probe::Answer& Offered(const probe::Features& features, Backend backend) {
     case Backend::kCgroupAddr: return features.cgroup_addr;
     case Backend::kCgroupSock: return features.cgroup_sock;
     case Backend::kSockOps: return features.sock_ops;
+    case Backend::kCgroupSkb: return features.cgroup_skb;
     case Backend::kFanotify: return features.fanotify;
   }
   std::abort();

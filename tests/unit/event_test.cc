@@ -25,14 +25,14 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kNetAccept, "net_accept"},
                                                    {Kind::kNetClose, "net_close"},
                                                    {Kind::kNetFlow, "net_flow"},
-                                                   {Kind::kGap, "gap"}};
+                                                   {Kind::kGap, "gap"}, {Kind::kVerdict, "verdict"}};
   std::set<std::string> names;
   for (auto [kind, name] : kAll) {
     EXPECT_STREQ(KindName(kind), name);
     EXPECT_EQ(KindFromName(name), kind);
     names.insert(name);
   }
-  EXPECT_EQ(names.size(), 17u);
+  EXPECT_EQ(names.size(), 18u);
   // No other number has a name.
   for (int i = 0; i < 256; ++i) {
     auto kind = static_cast<Kind>(i);

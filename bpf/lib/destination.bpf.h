@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Where a connect() or sendto() is about to go, from the context of a cgroup sock_addr program. */
-#ifndef MOAT_NET_DESTINATION_BPF_H
-#define MOAT_NET_DESTINATION_BPF_H
+#ifndef MOAT_LIB_DESTINATION_BPF_H
+#define MOAT_LIB_DESTINATION_BPF_H
 
-#include "flows.bpf.h"
+#include "sock.bpf.h"
 
 /*
  * Local end from the socket (0 where not chosen yet), remote end from the call. v6: the hook is the IPv6 one. UDP hands an

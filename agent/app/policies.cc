@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/app/policies.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+#include "agent/app/cgroup_rows.h"
+#include "agent/app/file_watch.h"
+#include "agent/app/support.h"
+#include "agent/base/clock.h"
+#include "agent/base/worker.h"
+#include "agent/policy/compile.h"
+#include "agent/policy/parse.h"
+#include "agent/probe/policy_maps.h"
+
+namespace moat::app {
+namespace {
+
+constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
+
+// Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
+class LabelBits {
+ public:
+  Result<std::vector<config::Asset>> Place(std::vector<config::Asset> assets) {
+    std::vector<std::string> names = names_;
+    const auto bit_of = [&names](const std::string& name) {
+      return static_cast<size_t>(std::ranges::find(names, name) - names.begin());
+    };
+    for (const config::Asset& asset : assets) {
+      if (bit_of(asset.name) < names.size()) {
+        continue;
+      }
+      if (names.size() < config::kMaxAssets) {
+        names.push_back(asset.name);
+        continue;
+      }
+      const auto unused = std::ranges::find_if(
+          names, [&](const std::string& name) { return std::ranges::find(assets, name, &config::Asset::name) == assets.end(); });
+      if (unused == names.end()) {
+        return Fail(Code::kResourceExhausted, "more than " + std::to_string(config::kMaxAssets) + " assets");
+      }
+      spdlog::warn("asset {} takes the label of {}, which is no asset any more: who holds that one is taken to hold this one",
+                   asset.name, *unused);
+      *unused = asset.name;
+    }
+    std::vector<config::Asset> placed(names.size());
+    for (size_t bit = 0; bit < names.size(); ++bit) {
+      placed[bit].name = names[bit];  // of one that is gone: no paths, but those who hold it have a name for it
+    }
+    for (config::Asset& asset : assets) {
+      placed[bit_of(asset.name)] = std::move(asset);
+    }
+    names_ = std::move(names);
+    return placed;
+  }
+
+ private:
+  std::vector<std::string> names_;
+};
+
+struct Force {
+  std::shared_ptr<const policy::Set> set;
+  std::unique_ptr<policy::Compiler> compiler;
+  std::shared_ptr<const policy::Rules> rules;
+  std::vector<std::string> exposures;
+};
+
+class PoliciesImpl final : public Policies {
+ public:
+  PoliciesImpl(const config::Config& config, probe::Probe& probe, std::function<void(const Policies&)> changed)
+      : config_(config), probe_(probe), changed_(std::move(changed)) {}
+
+  ~PoliciesImpl() override {
+    if (worker_.running()) {
+      worker_.RequestStop();
+      const uint64_t one = 1;
+      (void)!write(wake_.get(), &one, sizeof(one));
+      worker_.Stop();
+    }
+  }
+
+  Status Begin() {
+    if (probe_.Policies() == nullptr) {
+      return Fail(Code::kFailedPrecondition, "policies cannot be enforced: " + WhyNoDomain());
+    }
+    MOAT_ASSIGN(Cgroup2Mount mount, FindCgroup2Mount());
+    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope);
+    MOAT_ASSIGN(FileWatch watch, FileWatch::Open(config_.policy_files));
+    watch_ = std::make_unique<FileWatch>(std::move(watch));
+    wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    MOAT_TRY(Read());
+    worker_ = Worker("moat-policy", [this](const std::stop_token& stop) { Run(stop); });
+    return {};
+  }
+
+  Status SetAssets(const std::vector<config::Asset>& assets) override {
+    const std::lock_guard lock(reading_);
+    std::vector<config::Asset> before = std::exchange(config_.assets, assets);
+    Status status = ReadLocked();
+    if (!status) {
+      config_.assets = std::move(before);
+    }
+    return status;
+  }
+
+  InForce Get() const override {
+    const std::lock_guard lock(mutex_);
+    return {.set = now_.set,
+            .rules = now_.rules,
+            .generation = probe_.Policies()->generation(),
+            .exposures = now_.exposures,
+            .problems = problems_};
+  }
+
+  std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {
+    const std::lock_guard lock(mutex_);
+    std::unordered_map<uint32_t, event::Names::Rule> names;
+    for (const auto& rules : {before_, now_.rules}) {
+      for (size_t i = 0; rules && i < rules->texts.size(); ++i) {
+        const policy::RuleText& rule = rules->texts[i];
+        names[rules->first + static_cast<uint32_t>(i)] = {
+            rule.policy, rule.text, rule.file + ":" + std::to_string(rule.line) + ":" + std::to_string(rule.column)};
+      }
+    }
+    return names;
+  }
+
+ private:
+  std::string WhyNoDomain() const {
+    for (const DomainStatus& domain : probe_.Domains()) {
+      if (domain.name == "enforce") {
+        return domain.error.empty() ? "domain enforce has no maps" : domain.error;
+      }
+    }
+    return "domain enforce is not there";
+  }
+
+  Status Read() {
+    const std::lock_guard lock(reading_);
+    return ReadLocked();
+  }
+
+  // All of it, or nothing.
+  Status ReadLocked() {
+    policy::Parsed parsed = policy::ParseAndCheck(config_.policy_files, config_.assets);
+    std::vector<std::string> problems;
+    for (const config::Problem& problem : parsed.problems) {
+      problems.push_back(config::ToString(problem));
+    }
+    if (problems.empty()) {
+      return Apply(std::move(parsed.set));
+    }
+    return Refuse(std::move(problems));
+  }
+
+  Status Refuse(std::vector<std::string> problems) {
+    std::string all;
+    for (const std::string& problem : problems) {
+      spdlog::error("policies: {}", problem);
+      all += (all.empty() ? "" : "; ") + problem;
+    }
+    const std::lock_guard lock(mutex_);
+    problems_ = std::move(problems);
+    return Fail(Code::kInvalidArgument, all);
+  }
+
+  Status Apply(policy::Set set) {
+    Force next;
+    Supported supported = Support(std::move(set), probe_.Domains());
+    if (!supported.problems.empty()) {
+      return Refuse(std::move(supported.problems));
+    }
+    next.exposures = std::move(supported.exposures);
+    auto placed = labels_.Place(std::move(supported.set.assets));
+    if (!placed) {
+      return Refuse({placed.error().message});
+    }
+    supported.set.assets = std::move(*placed);
+    config::Config with_assets = config_;
+    with_assets.assets = supported.set.assets;
+    next.set = std::make_shared<const policy::Set>(std::move(supported.set));
+    // Each of two images in turn has half of the numbers: verdicts of the one before are still on their way.
+    const uint32_t first = now_.rules && now_.rules->first == 1 ? MOAT_RULES / 2 : 1;
+    next.compiler = policy::Compiler::Create(*next.set, first);
+    for (const std::string& path : next.compiler->Executables()) {
+      struct stat file{};
+      if (stat(path.c_str(), &file) == 0) {
+        next.compiler->AddExecutable(path, static_cast<uint32_t>(major(file.st_dev) << 20 | minor(file.st_dev)), file.st_ino);
+      } else {
+        spdlog::warn("policies: executable {} is not there: as a subject it selects nobody", path);
+      }
+    }
+    rows_->AddAll(*next.set, *next.compiler);
+    next.rules = std::make_shared<const policy::Rules>(next.compiler->rules());
+    if (next.rules->texts.size() >= MOAT_RULES / 2) {
+      return Refuse({"the policies make more rules than can be numbered (" + std::to_string(next.rules->texts.size()) + ")"});
+    }
+    if (Status status = probe_.ReloadAssets(with_assets); !status && !with_assets.assets.empty() && config_.file) {
+      return Refuse({status.error().message});
+    }
+    {
+      // Names first: no verdict comes without.
+      const std::lock_guard lock(mutex_);
+      before_ = now_.rules;
+      now_.rules = next.rules;
+    }
+    changed_(*this);
+    if (Status status = probe_.Policies()->Swap(next.compiler->Take(), *next.rules); !status) {
+      return Refuse({status.error().message});
+    }
+    size_t policies = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      now_ = std::move(next);
+      problems_.clear();
+      policies = now_.set->policies.size();
+    }
+    spdlog::info("policies: {} in force, {} rules, generation {}", policies, now_.rules->texts.size(),
+                 probe_.Policies()->generation());
+    for (const std::string& exposure : now_.exposures) {
+      spdlog::warn("policies: {}", exposure);
+    }
+    // A cgroup that came while we looked: its news is there, but was of no use to the image before.
+    WalkAgain();
+    return {};
+  }
+
+  void WalkAgain() {
+    rows_->AddAll(*now_.set, *now_.compiler);
+    AddRows();
+  }
+
+  void AddRows() {
+    if (Status status = probe_.Policies()->Add(now_.compiler->Take()); !status) {
+      spdlog::error("policies: a cgroup that came is taken for one of those above it: {}", status.error().message);
+    }
+  }
+
+  void TakeNews() {
+    const std::lock_guard lock(reading_);
+    const probe::PolicyMaps::News news = probe_.Policies()->TakeNews();
+    if (!now_.set) {
+      return;
+    }
+    if (news.lost) {
+      spdlog::warn("policies: not every cgroup that came was told: looking at all of them");
+      WalkAgain();
+      return;
+    }
+    bool any = false;
+    for (const uint64_t id : news.made) {
+      any = rows_->AddOne(id, *now_.set, *now_.compiler) || any;
+    }
+    if (any) {
+      AddRows();
+    }
+    probe_.Policies()->RemoveCgroups(news.gone);  // one that was gone before its row was written
+  }
+
+  void Run(const std::stop_token& stop) {
+    uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
+    while (!stop.stop_requested()) {
+      pollfd ready[] = {{wake_.get(), POLLIN, 0}, {watch_->fd(), POLLIN, 0}, {probe_.Policies()->news_fd(), POLLIN, 0}};
+      const uint64_t now_ns = MonotonicNs();
+      const int wait_ms = due_ns == 0 ? 1000 : due_ns <= now_ns ? 0 : static_cast<int>((due_ns - now_ns) / 1'000'000) + 1;
+      (void)poll(ready, std::size(ready), wait_ms);
+      if (stop.stop_requested()) {
+        return;
+      }
+      TakeNews();
+      if (watch_->Take()) {
+        due_ns = MonotonicNs() + kSettleNs;
+      } else if (due_ns != 0 && MonotonicNs() >= due_ns) {
+        due_ns = 0;
+        if (Status status = Read(); !status) {
+          spdlog::error("policies: nothing changed, what was in force stays so");
+        }
+        // What was a file may be a directory now.
+        if (auto watch = FileWatch::Open(config_.policy_files); watch) {
+          *watch_ = std::move(*watch);
+        }
+      }
+    }
+  }
+
+  std::mutex reading_;  // one reading, or one handful of news, at a time; taken before mutex_
+  config::Config config_;
+  probe::Probe& probe_;
+  const std::function<void(const Policies&)> changed_;
+  std::unique_ptr<CgroupRows> rows_;
+  std::unique_ptr<FileWatch> watch_;
+  Fd wake_;
+  LabelBits labels_;
+
+  mutable std::mutex mutex_;  // of what follows, for readers; written under reading_, too
+  Force now_;
+  std::shared_ptr<const policy::Rules> before_;
+  std::vector<std::string> problems_;
+
+  Worker worker_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe,
+                                                  std::function<void(const Policies&)> changed) {
+  auto policies = std::make_unique<PoliciesImpl>(config, probe, std::move(changed));
+  MOAT_TRY(policies->Begin());
+  return policies;
+}
+
+}  // namespace moat::app

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policies of this host: read from the files of the configuration, compiled, put into force, and kept so: files that change are read
+// again, cgroups that come get their rows. A set with a mistake changes nothing.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/config/config.h"
+#include "agent/event/batch.h"
+#include "agent/policy/image.h"
+#include "agent/policy/model.h"
+#include "agent/probe/probe.h"
+
+namespace moat::app {
+
+// What is in force.
+struct InForce {
+  std::shared_ptr<const policy::Set> set;  // null: nothing
+  std::shared_ptr<const policy::Rules> rules;
+  uint32_t generation = 0;
+  std::vector<std::string> exposures;  // rules that this kernel cannot enforce
+  std::vector<std::string> problems;  // of the last reading, when it failed: what is in force is older than the files
+};
+
+// Any thread.
+class Policies {
+ public:
+  // Fails when the files have mistakes or this kernel cannot enforce them. changed: names of rules or assets are other than before; called
+  // on the thread that reads. probe must outlive it.
+  static Result<std::unique_ptr<Policies>> Start(const config::Config& config, probe::Probe& probe,
+                                                 std::function<void(const Policies&)> changed);
+  // What is in force stays so.
+  virtual ~Policies() = default;
+
+  // The configuration's assets were read again.
+  virtual Status SetAssets(const std::vector<config::Asset>& assets) = 0;
+  virtual InForce Get() const = 0;
+  // By rule number, of all rules that verdicts may still name.
+  virtual std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const = 0;
+};
+
+}  // namespace moat::app

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of a set of policies this kernel can enforce.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/base/status.h"
+#include "agent/policy/model.h"
+
+namespace moat::app {
+
+struct Supported {
+  policy::Set set;  // without what cannot be enforced and may be only watched
+  std::vector<std::string> exposures;  // what was taken out, and why
+  std::vector<std::string> problems;   // what cannot be enforced and must be: "file:line:column: ..."
+};
+
+// domains: as the probe describes them. A policy in mode observe asks for nothing.
+Supported Support(policy::Set set, const std::vector<DomainStatus>& domains);
+
+}  // namespace moat::app

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/probe/policy_maps.h"
+
+#include <bpf/bpf.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <string>
+
+namespace moat::probe {
+namespace {
+
+// After this no program that began before is still running: the call waits for a grace period of RCU (kernel/sched/membarrier.c).
+void WaitForPrograms() { (void)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0); }
+
+// Whole tables at once where the kernel can (5.6; LPM tries later): a call for each row costs more than the row does.
+template <typename Key, typename Value>
+Status Put(int map, const char* name, const policy::Rows::Table<Key, Value>& table, uint32_t generation) {
+  if (table.empty()) {
+    return {};
+  }
+  std::vector<Key> keys;
+  std::vector<Value> values;
+  keys.reserve(table.size());
+  values.reserve(table.size());
+  for (const auto& [key, value] : table) {
+    keys.push_back(key);
+    keys.back().generation = generation;
+    values.push_back(value);
+  }
+  auto done = static_cast<uint32_t>(table.size());
+  LIBBPF_OPTS(bpf_map_batch_opts, options);
+  if (bpf_map_update_batch(map, keys.data(), values.data(), &done, &options) == 0) {
+    return {};
+  }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (bpf_map_update_elem(map, &keys[i], &values[i], BPF_ANY) != 0) {
+      const int err = errno;
+      return err == E2BIG || err == ENOSPC
+                 ? Fail(Code::kResourceExhausted, std::string("the kernel's table ") + name + " has no room for the policy (" +
+                                                      std::to_string(table.size()) + " rows)")
+                 : FailErrno(err, std::string("write ") + name);
+    }
+  }
+  return {};
+}
+
+// Every row whose key says another generation than this one.
+template <typename Key>
+void Remove(int map, uint32_t but) {
+  std::vector<Key> old;
+  Key key{}, next{};
+  const Key* at = nullptr;
+  while (bpf_map_get_next_key(map, at, &next) == 0) {
+    key = next;
+    at = &key;
+    if (key.generation != but) {
+      old.push_back(key);
+    }
+  }
+  for (const Key& one : old) {
+    (void)bpf_map_delete_elem(map, &one);
+  }
+}
+
+}  // namespace
+
+PolicyMaps::PolicyMaps(const Domain& enforce, const SharedMaps& maps)
+    : maps_(maps),
+      cgroups_(enforce.MapFd("moat_pol_cgroups")),
+      profiles_(enforce.MapFd("moat_pol_profiles")),
+      exes_(enforce.MapFd("moat_pol_exes")),
+      by_exe_(enforce.MapFd("moat_pol_by_exe")),
+      holdings_(enforce.MapFd("moat_pol_holdings")),
+      peers_(enforce.MapFd("moat_pol_peers")),
+      ports_(enforce.MapFd("moat_pol_ports")),
+      masks_(enforce.MapFd("moat_pol_masks")),
+      assets_(enforce.MapFd("moat_pol_assets")),
+      counts_(enforce.MapFd("moat_pol_counts")) {}
+
+Result<std::unique_ptr<PolicyMaps>> PolicyMaps::Create(const Domain& enforce, const SharedMaps& maps) {
+  std::unique_ptr<PolicyMaps> made(new PolicyMaps(enforce, maps));
+  constexpr uint32_t kNewsBytes = 1 << 16;  // as bpf/enforce/cgroup.bpf.c has it
+  MOAT_ASSIGN(made->news_, Ring::Map(enforce.MapFd("moat_pol_news"), kNewsBytes));
+  return made;
+}
+
+PolicyMaps::News PolicyMaps::TakeNews() {
+  News news;
+  constexpr size_t kMax = 8192;
+  news_.Drain(kMax, [&news](std::span<const std::byte> bytes) {
+    moat_pol_news one{};
+    if (bytes.size() == sizeof(one)) {
+      std::memcpy(&one, bytes.data(), sizeof(one));
+      (one.what == MOAT_POL_CGROUP_MADE ? news.made : news.gone).push_back(one.cgroup_id);
+    }
+  });
+  const uint32_t lost = __atomic_load_n(&maps_.control()->policy_news_lost, __ATOMIC_RELAXED);
+  news.lost = lost != news_lost_;
+  news_lost_ = lost;
+  return news;
+}
+
+uint32_t PolicyMaps::generation() const { return __atomic_load_n(&maps_.control()->policy_generation, __ATOMIC_ACQUIRE); }
+
+Status PolicyMaps::Write(const policy::Rows& rows, uint32_t generation) {
+  MOAT_TRY(Put(ports_, "of ports", rows.ports, generation));
+  MOAT_TRY(Put(masks_, "of masks", rows.masks, generation));
+  MOAT_TRY(Put(peers_, "of peers", rows.peers, generation));
+  MOAT_TRY(Put(holdings_, "of holders", rows.holdings, generation));
+  MOAT_TRY(Put(assets_, "of assets", rows.assets, generation));
+  MOAT_TRY(Put(profiles_, "of profiles", rows.profiles, generation));
+  MOAT_TRY(Put(by_exe_, "of profiles by executable", rows.by_exe, generation));
+  MOAT_TRY(Put(exes_, "of executables", rows.exes, generation));
+  return Put(cgroups_, "of cgroups", rows.cgroups, generation);  // last: they lead to all others
+}
+
+void PolicyMaps::RemoveAllBut(uint32_t generation) {
+  Remove<moat_pol_cgroup_key>(cgroups_, generation);
+  Remove<moat_pol_profile_key>(profiles_, generation);
+  Remove<moat_pol_exe_key>(exes_, generation);
+  Remove<moat_pol_by_exe_key>(by_exe_, generation);
+  Remove<moat_pol_holding_key>(holdings_, generation);
+  Remove<moat_pol_peer_key>(peers_, generation);
+  Remove<moat_pol_port_key>(ports_, generation);
+  Remove<moat_pol_port_key>(masks_, generation);
+  Remove<moat_pol_asset_key>(assets_, generation);
+}
+
+Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
+  moat_control* control = maps_.control();
+  const uint32_t old = generation(), fresh = control->policy_last == UINT32_MAX ? 1 : control->policy_last + 1;
+  const moat_pol_count none{};
+  for (size_t i = 0; i < rules.texts.size(); ++i) {
+    const uint32_t slot = (rules.first + static_cast<uint32_t>(i)) % MOAT_RULES;
+    (void)bpf_map_update_elem(counts_, &slot, &none, BPF_ANY);
+  }
+  if (Status status = Write(rows, fresh); !status) {
+    RemoveAllBut(old);
+    return status;
+  }
+  control->policy_last = fresh;
+  __atomic_store_n(&control->policy_generation, fresh, __ATOMIC_RELEASE);
+  WaitForPrograms();
+  RemoveAllBut(fresh);
+  return {};
+}
+
+Status PolicyMaps::Add(const policy::Rows& rows) { return Write(rows, generation()); }
+
+void PolicyMaps::RemoveCgroups(const std::vector<uint64_t>& ids) {
+  for (const uint64_t id : ids) {
+    moat_pol_cgroup_key key{};
+    key.cgroup_id = id;
+    key.generation = generation();
+    (void)bpf_map_delete_elem(cgroups_, &key);
+  }
+}
+
+Status PolicyMaps::Clear() {
+  __atomic_store_n(&maps_.control()->policy_generation, 0, __ATOMIC_RELEASE);
+  WaitForPrograms();
+  RemoveAllBut(0);
+  return {};
+}
+
+std::vector<moat_pol_count> PolicyMaps::Counts(uint32_t first, size_t count) const {
+  std::vector<moat_pol_count> counts(count);
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t slot = (first + static_cast<uint32_t>(i)) % MOAT_RULES;
+    (void)bpf_map_lookup_elem(counts_, &slot, &counts[i]);
+  }
+  return counts;
+}
+
+}  // namespace moat::probe

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy image in the kernel's maps (bpf/abi/policy.h).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/policy/image.h"
+#include "agent/probe/domain.h"
+#include "agent/probe/ring.h"
+#include "agent/probe/shared_maps.h"
+
+namespace moat::probe {
+
+// One thread (the control thread). The maps stay the domain's; both must live as long.
+class PolicyMaps {
+ public:
+  static Result<std::unique_ptr<PolicyMaps>> Create(const Domain& enforce, const SharedMaps& maps);
+
+  // A whole image, put into force by one store. On an error nothing has changed: the old one stays in force. The image before this one is
+  // removed, once nobody can be using it any more.
+  Status Swap(const policy::Rows& rows, const policy::Rules& rules);
+  // More rows for the image in force: cgroups that came.
+  Status Add(const policy::Rows& rows);
+  // Rows of cgroups that are gone.
+  void RemoveCgroups(const std::vector<uint64_t>& ids);
+  // No policy is in force any more.
+  Status Clear();
+
+  // Cgroups that came and went since the last call; lost: some were not told, so that all must be looked at again.
+  struct News {
+    std::vector<uint64_t> made, gone;
+    bool lost = false;
+  };
+  News TakeNews();
+  int news_fd() const { return news_.fd(); }  // readable: there is news
+
+  // 0: none.
+  uint32_t generation() const;
+  // Of rules first to first + count - 1.
+  std::vector<moat_pol_count> Counts(uint32_t first, size_t count) const;
+
+ private:
+  PolicyMaps(const Domain& enforce, const SharedMaps& maps);
+  Status Write(const policy::Rows& rows, uint32_t generation);
+  void RemoveAllBut(uint32_t generation);
+
+  const SharedMaps& maps_;
+  Ring news_;
+  uint32_t news_lost_ = 0;
+  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_;  // borrowed
+};
+
+}  // namespace moat::probe

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The policy image: rows that user space compiles (agent/policy/compile.h) and the programs of domain enforce look up. Every key begins
+ * with the generation it belongs to. A decision reads moat_control.policy_generation once and looks at rows of that one only, so that the
+ * store of a new number swaps all of it at once.
+ *
+ * Who: the cgroup of the process, or the nearest above it that has a row, gives a profile: a set of policies that select alike. Where a
+ * profile asks for it, the executable's inode gives another one.
+ * Where to: a list (the peers of a set of policies), then the longest prefix of the address gives a set of ports, in which the rules of
+ * all wider prefixes are united already, then protocol and port give the rule.
+ */
+#ifndef MOAT_ABI_POLICY_H
+#define MOAT_ABI_POLICY_H
+
+#include "event.h"
+
+/* A rule's number: 0 is none. Numbers are unique among the images that are in the kernel. */
+#define MOAT_RULE_DENY 0x80000000u /* the rule denies */
+#define MOAT_RULES 131072          /* slots of the counters: two images' worth */
+
+#define MOAT_POL_LEVELS 32 /* how deep in the tree of cgroups rows are looked for */
+
+/* The two answers that each decision has: of the enforced policies, and of these and those in dry-run together. */
+enum moat_pol_part {
+	MOAT_POL_ENFORCED = 0,
+	MOAT_POL_WOULD = 1,
+	MOAT_POL_PARTS = 2,
+};
+
+struct moat_pol_cgroup_key {
+	__u64 cgroup_id;
+	__u32 generation;
+	__u32 pad;
+};
+
+struct moat_pol_cgroup {
+	__u32 profile; /* of processes in this very cgroup */
+	__u32 below;   /* of those in a cgroup below it that has no row: it may have come a moment ago */
+};
+
+struct moat_pol_profile_key {
+	__u32 generation;
+	__u32 profile;
+};
+
+/*
+ * All rule numbers here are of denials, 0: none. Holders: where each may not go is one look-up for all labels, by masks (holders, others);
+ * which rule said so (moat_pol_holding) is looked up for the first that is denied alone.
+ */
+struct moat_pol_egress {
+	__u64 holding;  /* bit n: something is said of holders of asset n */
+	__u64 others;   /* bit n: they go nowhere that is not in the list of holders */
+	__u32 holders;  /* list whose sets are of masks (moat_pol_masks); 0: no list */
+	__u32 list;     /* 0: no list */
+	__u32 fallback; /* egress.default: deny */
+	__u32 unknown;  /* who it is is not known, and a policy denies that */
+};
+
+#define MOAT_POL_GPU_CATEGORIES 8
+
+struct moat_pol_gpu {
+	__u32 use;
+	__u32 calls[MOAT_POL_GPU_CATEGORIES]; /* by bit number of the category */
+	__u32 pad;
+};
+
+#define MOAT_POL_BY_EXE 0x1u /* processes of some executables have another profile (moat_pol_by_exe) */
+#define MOAT_POL_DRY 0x2u    /* the parts differ: both are to be asked */
+
+struct moat_pol_profile {
+	__u32 flags;
+	__u32 pad;
+	struct moat_pol_egress egress[MOAT_POL_PARTS];
+	struct moat_pol_gpu gpu[MOAT_POL_PARTS];
+};
+
+struct moat_pol_exe_key {
+	__u64 inode;
+	__u32 dev; /* major << 20 | minor */
+	__u32 generation;
+};
+
+struct moat_pol_by_exe_key {
+	__u32 generation;
+	__u32 profile; /* as the cgroup gave it */
+	__u32 exe;     /* value of moat_pol_exes */
+	__u32 pad;
+};
+
+struct moat_pol_holding_key {
+	__u32 generation;
+	__u32 profile;
+	__u32 part;
+	__u32 label;
+};
+
+struct moat_pol_holding {
+	__u32 list;     /* 0: no list */
+	__u32 fallback; /* holders may go to allowed peers only */
+};
+
+/* Addresses: IPv4 in the first four bytes. An LPM trie; prefix_bits counts all that follow it. */
+struct moat_pol_peer_key {
+	__u32 prefix_bits;
+	__u32 generation;
+	__u32 list; /* << 1 | IPv6 */
+	__u8 address[16];
+};
+#define MOAT_POL_PEER_FIXED 64u /* bits before the address */
+
+enum moat_pol_protocol {
+	MOAT_POL_OTHER = 0,
+	MOAT_POL_TCP = 1,
+	MOAT_POL_UDP = 2,
+	MOAT_POL_ICMP = 3,
+	MOAT_POL_REPLY = 4, /* on an accepted connection; port 0, since that of the caller says nothing */
+};
+
+/*
+ * An LPM trie, too: a range of ports is up to 30 prefixes. Protocol and port in network order. Value: a rule in moat_pol_ports; in
+ * moat_pol_masks, whose sets are numbered apart, the labels whose holders are denied.
+ */
+struct moat_pol_port_key {
+	__u32 prefix_bits;
+	__u32 generation;
+	__u32 set; /* value of moat_pol_peers */
+	__u8 pad;
+	__u8 protocol;
+	__u8 port[2];
+};
+#define MOAT_POL_PORT_FIXED 64u /* bits before the protocol's byte pair */
+
+/* What is said of an asset, for each profile: only assets that some policy names have rows. */
+enum moat_pol_operation {
+	MOAT_POL_READ = 0,
+	MOAT_POL_WRITE = 1,
+	MOAT_POL_MAP = 2,
+	MOAT_POL_EXEC = 3,
+	MOAT_POL_OPERATIONS = 4,
+};
+
+struct moat_pol_asset_key {
+	__u32 generation;
+	__u32 profile;
+	__u32 asset;
+	__u32 pad;
+};
+
+struct moat_pol_asset {
+	__u32 rule[MOAT_POL_PARTS][MOAT_POL_OPERATIONS];
+};
+
+/* A cgroup that came or went, on the ring moat_pol_news. */
+enum moat_pol_news_what {
+	MOAT_POL_CGROUP_MADE = 1,
+	MOAT_POL_CGROUP_GONE = 2,
+};
+
+struct moat_pol_news {
+	__u64 cgroup_id;
+	__u32 what;
+	__u32 level;
+};
+
+/* Index: a rule's number without MOAT_RULE_DENY, modulo MOAT_RULES. Counted up for each decision. */
+struct moat_pol_count {
+	__u64 allowed;
+	__u64 denied;
+	__u64 would_deny;
+};
+
+/* What a socket is known by, in its own storage. */
+struct moat_pol_sock {
+	__u64 labels; /* of all who have used it: what they wrote may still lie in its buffer */
+	__u64 cgroup_id;
+	__u64 start_ns;
+	__u8 address[16]; /* the answer kept below is for this peer */
+	__u32 generation;
+	__u32 profile; /* of the one who used it last */
+	__u32 pid; /* 0: nobody has used it yet */
+	__u32 uid;
+	__u32 rule; /* MOAT_RULE_DENY: of a denial */
+	__u16 port;
+	__u8 protocol;
+	__u8 flags; /* MOAT_POL_SOCK_* */
+	__u64 asked_labels;
+	__u32 used_generation; /* in which the user's profile was found */
+	__u32 asked_profile;
+};
+#define MOAT_POL_SOCK_ASKED 0x1u   /* generation, address, port, protocol, rule and asked_labels hold */
+#define MOAT_POL_SOCK_ACTIVE 0x2u  /* connected from here */
+#define MOAT_POL_SOCK_PASSIVE 0x4u /* accepted: rules of egress are about who is called, not about answers */
+
+#endif

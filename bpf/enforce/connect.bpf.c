@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * connect() and sends that name their destination. 0 makes the call fail with EPERM. Attached to the scope cgroup: the kernel runs it for
+ * sockets made in that cgroup or below; whose policies apply says the process that calls.
+ */
+#include "../lib/destination.bpf.h"
+#include "socket.bpf.h"
+
+static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, __u32 operation)
+{
+	__u32 generation = moat_pol_generation();
+	struct moat_pol_sock *socket = NULL;
+	struct moat_pol_answer answer;
+	struct moat_endpoints ep;
+	struct moat_pol_who who;
+	struct moat_pol_to to;
+	struct moat_verdict *e;
+
+	if (!generation)
+		return 1;
+	moat_pol_who_acts(&who, generation);
+	moat_destination(ctx, &ep, v6);
+	moat_pol_to_of(&to, &ep);
+	if (ctx->sk)
+		socket = bpf_sk_storage_get(&moat_pol_socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (socket) {
+		moat_pol_used_by(socket, &who);
+		who.labels |= socket->labels;
+		if (operation == MOAT_VERDICT_SEND && moat_pol_known(socket, &who, &to)) {
+			if (!(socket->rule & MOAT_RULE_DENY))
+				return 1;
+			moat_pol_count(socket->rule, MOAT_VERDICT_DENY);
+			return 0;
+		}
+		if (operation == MOAT_VERDICT_CONNECT)
+			socket->flags = (socket->flags & ~MOAT_POL_SOCK_PASSIVE) | MOAT_POL_SOCK_ACTIVE;
+	}
+	moat_pol_decide(&who, &to, &answer);
+	if (socket)
+		moat_pol_keep(socket, &who, &to, answer.rule);
+	e = moat_pol_tell(&answer, &who, operation);
+	if (e) {
+		e->cookie = bpf_get_socket_cookie(ctx);
+		e->ep = ep;
+		moat_submit(moat_get_control(), e);
+	}
+	return !(answer.rule & MOAT_RULE_DENY);
+}
+
+MOAT_HOOK("cgroup/connect4", moat_pol_connect4)
+int moat_pol_connect4(struct bpf_sock_addr *ctx)
+{
+	moat_ran(moat_pol_connect4);
+	return moat_pol_calling(ctx, 0, MOAT_VERDICT_CONNECT);
+}
+
+MOAT_HOOK("cgroup/connect6", moat_pol_connect6)
+int moat_pol_connect6(struct bpf_sock_addr *ctx)
+{
+	moat_ran(moat_pol_connect6);
+	return moat_pol_calling(ctx, 1, MOAT_VERDICT_CONNECT);
+}
+
+MOAT_HOOK("cgroup/sendmsg4", moat_pol_sendmsg4)
+int moat_pol_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	moat_ran(moat_pol_sendmsg4);
+	return moat_pol_calling(ctx, 0, MOAT_VERDICT_SEND);
+}
+
+MOAT_HOOK("cgroup/sendmsg6", moat_pol_sendmsg6)
+int moat_pol_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	moat_ran(moat_pol_sendmsg6);
+	return moat_pol_calling(ctx, 1, MOAT_VERDICT_SEND);
+}
