@@ -25,7 +25,8 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kNetAccept, "net_accept"},
                                                    {Kind::kNetClose, "net_close"},
                                                    {Kind::kNetFlow, "net_flow"},
-                                                   {Kind::kGap, "gap"}, {Kind::kVerdict, "verdict"}};
+                                                   {Kind::kGap, "gap"},
+                                                   {Kind::kVerdict, "verdict"}};
   std::set<std::string> names;
   for (auto [kind, name] : kAll) {
     EXPECT_STREQ(KindName(kind), name);
