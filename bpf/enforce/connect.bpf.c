@@ -20,7 +20,9 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 		return 1;
 	moat_pol_who_acts(&who, generation);
 	moat_destination(ctx, &ep, v6);
+	moat_forget(ep);
 	moat_pol_to_of(&to, &ep);
+	moat_forget(to);
 	if (ctx->sk)
 		socket = bpf_sk_storage_get(&moat_pol_socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (socket) {

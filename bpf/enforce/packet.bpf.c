@@ -123,6 +123,8 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	kernel = moat_cast(struct sock, moat_get(packet, sk));
 	if (moat_pol_to_of_packet(skb, &to, &transport))
 		return 1; /* neither IPv4 nor IPv6 */
+	moat_forget(to);
+	moat_forget(transport);
 	task = moat_current();
 	here = moat_pol_sender_is_here(kernel, task, sk->protocol);
 	last = socket->pid && socket->used_generation == who.generation ? socket->profile : 0;
@@ -144,6 +146,8 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 			to.port = 0;
 		}
 	}
+	moat_forget(to);
+	moat_forget(who);
 	if (moat_pol_known(socket, &who, &to)) {
 		if (!(socket->rule & MOAT_RULE_DENY))
 			return 1;

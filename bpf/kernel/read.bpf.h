@@ -21,6 +21,8 @@
  * moat_copy(to, size, from): an array inside a kernel object.
  * moat_loop(n, step, ctx): step(i, ctx) until it returns 1, at most n times.
  * moat_fetch_add(p, n), moat_fetch_or(p, bits): what was there before.
+ * moat_forget(x): makes the verifier forget what it knows of a variable, so that the ways by which it came to its value become one. Where
+ * functions are looked at once it is not worth its copy.
  * MOAT_FUNCTION: of a function that the verifier is to look at once, by itself, not at each call. It sees pointers to structs as memory that
  * may be NULL, which the function must ask first (5.12).
  */
@@ -40,6 +42,7 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 #define moat_fetch_or(ptr, bits) __sync_fetch_and_or((ptr), (bits))
 #define MOAT_OR_MAY_LOSE 0
 #define MOAT_FUNCTION __noinline
+#define moat_forget(x) (void)0
 #define moat_kern_ctx(ctx) bpf_cast_to_kern_ctx(ctx)
 #define moat_task_now() ((struct task_struct *)bpf_get_current_task_btf())
 
@@ -72,6 +75,11 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 		before_;                                                    \
 	})
 #define MOAT_FUNCTION static __noinline
+#define moat_forget(x)                                         \
+	do {                                                   \
+		typeof(x) known_ = (x);                        \
+		bpf_probe_read_kernel(&(x), sizeof(x), &known_); \
+	} while (0)
 /* Contexts are the kernel's own pointers, which only a helper may follow here. */
 #define moat_kern_ctx(ctx) ((void *)(ctx))
 #define moat_task_now() ((struct task_struct *)bpf_get_current_task())
