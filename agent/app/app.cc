@@ -17,6 +17,7 @@
 #include "agent/base/version.h"
 #include "agent/enrich/cgroup_paths.h"
 #include "agent/enrich/proc_reader.h"
+#include "agent/probe/pins.h"
 #include "agent/probe/probe.h"
 #include "agent/probe/record.h"
 
@@ -133,6 +134,9 @@ class AppImpl final : public App {
 
   Status StartPolicies() {
     if (!config_.enforce()) {
+      if (!config_.policy_pins.empty() && !probe::Pins::Held(config_.policy_pins).empty()) {
+        spdlog::warn("policies of an earlier moatd are still enforced, although none are configured: moatd --unload ends them");
+      }
       return {};
     }
     // The names of rules are wanted before there is anybody to ask for them.

@@ -18,6 +18,7 @@
 #include "agent/app/steps.h"
 #include "agent/base/version.h"
 #include "agent/policy/parse.h"
+#include "agent/probe/pins.h"
 
 namespace moat::app {
 namespace {
@@ -32,6 +33,7 @@ First steps:
   moatd --check --config FILE     is the file good? every mistake is told with its line
   moatd --check-policy PATH...    are these policies good? files or folders of them; nothing is applied
   moatd --config FILE             run; as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH
+  moatd --unload                  what an earlier moatd left enforced ends: policies go on without moatd until then
   moatctl watch                   in another terminal: what it sees
   moatctl doctor                  what this kernel offers, and what stays unseen; also when moatd does not run
 
@@ -39,7 +41,8 @@ moatd --doctor is what moatctl doctor asks then: it loads each program, so that 
 moat.v1.AgentStatus as JSON and ends. It needs no scope; without --config, and without the file that is read by default, every
 setting has its default. In what it prints, "attached" means: would be.
 
-Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, within 5 s and leaving nothing attached.
+Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, within 5 s and leaving nothing attached, but for policies: what is
+enforced goes on (policies.pins).
 Exit codes: 0 ended by a signal (--check, --check-policy: what was given is good; --doctor: every event would have a backend), 1 could not start (--doctor:
 not every event would), 2 the configuration or the command line is wrong.
 The file, with every setting and its default, is deploy/config/moatd.yaml in the sources.)";
@@ -69,6 +72,17 @@ int CheckPolicies(const std::vector<std::string>& paths) {
   return 0;
 }
 
+int Unload(const config::Config& config) {
+  const Result<size_t> links = probe::Pins::Unload(config.policy_pins);
+  if (!links) {
+    std::fprintf(stderr, "%s\n", links.error().message.c_str());
+    return kExitFailed;
+  }
+  std::printf("%zu programs are no longer kept in %s%s\n", *links, config.policy_pins.c_str(),
+              *links > 0 ? "; a moatd that runs goes on with its own" : "");
+  return 0;
+}
+
 int Run(const AppOptions& options, config::Config config) {
   TameAllocator();
   StartLog(config.log_level);
@@ -95,7 +109,7 @@ int Main(int argc, char** argv) {
   CLI::App cli{"moatd watches who touches accelerators, who touches model weights, and what leaves over the network."};
   cli.footer(kFooter);
   AppOptions options{.config_path = "/etc/moat/moatd.yaml", .record_path = ""};
-  bool check = false, doctor = false;
+  bool check = false, doctor = false, unload = false;
   const CLI::Option* config_option =
       cli.add_option("-c,--config", options.config_path, "Configuration file")->type_name("FILE")->capture_default_str();
   CLI::Option* check_option = cli.add_flag("--check", check, "Check the configuration and end");
@@ -111,6 +125,10 @@ int Main(int argc, char** argv) {
       ->excludes(check_option)
       ->excludes(record_option)
       ->excludes(policy_option);
+  cli.add_flag("--unload", unload, "End what an earlier moatd left enforced (see policies.pins), and end")
+      ->excludes(check_option)
+      ->excludes(record_option)
+      ->excludes(policy_option);
   cli.set_version_flag("--version", std::string("moatd ") + kVersion);
   try {
     cli.parse(argc, argv);
@@ -121,13 +139,17 @@ int Main(int argc, char** argv) {
     return CheckPolicies(policies);
   }
   std::error_code error;  // a file that cannot be looked at is not a file that is not there: Load tells it
-  const bool defaults = doctor && config_option->empty() && !std::filesystem::exists(options.config_path, error) && !error;
+  const bool defaults =
+      (doctor || unload) && config_option->empty() && !std::filesystem::exists(options.config_path, error) && !error;
   config::Loaded loaded = defaults ? config::Loaded() : config::Load(options.config_path);
   for (const config::Problem& problem : loaded.problems) {
     std::fprintf(stderr, "%s\n", config::ToString(problem).c_str());
   }
   if (!loaded.problems.empty()) {
     return kExitConfig;
+  }
+  if (unload) {
+    return Unload(loaded.config);
   }
   if (check) {
     std::printf("%s: good, %zu assets\n", options.config_path.c_str(), loaded.config.assets.size());

@@ -62,6 +62,9 @@ class LabelBits {
     return placed;
   }
 
+  explicit LabelBits(std::vector<std::string> names = {}) : names_(std::move(names)) {}
+  const std::vector<std::string>& names() const { return names_; }
+
  private:
   std::vector<std::string> names_;
 };
@@ -96,7 +99,13 @@ class PoliciesImpl final : public Policies {
     MOAT_ASSIGN(FileWatch watch, FileWatch::Open(config_.policy_files));
     watch_ = std::make_unique<FileWatch>(std::move(watch));
     wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    MOAT_TRY(Read());
+    labels_ = LabelBits(probe_.Policies()->Labels());
+    if (Status status = Read(); !status) {
+      if (probe_.Policies()->generation() == 0) {
+        return status;
+      }
+      spdlog::error("policies: what the moatd before this one had put into force stays so");
+    }
     worker_ = Worker("moat-policy", [this](const std::stop_token& stop) { Run(stop); });
     return {};
   }
@@ -184,12 +193,14 @@ class PoliciesImpl final : public Policies {
       return Refuse({placed.error().message});
     }
     supported.set.assets = std::move(*placed);
+    probe_.Policies()->SetLabels(labels_.names());
+    if (const std::string why = probe_.NotKept(); !why.empty()) {
+      next.exposures.push_back("what is enforced ends with moatd: " + why);
+    }
     config::Config with_assets = config_;
     with_assets.assets = supported.set.assets;
     next.set = std::make_shared<const policy::Set>(std::move(supported.set));
-    // Each of two images in turn has half of the numbers: verdicts of the one before are still on their way.
-    const uint32_t first = now_.rules && now_.rules->first == 1 ? MOAT_RULES / 2 : 1;
-    next.compiler = policy::Compiler::Create(*next.set, first);
+    next.compiler = policy::Compiler::Create(*next.set, probe_.Policies()->NextFirstRule());
     for (const std::string& path : next.compiler->Executables()) {
       struct stat file{};
       if (stat(path.c_str(), &file) == 0) {

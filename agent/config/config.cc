@@ -106,6 +106,11 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
   }
   {
     Section policies(reading, top.Child("policies"), "policies");
+    if (const Node* pins = policies.Child("pins"); pins != nullptr && pins->type == Node::Type::kScalar && pins->value.empty()) {
+      config.policy_pins.clear();
+    } else {
+      policies.AbsolutePath("pins", config.policy_pins);
+    }
     policies.Each("files", [&](const Node& node) {
       if (CheckPath(reading, node, "policies.files[]")) {
         config.policy_files.push_back(node.value);

@@ -62,6 +62,8 @@ struct Config {
   std::vector<Asset> assets;  // in place first, then those of asset_files; the index is the label bit
   // policies: files or directories of YAML documents, read again when they change; none: nothing is enforced, and no program for it runs
   std::vector<std::string> policy_files;
+  // Where in a bpffs the kernel keeps what is enforced when moatd ends; empty: it ends with moatd.
+  std::string policy_pins = "/sys/fs/bpf/moat";
   bool enforce() const { return !policy_files.empty(); }
   // gpu
   std::vector<Device> devices;

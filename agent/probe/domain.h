@@ -14,6 +14,7 @@
 #include "agent/base/status.h"
 #include "agent/probe/canary.h"
 #include "agent/probe/features.h"
+#include "agent/probe/pins.h"
 #include "agent/probe/shared_maps.h"
 #include "agent/probe/syscall_table.h"
 #include "agent/probe/table.h"
@@ -44,7 +45,10 @@ class Domain {
 
   // Each returns at once when an earlier step failed; error() then says why.
   void Open();  // the object, and a program for each event
-  void Load(const SharedMaps& maps);
+  // pins: null, or where maps of policies (moat_pol_*) are kept over the agent's life: they are taken from there, or put there.
+  void Load(const SharedMaps& maps, const Pins* pins = nullptr);
+  // Every link that is attached, under its event's name.
+  Status PinLinks(Pins& pins);
   // calls: null when no program sits on sys_exit, so that nothing can be reached through the table.
   void Attach(SyscallTable* calls, int cgroup_fd);
   // After Attach and the canary: notes which hooks have run. True: some did not, or could not be attached, and Open, Load and Attach
@@ -85,6 +89,8 @@ class Domain {
     bool attached = false;
   };
   void Close();
+  void Adopt(const Pins& pins);
+  void PinMaps(const Pins& pins) const;
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);
   const Hook* Find(std::string_view event) const;
@@ -102,6 +108,7 @@ class Domain {
   bool loaded_ = false;
   std::string error_;
   std::vector<Hook> hooks_;
+  bool kept_ = false;  // the links are pinned, and what they need stays when this object goes
   SyscallTable* calls_ = nullptr;  // while hooks hold slots of it
 };
 

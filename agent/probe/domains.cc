@@ -42,7 +42,7 @@ Result<std::unique_ptr<SharedMaps>> Domains::MakeMaps(const config::Config& conf
       objects.push_back(domain->object());
     }
   }
-  return SharedMaps::Create(objects, config);
+  return SharedMaps::Create(objects, config, pins_.get());
 }
 
 // libbpf parses the kernel's BTF once per object, and the verifier holds no lock that they would share: one thread each.
@@ -50,7 +50,7 @@ void Domains::Load(const SharedMaps& maps) {
   std::vector<std::jthread> threads;
   for (const auto& domain : domains_) {
     if (!domain->loaded()) {
-      threads.emplace_back([&domain, &maps] { domain->Load(maps); });
+      threads.emplace_back([this, &domain, &maps] { domain->Load(maps, pins_.get()); });
     }
   }
 }
@@ -90,6 +90,17 @@ void Domains::Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd,
     Load(maps);
   }
   AttachOnce(calls, cgroup_fd);
+}
+
+Status Domains::PinLinks() {
+  if (!pins_) {
+    return {};
+  }
+  for (const char* name : {"syscall", "process", "file", "enforce"}) {
+    MOAT_TRY((*this)[name].PinLinks(*pins_));
+  }
+  pins_->RemoveOtherLinks();
+  return {};
 }
 
 void Domains::Presume() {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -27,6 +28,10 @@ class Domains {
   Result<std::unique_ptr<SharedMaps>> MakeMaps(const config::Config& config) const;
   // Loads them, each on a thread of its own.
   void Load(const SharedMaps& maps);
+  // From now on what policies need is kept there (pins.h). Before MakeMaps.
+  void Keep(std::unique_ptr<Pins> pins) { pins_ = std::move(pins); }
+  // After Attach: the links of enforcement, and of what labels processes.
+  Status PinLinks();
   // Attaches all of them and makes sure, by the agent's own calls, that every hook runs; one that does not gives way to the next in its
   // row. cgroup_fd: where cgroup programs go; in_scope: this process lies below it. calls outlives the domains.
   void Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd, bool in_scope);
@@ -48,6 +53,7 @@ class Domains {
   std::optional<Features> features_;
   std::vector<std::string> avoid_;
   std::vector<std::unique_ptr<Domain>> domains_;
+  std::unique_ptr<Pins> pins_;  // null: nothing is kept
 };
 
 }  // namespace moat::probe

@@ -81,7 +81,8 @@ PolicyMaps::PolicyMaps(const Domain& enforce, const SharedMaps& maps)
       ports_(enforce.MapFd("moat_pol_ports")),
       masks_(enforce.MapFd("moat_pol_masks")),
       assets_(enforce.MapFd("moat_pol_assets")),
-      counts_(enforce.MapFd("moat_pol_counts")) {}
+      counts_(enforce.MapFd("moat_pol_counts")),
+      labels_(enforce.MapFd("moat_pol_labels")) {}
 
 Result<std::unique_ptr<PolicyMaps>> PolicyMaps::Create(const Domain& enforce, const SharedMaps& maps) {
   std::unique_ptr<PolicyMaps> made(new PolicyMaps(enforce, maps));
@@ -167,6 +168,30 @@ Status PolicyMaps::Clear() {
   WaitForPrograms();
   RemoveAllBut(0);
   return {};
+}
+
+uint32_t PolicyMaps::NextFirstRule() const { return maps_.control()->policy_last % 2 == 0 ? 1 : MOAT_RULES / 2; }
+
+std::vector<std::string> PolicyMaps::Labels() const {
+  std::vector<std::string> names(MOAT_MAX_ASSETS);
+  for (uint32_t bit = 0; bit < MOAT_MAX_ASSETS; ++bit) {
+    moat_pol_label label{};
+    if (bpf_map_lookup_elem(labels_, &bit, &label) == 0) {
+      names[bit].assign(label.asset, strnlen(label.asset, sizeof(label.asset)));
+    }
+  }
+  while (!names.empty() && names.back().empty()) {
+    names.pop_back();
+  }
+  return names;
+}
+
+void PolicyMaps::SetLabels(const std::vector<std::string>& names) {
+  for (uint32_t bit = 0; bit < MOAT_MAX_ASSETS && bit < names.size(); ++bit) {
+    moat_pol_label label{};
+    names[bit].copy(label.asset, sizeof(label.asset) - 1);
+    (void)bpf_map_update_elem(labels_, &bit, &label, BPF_ANY);
+  }
 }
 
 std::vector<moat_pol_count> PolicyMaps::Counts(uint32_t first, size_t count) const {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -39,6 +40,13 @@ class PolicyMaps {
 
   // 0: none.
   uint32_t generation() const;
+  // The number of the first rule for the next image: each of two in turn has half of them.
+  uint32_t NextFirstRule() const;
+
+  // Whose label each bit is; empty names: nobody's yet. Kept with the other maps.
+  std::vector<std::string> Labels() const;
+  void SetLabels(const std::vector<std::string>& names);
+
   // Of rules first to first + count - 1.
   std::vector<moat_pol_count> Counts(uint32_t first, size_t count) const;
 
@@ -50,7 +58,7 @@ class PolicyMaps {
   const SharedMaps& maps_;
   Ring news_;
   uint32_t news_lost_ = 0;
-  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_;  // borrowed
+  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_, labels_;  // borrowed
 };
 
 }  // namespace moat::probe

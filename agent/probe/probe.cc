@@ -49,10 +49,12 @@ class ProbeImpl final : public Probe {
   std::vector<DomainStatus> Domains() const override;
   Ledger KernelLedger() const override;
   std::vector<RingStatus> Rings() const override;
+  std::string NotKept() const override { return not_kept_; }
   PolicyMaps* Policies() override { return policies_.get(); }
 
  private:
   Status SetScope(const std::string& scope);
+  Status OpenPins(const config::Config& config);
   Status OpenRings();
   Status RequireOne() const;
   void MakeParts();
@@ -87,6 +89,7 @@ class ProbeImpl final : public Probe {
   std::unique_ptr<Owners> owners_;
   std::unique_ptr<class Sums> sums_;
   std::unique_ptr<Inventory> inventory_;  // before the domains in destruction: it uses their maps
+  std::string not_kept_;
   std::unique_ptr<PolicyMaps> policies_;  // null: nothing is enforced
   uint32_t sums_calls_ = 0;
   uint64_t polled_ns_ = 0;
@@ -128,6 +131,29 @@ Status ProbeImpl::SetScope(const std::string& scope) {
   return {};
 }
 
+// Before any map is made: those of the agent before are taken over.
+Status ProbeImpl::OpenPins(const config::Config& config) {
+  if (!config.enforce() || config.policy_pins.empty()) {
+    return {};
+  }
+  std::string scope = "host";
+  if (config.scope != "host") {
+    MOAT_ASSIGN(const Cgroup2Mount mount, FindCgroup2Mount());
+    const Result<uint64_t> id = CgroupId(mount, config.scope);
+    if (!id) {
+      return {};  // SetScope says it
+    }
+    scope = std::to_string(*id);
+  }
+  Result<Pins> pins = Pins::Open(config.policy_pins, scope);
+  if (pins) {
+    domains_->Keep(std::make_unique<Pins>(std::move(*pins)));
+  } else {
+    not_kept_ = pins.error().message;
+  }
+  return {};
+}
+
 Status ProbeImpl::OpenRings() {
   const auto size = [](int fd) {
     bpf_map_info info{};
@@ -152,6 +178,7 @@ Status ProbeImpl::Begin(const config::Config& config) {
   CatchLibbpfLog();
   scope_ = config.scope;
   domains_ = std::make_unique<class Domains>(config);
+  MOAT_TRY(OpenPins(config));
   MOAT_ASSIGN(maps_, domains_->MakeMaps(config));
   MOAT_TRY(SetScope(config.scope));
   MOAT_TRY(OpenRings());
@@ -159,6 +186,9 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_TRY(RequireOne());
   calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
   domains_->Attach(*maps_, *calls_, cgroup_.get(), /*in_scope=*/config.scope == "host");
+  if (Status pinned = domains_->PinLinks(); !pinned) {
+    not_kept_ = pinned.error().message;
+  }
   // Only now: a domain that had to take another program has other maps than before.
   MakeParts();
   inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);

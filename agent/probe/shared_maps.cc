@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,7 +15,23 @@
 
 namespace moat::probe {
 
-Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_object*>& objects, const config::Config& config) {
+bool SameShape(const bpf_map* declared, int fd) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 && info.type == static_cast<uint32_t>(bpf_map__type(declared)) &&
+         info.key_size == bpf_map__key_size(declared) && info.value_size == bpf_map__value_size(declared) &&
+         info.max_entries == bpf_map__max_entries(declared);
+}
+
+namespace {
+
+// moat_syscalls is kept but not taken over: a table of programs is emptied when nobody but programs holds it (kernel/bpf/arraymap.c).
+bool IsKept(const std::string& name) { return name == ".data.control" || name == "moat_procs" || name == "moat_syscalls"; }
+
+}  // namespace
+
+Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_object*>& objects, const config::Config& config,
+                                                       const Pins* pins) {
   std::unique_ptr<SharedMaps> shared(new SharedMaps);
   for (size_t i = 0; i < std::size(kNames); ++i) {
     const std::string name = kNames[i];
@@ -38,7 +55,15 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
     options.map_flags = bpf_map__map_flags(map);
     const bool is_control = name == ".data.control";  // a variable of the programs (bpf/lib/maps.bpf.h)
     const char* told = is_control ? "moat_control" : kNames[i];
-    Fd fd(bpf_map_create(bpf_map__type(map), told, bpf_map__key_size(map), bpf_map__value_size(map), entries, &options));
+    Fd fd = pins != nullptr && IsKept(name) && name != "moat_syscalls" ? pins->Map(name) : Fd();
+    if (fd && !SameShape(map, fd.get())) {
+      spdlog::warn("map {}: the one that is kept is of another version, and is left behind: who held an asset is forgotten",
+                   name);
+      fd.Reset();
+    }
+    if (!fd) {
+      fd = Fd(bpf_map_create(bpf_map__type(map), told, bpf_map__key_size(map), bpf_map__value_size(map), entries, &options));
+    }
     if (!fd) {
       return FailErrno(errno, "create map " + name + " (" + std::to_string(entries) + " entries or bytes; needs CAP_BPF)");
     }
@@ -49,6 +74,11 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
       }
       shared->control_ = static_cast<moat_control*>(page);
       shared->control_->page_shift = static_cast<uint32_t>(std::countr_zero(static_cast<unsigned long>(sysconf(_SC_PAGESIZE))));
+    }
+    if (pins != nullptr && IsKept(name)) {
+      if (Status status = pins->PutMap(name, fd.get()); !status) {
+        spdlog::warn("{}", status.error().message);
+      }
     }
     shared->fds_[i] = std::move(fd);
   }

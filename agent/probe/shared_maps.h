@@ -8,16 +8,23 @@
 #include "agent/base/error.h"
 #include "agent/base/fd.h"
 #include "agent/config/config.h"
+#include "agent/probe/pins.h"
 #include "bpf/abi/label.h"
 
+struct bpf_map;
 struct bpf_object;
 
 namespace moat::probe {
 
+// Whether a map of the kernel is what an object declares: type, sizes of key and value, entries.
+bool SameShape(const bpf_map* declared, int fd);
+
 class SharedMaps {
  public:
-  // Takes each map's shape from the first object that declares it; the rings' sizes from configuration.
-  static Result<std::unique_ptr<SharedMaps>> Create(const std::vector<bpf_object*>& objects, const config::Config& config);
+  // Takes each map's shape from the first object that declares it; the rings' sizes from configuration. pins: null, or where the labels and
+  // the control block are kept over the agent's life.
+  static Result<std::unique_ptr<SharedMaps>> Create(const std::vector<bpf_object*>& objects, const config::Config& config,
+                                                    const Pins* pins = nullptr);
   ~SharedMaps();
 
   // Makes an object, not yet loaded, use these maps in place of its own.

@@ -150,6 +150,13 @@ struct moat_pol_asset {
 	__u32 rule[MOAT_POL_PARTS][MOAT_POL_OPERATIONS];
 };
 
+#define MOAT_POL_LABEL_NAME 64
+
+/* Whose label a bit is, for the agent that comes after this one: processes hold it. Index: the bit. */
+struct moat_pol_label {
+	char asset[MOAT_POL_LABEL_NAME];
+};
+
 /* A cgroup that came or went, on the ring moat_pol_news. */
 enum moat_pol_news_what {
 	MOAT_POL_CGROUP_MADE = 1,

@@ -33,6 +33,14 @@ struct {
 	__type(value, struct moat_pol_count);
 } moat_pol_counts SEC(".maps");
 
+/* Of user space alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MOAT_MAX_ASSETS);
+	__type(key, __u32);
+	__type(value, struct moat_pol_label);
+} moat_pol_labels SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

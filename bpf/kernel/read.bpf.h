@@ -75,9 +75,9 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 		before_;                                                    \
 	})
 #define MOAT_FUNCTION static __noinline
-#define moat_forget(x)                                         \
-	do {                                                   \
-		typeof(x) known_ = (x);                        \
+#define moat_forget(x)                                           \
+	do {                                                     \
+		typeof(x) known_ = (x);                          \
 		bpf_probe_read_kernel(&(x), sizeof(x), &known_); \
 	} while (0)
 /* Contexts are the kernel's own pointers, which only a helper may follow here. */

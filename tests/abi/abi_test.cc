@@ -97,6 +97,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_pol_port_key, M(prefix_bits), M(generation), M(set), M(pad), M(protocol), M(port)),
       STRUCT(moat_pol_asset_key, M(generation), M(profile), M(asset), M(pad)),
       STRUCT(moat_pol_asset, M(rule)),
+      STRUCT(moat_pol_label, M(asset)),
       STRUCT(moat_pol_news, M(cgroup_id), M(what), M(level)),
       STRUCT(moat_pol_count, M(allowed), M(denied), M(would_deny)),
       STRUCT(moat_pol_sock, M(labels), M(cgroup_id), M(start_ns), M(address), M(generation), M(profile), M(pid), M(uid), M(rule),

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
 #include <string>
 
 #include "tests/bpf/enforce_kit.h"
@@ -140,6 +143,54 @@ TEST_F(EnforceBpfTest, AnOpenSocketIsDecidedToo) {
                                            testing::Each(testing::AllOf(testing::StartsWith("deny packet 127.0.0.1:"),
                                                                         testing::EndsWith(" by p: egress.default: deny")))));
   EXPECT_EQ(AllTold(pid).size(), 2u);
+}
+
+// A thousand swaps between two policies that say the opposite of each other, while connects go on. A verdict names the generation that it
+// was made by: what it says must be what that policy says, by that policy's own rule.
+TEST_F(EnforceBpfTest, EachDecisionIsOfOnePolicyWhileTheySwap) {
+  Start();
+  const int kSwaps = std::getenv("MOAT_SHARE_PROBES") != nullptr ? 100 : 1000;  // a guest without hardware help takes its time
+  const std::string odd = PolicyOf("  egress:\n    default: deny\n    allow: [{cidr: 127.0.0.1/32, ports: [1-30000/tcp]}]\n");
+  const std::string even =
+      PolicyOf("  egress:\n    default: deny\n    allow: [{cidr: 127.0.0.1/32, ports: [30001-65535/tcp]}]\n");
+  Enforce(odd);
+  const uint32_t first = probe().Policies()->generation(), odd_rule = first_rule(),
+                 even_rule = probe().Policies()->NextFirstRule();
+  Shared<int> stop;
+  const pid_t pid = Spawn([&] {
+    for (uint16_t port = 20000; *stop == 0; port = port == 20000 ? 40000 : 20000) {
+      // Not waiting: the first packet of a connect that one policy allowed may be dropped by the next.
+      const Name name("127.0.0.1", port);
+      const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+      MOAT_CHILD_CHECK(fd >= 0 && connect(fd, name.get(), name.length) == -1);
+      MOAT_CHILD_CHECK(errno == EPERM || errno == ECONNREFUSED || errno == EINPROGRESS);
+      close(fd);
+      usleep(100);  // every record is kept
+    }
+  });
+  for (int i = 1; i <= kSwaps; ++i) {
+    Enforce(i % 2 == 0 ? odd : even);
+    DrainAll();
+  }
+  *stop = 1;
+  Finish(pid);
+  size_t wrong = 0, allowed = 0;
+  std::set<uint32_t> generations;
+  for (const moat_verdict& verdict : Verdicts(pid)) {
+    const bool is_odd = (verdict.generation - first) % 2 == 0;
+    const bool low = verdict.ep.remote_port < 30000;
+    const bool allow = verdict.action == MOAT_VERDICT_ALLOW;
+    // Of each image the rules' numbers are its own half, the default's the second of the two.
+    const uint32_t base = is_odd ? odd_rule : even_rule;
+    wrong += allow != (low == is_odd) || verdict.rule != base + (allow ? 0 : 1);
+    allowed += allow;
+    generations.insert(verdict.generation);
+  }
+  std::printf("%d swaps, %zu decisions, %zu allowed, by %zu generations, %zu wrong\n", kSwaps, Verdicts(pid).size(), allowed,
+              generations.size(), wrong);
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_GT(generations.size(), static_cast<size_t>(kSwaps) / 4);
+  EXPECT_EQ(Missed(), 0u);
 }
 
 }  // namespace

@@ -45,6 +45,7 @@ class EnforceBpfTest : public BpfTest {
   void SetUp() override {
     BpfTest::SetUp();
     config().process = config().file = config().gpu = config().net = false;
+    config().policy_pins = "";
     config().policy_files = {"/of/the/test"};  // switches the domain on
   }
 
@@ -66,8 +67,7 @@ class EnforceBpfTest : public BpfTest {
       FAIL() << config::ToString(problem);
     }
     set_ = std::make_unique<policy::Set>(std::move(parsed.set));
-    first_rule_ = first_rule_ == 1 ? MOAT_RULES / 2 : 1;
-    compiler_ = policy::Compiler::Create(*set_, first_rule_);
+    compiler_ = policy::Compiler::Create(*set_, probe().Policies()->NextFirstRule());
     policy::Identity who;
     who.cgroup = scope();
     compiler_->AddCgroup(cgroup_id(), who, /*settled=*/true);
@@ -75,6 +75,7 @@ class EnforceBpfTest : public BpfTest {
     ASSERT_TRUE(status) << status.error().message;
   }
 
+  uint32_t first_rule() const { return compiler_->rules().first; }
   const policy::Set& set() const { return *set_; }
 
   std::vector<moat_verdict> Verdicts(pid_t pid = 0) { return Of<moat_verdict>(MOAT_KIND_VERDICT, pid); }
@@ -102,7 +103,6 @@ class EnforceBpfTest : public BpfTest {
  private:
   std::unique_ptr<policy::Set> set_;
   std::unique_ptr<policy::Compiler> compiler_;
-  uint32_t first_rule_ = 0;
 };
 
 }  // namespace moat::test

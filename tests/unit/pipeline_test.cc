@@ -116,6 +116,7 @@ class FakeProbe final : public probe::Probe {
     return ledger_;
   }
   std::vector<RingStatus> Rings() const override { return {}; }
+  std::string NotKept() const override { return ""; }
   probe::PolicyMaps* Policies() override { return nullptr; }
 
   std::atomic<uint64_t> drains = 0, sleeps = 0, scans = 0, sums_records = 0;
