@@ -105,6 +105,7 @@ struct moat_pol_peer_key {
 	__u32 generation;
 	__u32 list; /* << 1 | IPv6 */
 	__u8 address[16];
+	__u32 pad;
 };
 #define MOAT_POL_PEER_FIXED 64u /* bits before the address */
 

@@ -16,6 +16,7 @@ static __always_inline void moat_pol_tell_cgroup(const void *arg, __u32 what)
 	const struct cgroup *cgroup = moat_cast(struct cgroup, arg);
 	struct moat_pol_news *news;
 
+	asm volatile("" : : "r"(bpf_core_type_id_local(struct moat_pol_news))); /* into the BTF (lib/emit.bpf.h) */
 	news = bpf_ringbuf_reserve(&moat_pol_news, sizeof(*news), 0);
 	if (!news) {
 		__sync_fetch_and_add(&moat_control.policy_news_lost, 1); /* user space then walks the tree */

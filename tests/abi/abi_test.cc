@@ -93,7 +93,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_pol_by_exe_key, M(generation), M(profile), M(exe), M(pad)),
       STRUCT(moat_pol_holding_key, M(generation), M(profile), M(part), M(label)),
       STRUCT(moat_pol_holding, M(list), M(fallback)),
-      STRUCT(moat_pol_peer_key, M(prefix_bits), M(generation), M(list), M(address)),
+      STRUCT(moat_pol_peer_key, M(prefix_bits), M(generation), M(list), M(address), M(pad)),
       STRUCT(moat_pol_port_key, M(prefix_bits), M(generation), M(set), M(pad), M(protocol), M(port)),
       STRUCT(moat_pol_asset_key, M(generation), M(profile), M(asset), M(pad)),
       STRUCT(moat_pol_asset, M(rule)),
