@@ -135,7 +135,7 @@ class CompilerImpl final : public Compiler {
       row.egress[part] = OfEgress(parts[part], profile, part);
       row.gpu[part] = OfGpu(parts[part]);
     }
-    AddAssets(parts, profile);
+    AddAssets(parts, profile, row);
     if (by_exe) {
       AddByExe(selection, profile, row);
     }
@@ -238,7 +238,7 @@ class CompilerImpl final : public Compiler {
     return 0;
   }
 
-  void AddAssets(const Asked (&parts)[MOAT_POL_PARTS], uint32_t profile) {
+  void AddAssets(const Asked (&parts)[MOAT_POL_PARTS], uint32_t profile, moat_pol_profile& to) {
     for (size_t label = 0; label < set_.assets.size(); ++label) {
       moat_pol_asset row{};
       bool any = false;
@@ -247,6 +247,7 @@ class CompilerImpl final : public Compiler {
           row.rule[part][operation] = OfAsset(parts[part], label, operation);
           any = any || row.rule[part][operation] != 0;
         }
+        to.unread[part] |= (row.rule[part][MOAT_POL_READ] & MOAT_RULE_DENY) != 0 ? uint64_t{1} << label : 0;
       }
       if (any) {
         moat_pol_asset_key key{};

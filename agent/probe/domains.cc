@@ -10,7 +10,7 @@
 
 namespace moat::probe {
 
-Domains::Domains(const config::Config& config) : avoid_(config.avoid) {
+Domains::Domains(const config::Config& config) : enforce_(config.enforce()), avoid_(config.avoid) {
   const auto wanted = [&config](std::string_view name) {
     return name == "syscall"   ? config.file || config.gpu || config.net
            : name == "process" ? config.process
@@ -132,7 +132,9 @@ Domain& Domains::operator[](std::string_view name) {
 std::vector<DomainStatus> Domains::Describe() const {
   std::vector<DomainStatus> out;
   for (const auto& domain : domains_) {
-    if (domain->name() != "syscall" || !domain->loaded() || NeedsSyscalls()) {
+    const bool idle = domain->name() == "syscall" && domain->loaded() && !NeedsSyscalls();
+    const bool unasked = domain->name() == "enforce" && !enforce_;
+    if (!idle && !unasked) {
       out.push_back(domain->Describe());
     }
   }

@@ -43,13 +43,14 @@ class Domains {
   const Domain& operator[](std::string_view name) const;  // one of Images()
   Domain& operator[](std::string_view name);
   const std::vector<std::unique_ptr<Domain>>& all() const { return domains_; }
-  // Domain syscall is left out where no hook needs it: then no program sits on system calls.
+  // Domain syscall is left out where no hook needs it: then no program sits on system calls. Domain enforce where there are no policies.
   std::vector<DomainStatus> Describe() const;
 
  private:
   bool NeedsSyscalls() const;
   void AttachOnce(SyscallTable& calls, int cgroup_fd);
 
+  const bool enforce_;  // policies are configured
   std::optional<Features> features_;
   std::vector<std::string> avoid_;
   std::vector<std::unique_ptr<Domain>> domains_;

@@ -12,6 +12,8 @@
 #include <span>
 #include <string>
 
+#include "bpf/abi/gpu.h"
+
 namespace moat::probe {
 namespace {
 
@@ -50,6 +52,26 @@ Status Put(int map, const char* name, const policy::Rows::Table<Key, Value>& tab
   return {};
 }
 
+// Categories by number alone; what stands in the parameters is not looked at. Numbers: NVIDIA's open kernel modules
+// (src/common/sdk/nvidia/inc/nv_escape.h, kernel-open/nvidia-uvm/uvm_ioctl.h), include/uapi/linux/kfd_ioctl.h, include/uapi/drm/drm.h.
+enum Category : uint32_t { kDebug, kProfile, kForeignMemory, kExport };
+struct Command {
+  uint32_t class_id, number, category;
+};
+constexpr Command kCommands[] = {
+    {MOAT_GPU_NVIDIA, 0x34, kForeignMemory},    // NV_ESC_RM_DUP_OBJECT
+    {MOAT_GPU_NVIDIA, 0x35, kExport},           // NV_ESC_RM_SHARE
+    {MOAT_GPU_NVIDIA, 217, kExport},            // NV_ESC_EXPORT_TO_DMABUF_FD
+    {MOAT_GPU_NVIDIA_UVM, 62, kForeignMemory},  // UVM_TOOLS_READ_PROCESS_MEMORY
+    {MOAT_GPU_NVIDIA_UVM, 63, kForeignMemory},  // UVM_TOOLS_WRITE_PROCESS_MEMORY
+    {MOAT_GPU_NVIDIA_UVM, 56, kProfile},        // UVM_TOOLS_INIT_EVENT_TRACKER
+    {MOAT_GPU_NVIDIA_UVM, 76, kProfile},        // UVM_TOOLS_INIT_EVENT_TRACKER_V2
+    {MOAT_GPU_KFD, 0x22, kForeignMemory},       // AMDKFD_IOC_CRIU_OP
+    {MOAT_GPU_KFD, 0x24, kExport},              // AMDKFD_IOC_EXPORT_DMABUF
+    {MOAT_GPU_KFD, 0x26, kDebug},               // AMDKFD_IOC_DBG_TRAP
+    {MOAT_GPU_DRM, 0x2d, kExport},              // DRM_IOCTL_PRIME_HANDLE_TO_FD
+};
+
 // Every row whose key says another generation than this one.
 template <typename Key>
 void Remove(int map, uint32_t but) {
@@ -82,11 +104,13 @@ PolicyMaps::PolicyMaps(const Domain& enforce, const SharedMaps& maps)
       masks_(enforce.MapFd("moat_pol_masks")),
       assets_(enforce.MapFd("moat_pol_assets")),
       counts_(enforce.MapFd("moat_pol_counts")),
-      labels_(enforce.MapFd("moat_pol_labels")) {}
+      labels_(enforce.MapFd("moat_pol_labels")),
+      commands_(enforce.MapFd("moat_pol_commands")) {}
 
 Result<std::unique_ptr<PolicyMaps>> PolicyMaps::Create(const Domain& enforce, const SharedMaps& maps) {
   std::unique_ptr<PolicyMaps> made(new PolicyMaps(enforce, maps));
   constexpr uint32_t kNewsBytes = 1 << 16;  // as bpf/enforce/cgroup.bpf.c has it
+  MOAT_TRY(made->SetCommands());
   MOAT_ASSIGN(made->news_, Ring::Map(enforce.MapFd("moat_pol_news"), kNewsBytes));
   return made;
 }
@@ -131,6 +155,17 @@ void PolicyMaps::RemoveAllBut(uint32_t generation) {
   Remove<moat_pol_port_key>(ports_, generation);
   Remove<moat_pol_port_key>(masks_, generation);
   Remove<moat_pol_asset_key>(assets_, generation);
+}
+
+Status PolicyMaps::SetCommands() {
+  for (const Command& command : kCommands) {
+    const moat_pol_command_key key{.class_id = command.class_id, .number = command.number};
+    const uint32_t categories = 1u << command.category;
+    if (bpf_map_update_elem(commands_, &key, &categories, BPF_ANY) != 0) {
+      return FailErrno(errno, "write the table of GPU commands");
+    }
+  }
+  return {};
 }
 
 Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {

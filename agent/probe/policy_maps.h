@@ -52,13 +52,14 @@ class PolicyMaps {
 
  private:
   PolicyMaps(const Domain& enforce, const SharedMaps& maps);
+  Status SetCommands();
   Status Write(const policy::Rows& rows, uint32_t generation);
   void RemoveAllBut(uint32_t generation);
 
   const SharedMaps& maps_;
   Ring news_;
   uint32_t news_lost_ = 0;
-  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_, labels_;  // borrowed
+  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_, labels_, commands_;  // borrowed
 };
 
 }  // namespace moat::probe

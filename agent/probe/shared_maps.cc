@@ -39,8 +39,8 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
     for (size_t k = 0; k < objects.size() && map == nullptr; ++k) {
       map = bpf_object__find_map_by_name(objects[k], kNames[i]);
     }
-    if (map == nullptr && name == "moat_syscalls") {
-      continue;  // domain process alone: no hook on system calls
+    if (map == nullptr && i >= kFirstOptional) {
+      continue;
     }
     if (map == nullptr) {
       return Fail(Code::kFailedPrecondition, "map " + name + ": no domain that is switched on declares it");
@@ -94,7 +94,7 @@ SharedMaps::~SharedMaps() {
 Status SharedMaps::GiveTo(bpf_object* object) const {
   for (size_t i = 0; i < std::size(kNames); ++i) {
     bpf_map* map = bpf_object__find_map_by_name(object, kNames[i]);
-    if (map == nullptr) {
+    if (map == nullptr || !fds_[i]) {
       continue;
     }
     if (const int err = bpf_map__reuse_fd(map, fds_[i].get()); err != 0) {

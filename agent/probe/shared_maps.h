@@ -41,8 +41,11 @@ class SharedMaps {
 
  private:
   SharedMaps() = default;
-  static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk",  ".data.control", "moat_scope",
-                                           "moat_stats",       "moat_table_full", "moat_procs",    "moat_syscalls"};
+  static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk", ".data.control", "moat_scope", "moat_stats",
+                                           "moat_table_full", "moat_procs", "moat_syscalls",
+                                           // of one domain each, looked at by domain enforce too
+                                           "moat_inodes", "moat_names", "moat_blocks", "moat_majors", "moat_devices"};
+  static constexpr size_t kFirstOptional = 7;  // there may be no domain that declares them
   Fd fds_[std::size(kNames)];
   moat_control* control_ = nullptr;
 };

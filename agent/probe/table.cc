@@ -11,6 +11,9 @@
       {Backend::kFentry, program "_fentry", {"security_" hook}, kind, {__VA_ARGS__}}, { \
     Backend::kKprobe, program "_kprobe", {"security_" hook}, kind, { __VA_ARGS__ }      \
   }
+// The same, by the two ways that can deny.
+#define MOAT_DENIES(program, hook) \
+  {Backend::kLsm, program "_lsm", {hook}}, { Backend::kFmodRet, program "_fmod", {"security_" hook} }
 // NOLINTEND(cppcoreguidelines-macro-usage)
 
 namespace moat::probe {
@@ -23,6 +26,7 @@ constexpr Unseen kPassed = {"passed_fd",
                             "a descriptor received from another process is not an open (what is done with it is seen)"};
 constexpr Unseen kAfter = {"after", "the call is seen when it returns: it cannot be denied here"};
 constexpr Unseen kResult = {"result", "the call is seen before it is carried out: its result is not known"};
+constexpr Unseen kNoDeny = {"no_deny", "nothing can be refused here: it takes lsm or fmod_ret programs"};
 constexpr Unseen kOPath = {"o_path", "opens with O_PATH, which give no way to the bytes"};
 constexpr Unseen kClone = {"ficlone", "files cloned by sharing their extents (FICLONE, copy_file_range on btrfs and xfs)"};
 constexpr Unseen kPages = {"page_touch", "which pages of a mapping are touched: the whole mapping counts as read"};
@@ -408,6 +412,29 @@ const std::vector<Row> kTable = {
     {"enforce.cgroup_made", "enforce", {{Backend::kTpBtf, "moat_pol_cgroup_made", {"cgroup_mkdir"}}}},
     {"enforce.cgroup_gone", "enforce", {{Backend::kTpBtf, "moat_pol_cgroup_gone", {"cgroup_rmdir"}}}},
     {"enforce.opened", "enforce", {{Backend::kSockOps, "moat_pol_opened"}}},
+    {"enforce.file_open", "enforce", {MOAT_DENIES("moat_pol_open", "file_open")}, {kNoDeny}},
+    {"enforce.file_receive", "enforce", {MOAT_DENIES("moat_pol_receive", "file_receive")}, {kNoDeny}},
+    {"enforce.file_use", "enforce", {MOAT_DENIES("moat_pol_use", "file_permission")}, {kNoDeny}},
+    {"enforce.file_map", "enforce", {MOAT_DENIES("moat_pol_map", "mmap_file")}, {kNoDeny}},
+    {"enforce.file_rename", "enforce", {MOAT_DENIES("moat_pol_rename", "inode_rename")}, {kNoDeny}},
+    {"enforce.file_unlink", "enforce", {MOAT_DENIES("moat_pol_unlink", "inode_unlink")}, {kNoDeny}},
+    {"enforce.file_rmdir", "enforce", {MOAT_DENIES("moat_pol_rmdir", "inode_rmdir")}, {kNoDeny}},
+    {"enforce.file_link", "enforce", {MOAT_DENIES("moat_pol_link", "inode_link")}, {kNoDeny}},
+    {"enforce.file_setattr",
+     "enforce",
+     {{Backend::kLsm, "moat_pol_setattr_lsm", {"inode_setattr"}},
+      {Backend::kLsm, "moat_pol_setattr_old_lsm", {"inode_setattr"}},
+      {Backend::kFmodRet, "moat_pol_setattr_fmod", {"security_inode_setattr"}},
+      {Backend::kFmodRet, "moat_pol_setattr_old_fmod", {"security_inode_setattr"}}},
+     {kNoDeny}},
+    {"enforce.memory", "enforce", {MOAT_DENIES("moat_pol_memory", "ptrace_access_check")}, {kNoDeny}},
+    {"enforce.gpu_open", "enforce", {MOAT_DENIES("moat_pol_gpu_open", "file_open")}, {kNoDeny}},
+    {"enforce.gpu_receive", "enforce", {MOAT_DENIES("moat_pol_gpu_receive", "file_receive")}, {kNoDeny}},
+    {"enforce.gpu_ioctl", "enforce", {MOAT_DENIES("moat_pol_gpu_ioctl", "file_ioctl")}, {kNoDeny}},
+    {"enforce.gpu_compat", "enforce", {MOAT_DENIES("moat_pol_gpu_compat", "file_ioctl_compat")}, {kNoDeny}},
+    {"enforce.socket", "enforce", {MOAT_DENIES("moat_pol_socket", "socket_create")}, {kNoDeny}},
+    {"enforce.socket_send", "enforce", {MOAT_DENIES("moat_pol_socket_send", "socket_sendmsg")}, {kNoDeny}},
+    {"enforce.socket_connect", "enforce", {MOAT_DENIES("moat_pol_socket_connect", "socket_connect")}, {kNoDeny}},
 };
 
 }  // namespace

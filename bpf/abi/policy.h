@@ -72,6 +72,7 @@ struct moat_pol_profile {
 	__u32 pad;
 	struct moat_pol_egress egress[MOAT_POL_PARTS];
 	struct moat_pol_gpu gpu[MOAT_POL_PARTS];
+	__u64 unread[MOAT_POL_PARTS]; /* bit n: may not read asset n (moat_pol_assets says by which rule) */
 };
 
 struct moat_pol_exe_key {
@@ -149,6 +150,12 @@ struct moat_pol_asset_key {
 
 struct moat_pol_asset {
 	__u32 rule[MOAT_POL_PARTS][MOAT_POL_OPERATIONS];
+};
+
+/* The category of an ioctl by device class and number. Value: a bit mask (__u32). */
+struct moat_pol_command_key {
+	__u32 class_id;
+	__u32 number; /* _IOC_NR */
 };
 
 #define MOAT_POL_LABEL_NAME 64

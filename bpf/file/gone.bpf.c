@@ -3,7 +3,7 @@
  * The last name and the last open file of an inode are gone: it is nobody's any more, and its number may be another's soon. Also called
  * for each inode that the kernel forgets to make room: those have their names and stay entered.
  */
-#include "match.bpf.h"
+#include "../lib/asset.bpf.h"
 #include "../lib/hook.bpf.h"
 
 static __always_inline void moat_inode_ends(const void *which)

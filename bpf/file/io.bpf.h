@@ -6,7 +6,8 @@
 #include "../lib/emit.bpf.h"
 #include "../lib/path.bpf.h"
 #include "../lib/scope.bpf.h"
-#include "match.bpf.h"
+#include "../lib/asset.bpf.h"
+#include "maps.bpf.h"
 
 /* Who began an I/O that ends in another context. */
 struct moat_dio_owner {

@@ -10,7 +10,7 @@
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
 #include "../lib/syscall.bpf.h"
-#include "device.bpf.h"
+#include "../lib/device.bpf.h"
 
 #define MOAT_IOC_SIZE(cmd) ((cmd) >> 16 & 0x3fff)
 #define MOAT_IOC_NR(cmd) ((cmd) & 0xff)

@@ -3,7 +3,7 @@
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
 #include "../lib/syscall.bpf.h"
-#include "device.bpf.h"
+#include "../lib/device.bpf.h"
 
 /* Descriptors received from others are no opens; their ioctls are seen. */
 static __always_inline void moat_gpu_opened(struct task_struct *task, const struct file *file, __u32 fd, __u32 hdr_flags)

@@ -22,6 +22,7 @@
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/net.h"
 #include "bpf/abi/process.h"
+#include "bpf/abi/verdict.h"
 
 namespace {
 
@@ -58,6 +59,7 @@ constexpr KindSize kKindSizes[] = {
     {Kind::kNetAccept, sizeof(moat_net_event), 10},
     {Kind::kNetClose, sizeof(moat_net_close), 11},
     {Kind::kNetFlow, sizeof(moat_net_close), 11},
+    {Kind::kVerdict, sizeof(moat_verdict), 12},
 };
 
 // xorshift64*: the standard engines are most of the time of an unoptimised build.
@@ -141,6 +143,12 @@ class Fuzz {
       put(offsetof(moat_net_event, ep.family), static_cast<uint16_t>(random_() % 2 ? 2 : 10));
     } else if (shape.body == 11) {
       put(offsetof(moat_net_close, flow.ep.family), static_cast<uint16_t>(random_() % 2 ? 2 : 10));
+    } else if (shape.body == 12) {
+      put(offsetof(moat_verdict, ep.family), static_cast<uint16_t>(random_() % 2 ? 2 : 0));
+      put(offsetof(moat_verdict, action), static_cast<uint8_t>(random_() % 4));
+      put(offsetof(moat_verdict, operation), static_cast<uint8_t>(random_() % 20));
+      put(offsetof(moat_verdict, why), static_cast<uint8_t>(random_() % 7));
+      put(offsetof(moat_verdict, asset), MOAT_NO_ASSET);
     }
   }
 
@@ -258,6 +266,11 @@ class Fuzz {
       CHECK(ioctl->params_len <= ioctl->params.size());
     } else if (auto* net = std::get_if<event::Net>(&event.body)) {
       text_ = AddressToString(net->ep.remote, net->ep.ipv6);
+    } else if (auto* verdict = std::get_if<event::Verdict>(&event.body)) {
+      asset(verdict->asset);
+      name(verdict->name);
+      CHECK(event::VerdictOperationName(verdict->operation) != nullptr);
+      CHECK(std::strcmp(event::VerdictActionName(verdict->action), "unknown") != 0);
     }
     tree_->Apply(event);
     CHECK(!event.header.info || event.header.info->key == event.header.process);

@@ -14,9 +14,6 @@
 #include "tests/bpf/blind/exposures.h"
 
 namespace moat::test {
-namespace {
-
-constexpr const char* kGroupNames[] = {"file", "label", "net", "gpu"};
 
 const std::vector<BlindSpot>& Cases() {
   static const std::vector<BlindSpot>* cases = [] {
@@ -34,6 +31,10 @@ const std::vector<BlindSpot>& Cases() {
   }();
   return *cases;
 }
+
+namespace {
+
+constexpr const char* kGroupNames[] = {"file", "label", "net", "gpu"};
 
 std::string ToString(const Truth& truth) {
   std::string out;

@@ -88,4 +88,6 @@ void AddNetCases(std::vector<BlindSpot>& cases);
 void AddSocketCases(std::vector<BlindSpot>& cases);
 void AddGpuCases(std::vector<BlindSpot>& cases);
 
+const std::vector<BlindSpot>& Cases();  // all of them
+
 }  // namespace moat::test

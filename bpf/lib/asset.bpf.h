@@ -3,13 +3,39 @@
  * Which asset a file belongs to: by (device, inode), never by name, so that symlinks, hard links, bind mounts, other mount
  * namespaces and renames all lead to the same answer. All by plain loads; a file that is no asset costs one test of a byte.
  */
-#ifndef MOAT_FILE_MATCH_BPF_H
-#define MOAT_FILE_MATCH_BPF_H
+#ifndef MOAT_LIB_ASSET_BPF_H
+#define MOAT_LIB_ASSET_BPF_H
 
 #include "../kernel/read.bpf.h"
-#include "../lib/path.bpf.h"
-#include "../lib/stats.bpf.h"
-#include "maps.bpf.h"
+#include "../abi/file.h"
+#include "path.bpf.h"
+#include "stats.bpf.h"
+
+/* Files and directories of assets, by identity: written by user space from paths, and by moat_learn() from parents. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct moat_inode_key);
+	__type(value, struct moat_inode_val);
+} moat_inodes SEC(".maps") __weak;
+
+/* Names of files that are assets by themselves, and of links to them: written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct moat_name_key);
+	__type(value, __u32);
+} moat_names SEC(".maps") __weak;
+
+/* Block devices under the file systems of assets: reading one gives the bytes without opening a file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct moat_block_val);
+} moat_blocks SEC(".maps") __weak;
 
 #define S_IFMT 0170000
 #define S_IFREG 0100000

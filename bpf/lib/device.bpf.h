@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Which device numbers are accelerators. Filled by the loader from /proc/devices, the fixed majors and configuration. */
-#ifndef MOAT_GPU_DEVICE_BPF_H
-#define MOAT_GPU_DEVICE_BPF_H
+#ifndef MOAT_LIB_DEVICE_BPF_H
+#define MOAT_LIB_DEVICE_BPF_H
 
 #include "../kernel/read.bpf.h"
 #include "../abi/gpu.h"
 
+#ifndef S_IFMT
 #define S_IFMT 0170000
+#endif
 #define S_IFCHR 0020000
 
 /* Index: major. An array, because this is what an ioctl on a device that is no accelerator pays (inlined: 1 ns; a hash: 24). */
