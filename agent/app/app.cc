@@ -78,7 +78,9 @@ class AppImpl final : public App {
         spdlog::warn("domain {} is off: {}", domain.name, domain.error);
       }
       for (const HookStatus& hook : domain.hooks) {
-        if (domain.loaded && !hook.attached) {
+        if (domain.name == "enforce" && hook.exposure) {
+          spdlog::debug("{} cannot be had: {}", hook.event, hook.why);  // a policy that needs it is refused, or says so
+        } else if (domain.loaded && !hook.attached) {
           spdlog::warn("{} is not seen: {}", hook.event, hook.why);
         }
       }

@@ -291,12 +291,12 @@ class PoliciesImpl final : public Policies {
         due_ns = MonotonicNs() + kSettleNs;
       } else if (due_ns != 0 && MonotonicNs() >= due_ns) {
         due_ns = 0;
-        if (Status status = Read(); !status) {
-          spdlog::error("policies: nothing changed, what was in force stays so");
-        }
-        // What was a file may be a directory now.
+        // What was a file may be a directory now. Before the reading: what changes from here on is told.
         if (auto watch = FileWatch::Open(config_.policy_files); watch) {
           *watch_ = std::move(*watch);
+        }
+        if (Status status = Read(); !status) {
+          spdlog::error("policies: nothing changed, what was in force stays so");
         }
       }
     }

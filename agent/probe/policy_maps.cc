@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 
+#include "agent/base/clock.h"
 #include "bpf/abi/gpu.h"
 
 namespace moat::probe {
@@ -182,6 +183,7 @@ Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
   }
   control->policy_last = fresh;
   __atomic_store_n(&control->policy_generation, fresh, __ATOMIC_RELEASE);
+  swapped_ns_ = MonotonicNs();
   WaitForPrograms();
   RemoveAllBut(fresh);
   return {};

@@ -40,6 +40,7 @@ class PolicyMaps {
 
   // 0: none.
   uint32_t generation() const;
+  uint64_t swapped_ns() const { return swapped_ns_; }  // CLOCK_MONOTONIC, when the last image came into force
   // The number of the first rule for the next image: each of two in turn has half of them.
   uint32_t NextFirstRule() const;
 
@@ -59,6 +60,7 @@ class PolicyMaps {
   const SharedMaps& maps_;
   Ring news_;
   uint32_t news_lost_ = 0;
+  uint64_t swapped_ns_ = 0;
   int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_, labels_, commands_;  // borrowed
 };
 

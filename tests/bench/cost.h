@@ -40,6 +40,8 @@ Status MeasureCost(const Host& host, const Options& options, Report& report);
 Status MeasureThroughput(const Host& host, const Options& options, Report& report);  // in this process
 Status MeasureAgent(const Host& host, const Options& options, Report& report);       // the real moatd and a subscriber
 
+Status MeasurePolicy(const Host& host, const Options& options, Report& report);      // compiled and swapped in
+
 Status Profile(const Host& host, const Options& options);  // prints by itself
 
 }  // namespace moat::bench

@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
     } else if (argument.starts_with("--only=")) {
       only = argument.substr(7);
     } else {
-      std::fprintf(stderr, "usage: moat_bench [--full] [--strict] [--only=cost|throughput|agent|profile]\n");
+      std::fprintf(stderr, "usage: moat_bench [--full] [--strict] [--only=cost|throughput|agent|policy|profile]\n");
       return 2;
     }
   }
@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   part("cost", MeasureCost);
   part("throughput", MeasureThroughput);
   part("agent", MeasureAgent);
+  part("policy", MeasurePolicy);
   report.Print();
   if (unmeasured) {
     return 2;
