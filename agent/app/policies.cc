@@ -24,6 +24,7 @@
 namespace moat::app {
 namespace {
 
+constexpr uint64_t kGuardNs = 2'000'000'000;  // what was taken from enforcement is noticed within 5 s
 constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
 
 // Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
@@ -277,6 +278,7 @@ class PoliciesImpl final : public Policies {
   }
 
   void Run(const std::stop_token& stop) {
+    uint64_t guard_ns = 0;
     uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
     while (!stop.stop_requested()) {
       pollfd ready[] = {{wake_.get(), POLLIN, 0}, {watch_->fd(), POLLIN, 0}, {probe_.Policies()->news_fd(), POLLIN, 0}};
@@ -287,6 +289,13 @@ class PoliciesImpl final : public Policies {
         return;
       }
       TakeNews();
+      if (MonotonicNs() >= guard_ns) {
+        guard_ns = MonotonicNs() + kGuardNs;
+        const std::lock_guard lock(reading_);
+        for (const std::string& what : probe_.Repair()) {
+          spdlog::error("policies: {}", what);
+        }
+      }
       if (watch_->Take()) {
         due_ns = MonotonicNs() + kSettleNs;
       } else if (due_ns != 0 && MonotonicNs() >= due_ns) {

@@ -25,6 +25,72 @@ std::string Missing(const std::vector<DomainStatus>& domains, const std::vector<
   return "";
 }
 
+bool Any(const policy::Policy& policy, bool (*is)(policy::Subject::Kind kind)) {
+  return std::ranges::any_of(policy.subjects, [is](const policy::Subject& subject) { return is(subject.kind); });
+}
+
+bool ByName(const std::vector<policy::Peer>& peers) {
+  return std::ranges::any_of(peers, [](const policy::Peer& peer) { return !peer.cidr; });
+}
+
+bool NamesPeers(const policy::Egress& egress) {
+  return ByName(egress.allow) || ByName(egress.deny) || std::ranges::any_of(egress.holding, [](const policy::Holding& holding) {
+           return ByName(holding.allow) || ByName(holding.deny);
+         });
+}
+
+bool HasBudget(const policy::Egress& egress) {
+  return std::ranges::any_of(egress.holding, [](const policy::Holding& holding) { return holding.budget.has_value(); });
+}
+
+void DropNames(policy::Policy& policy) {
+  const auto drop = [](std::vector<policy::Peer>& peers) {
+    std::erase_if(peers, [](const policy::Peer& peer) { return !peer.cidr; });
+  };
+  drop(policy.egress->allow);
+  drop(policy.egress->deny);
+  // Without its allowed peers a rule on holders would close everything: it is left out as a whole.
+  std::erase_if(policy.egress->holding,
+                [](const policy::Holding& holding) { return ByName(holding.allow) || ByName(holding.deny); });
+}
+
+void DropBudgets(policy::Policy& policy) {
+  for (policy::Holding& holding : policy.egress->holding) {
+    holding.budget.reset();
+  }
+}
+
+void DropNothing(policy::Policy&) {}  // who it is stays undecided, and unknown says what that means
+
+// What no kernel is told yet. To take it for enforced would be worse than to refuse it.
+struct Untold {
+  const char* what;
+  const char* why;
+  bool (*asks)(const policy::Policy& policy);
+  void (*drop)(policy::Policy& policy);
+};
+
+constexpr Untold kUntold[] = {
+    {"peers by name (fqdn)", "addresses are not learnt from DNS answers",
+     [](const policy::Policy& policy) { return policy.egress && NamesPeers(*policy.egress); }, DropNames},
+    {"budgets of egress", "what is sent is counted, and not held against them",
+     [](const policy::Policy& policy) { return policy.egress && HasBudget(*policy.egress); }, DropBudgets},
+    {"subjects by pod or container", "no container runtime is asked who is who",
+     [](const policy::Policy& policy) {
+       return Any(policy, [](policy::Subject::Kind kind) {
+         return kind == policy::Subject::Kind::kPod || kind == policy::Subject::Kind::kContainer;
+       });
+     },
+     DropNothing},
+    {"Slurm accounts, users and partitions", "only the number of a job is known",
+     [](const policy::Policy& policy) {
+       return std::ranges::any_of(policy.subjects, [](const policy::Subject& subject) {
+         return !(subject.slurm_account.empty() && subject.slurm_user.empty() && subject.slurm_partition.empty());
+       });
+     },
+     DropNothing},
+};
+
 struct Part {
   const char* what;  // "rules on assets"
   std::vector<std::string_view> events;
@@ -55,23 +121,29 @@ const std::vector<Part>& Parts() {
 
 Supported Support(policy::Set set, const std::vector<DomainStatus>& domains) {
   Supported out;
+  const auto lacks = [&out](policy::Policy& policy, const std::string& what, void (*drop)(policy::Policy& policy)) {
+    const std::string text = "policy " + policy.name + ": " + what;
+    if (policy.on_unsupported == policy::OnUnsupported::kObserve) {
+      out.exposures.push_back(text + ", and are only watched");
+      drop(policy);
+      return;
+    }
+    out.problems.push_back(policy.at.file + ":" + std::to_string(policy.at.line) + ":" + std::to_string(policy.at.column) + ": " +
+                           text + "; to watch only, say onUnsupported: observe");
+  };
   for (policy::Policy& policy : set.policies) {
+    if (policy.mode == policy::Mode::kObserve) {
+      continue;
+    }
+    for (const Untold& untold : kUntold) {
+      if (untold.asks(policy)) {
+        lacks(policy, std::string(untold.what) + " cannot be enforced by this version (" + untold.why + ")", untold.drop);
+      }
+    }
     for (const Part& part : Parts()) {
-      if (policy.mode == policy::Mode::kObserve || !part.asks(policy)) {
-        continue;
-      }
-      const std::string missing = Missing(domains, part.events);
-      if (missing.empty()) {
-        continue;
-      }
-      const std::string what =
-          "policy " + policy.name + ": " + part.what + " cannot be enforced by this kernel (" + missing + ")";
-      if (policy.on_unsupported == policy::OnUnsupported::kObserve) {
-        out.exposures.push_back(what + ", and are only watched");
-        part.drop(policy);
-      } else {
-        out.problems.push_back(policy.at.file + ":" + std::to_string(policy.at.line) + ":" + std::to_string(policy.at.column) +
-                               ": " + what + "; to watch only, say onUnsupported: observe");
+      const std::string missing = part.asks(policy) ? Missing(domains, part.events) : "";
+      if (!missing.empty()) {
+        lacks(policy, std::string(part.what) + " cannot be enforced by this kernel (" + missing + ")", part.drop);
       }
     }
   }

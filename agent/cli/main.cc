@@ -66,8 +66,9 @@ int main(int argc, char** argv) {
 
   CLI::App* watch = app.add_subcommand("watch", "live events");
   add_output(watch, {"human", "json", "none"});
-  watch->add_option("--kind", options.kinds,
-                    "only this kind (exec, file_open, ...) or domain (process, file, gpu, net); may be repeated, as all filters");
+  watch->add_option(
+      "--kind", options.kinds,
+      "only this kind (exec, file_open, ...) or domain (process, file, gpu, net, policy); may be repeated, as all filters");
   watch->add_option("--pid", options.pids, "only this process");
   watch->add_option("--cgroup", options.cgroups, "only this cgroup path and below");
   watch->add_option("--asset", options.assets, "only this asset, and what processes that hold its label do");

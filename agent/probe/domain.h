@@ -70,6 +70,9 @@ class Domain {
   bool uses(Backend backend, std::string_view event) const;
   const std::string& error() const { return error_; }
 
+  // Attaches again what somebody has detached from the cgroup since; which events. Beside Describe and the like, from any one thread.
+  std::vector<std::string> Repair(int cgroup_fd);
+
   int MapFd(const char* name) const;  // negative: no such map, or not loaded
   bpf_program* Program(const char* name) const;  // null: not loaded
   DomainStatus Describe() const;

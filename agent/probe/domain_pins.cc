@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What of a domain outlives the agent.
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <spdlog/spdlog.h>
 
@@ -7,6 +8,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "agent/probe/domain.h"
 
@@ -48,6 +50,30 @@ void Domain::PinMaps(const Pins& pins) const {
       spdlog::warn("{}", status.error().message);
     }
   }
+}
+
+// A link that was detached (BPF_LINK_DETACH) is still there, and names no cgroup any more.
+std::vector<std::string> Domain::Repair(int cgroup_fd) {
+  std::vector<std::string> repaired;
+  for (Hook& hook : hooks_) {
+    for (bpf_link*& link : hook.links) {
+      bpf_link_info info{};
+      uint32_t length = sizeof(info);
+      if (!hook.attached || bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &length) != 0 ||
+          info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id != 0) {
+        continue;
+      }
+      bpf_link* fresh = bpf_program__attach_cgroup(hook.program, cgroup_fd);
+      if (fresh == nullptr) {
+        spdlog::error("hook {}: it was detached by somebody, and cannot be attached again: {}", hook.row->event,
+                      std::strerror(errno));
+        continue;
+      }
+      bpf_link__destroy(std::exchange(link, fresh));
+      repaired.emplace_back(hook.row->event);
+    }
+  }
+  return repaired;
 }
 
 Status Domain::PinLinks(Pins& pins) {

@@ -60,17 +60,17 @@ struct Command {
   uint32_t class_id, number, category;
 };
 constexpr Command kCommands[] = {
-    {MOAT_GPU_NVIDIA, 0x34, kForeignMemory},    // NV_ESC_RM_DUP_OBJECT
-    {MOAT_GPU_NVIDIA, 0x35, kExport},           // NV_ESC_RM_SHARE
-    {MOAT_GPU_NVIDIA, 217, kExport},            // NV_ESC_EXPORT_TO_DMABUF_FD
+    {MOAT_GPU_NVIDIA, 0x34, kForeignMemory},  // NV_ESC_RM_DUP_OBJECT
+    {MOAT_GPU_NVIDIA, 0x35, kExport},  // NV_ESC_RM_SHARE
+    {MOAT_GPU_NVIDIA, 217, kExport},  // NV_ESC_EXPORT_TO_DMABUF_FD
     {MOAT_GPU_NVIDIA_UVM, 62, kForeignMemory},  // UVM_TOOLS_READ_PROCESS_MEMORY
     {MOAT_GPU_NVIDIA_UVM, 63, kForeignMemory},  // UVM_TOOLS_WRITE_PROCESS_MEMORY
-    {MOAT_GPU_NVIDIA_UVM, 56, kProfile},        // UVM_TOOLS_INIT_EVENT_TRACKER
-    {MOAT_GPU_NVIDIA_UVM, 76, kProfile},        // UVM_TOOLS_INIT_EVENT_TRACKER_V2
-    {MOAT_GPU_KFD, 0x22, kForeignMemory},       // AMDKFD_IOC_CRIU_OP
-    {MOAT_GPU_KFD, 0x24, kExport},              // AMDKFD_IOC_EXPORT_DMABUF
-    {MOAT_GPU_KFD, 0x26, kDebug},               // AMDKFD_IOC_DBG_TRAP
-    {MOAT_GPU_DRM, 0x2d, kExport},              // DRM_IOCTL_PRIME_HANDLE_TO_FD
+    {MOAT_GPU_NVIDIA_UVM, 56, kProfile},  // UVM_TOOLS_INIT_EVENT_TRACKER
+    {MOAT_GPU_NVIDIA_UVM, 76, kProfile},  // UVM_TOOLS_INIT_EVENT_TRACKER_V2
+    {MOAT_GPU_KFD, 0x22, kForeignMemory},  // AMDKFD_IOC_CRIU_OP
+    {MOAT_GPU_KFD, 0x24, kExport},  // AMDKFD_IOC_EXPORT_DMABUF
+    {MOAT_GPU_KFD, 0x26, kDebug},  // AMDKFD_IOC_DBG_TRAP
+    {MOAT_GPU_DRM, 0x2d, kExport},  // DRM_IOCTL_PRIME_HANDLE_TO_FD
 };
 
 // Every row whose key says another generation than this one.
@@ -112,6 +112,7 @@ Result<std::unique_ptr<PolicyMaps>> PolicyMaps::Create(const Domain& enforce, co
   std::unique_ptr<PolicyMaps> made(new PolicyMaps(enforce, maps));
   constexpr uint32_t kNewsBytes = 1 << 16;  // as bpf/enforce/cgroup.bpf.c has it
   MOAT_TRY(made->SetCommands());
+  made->expected_ = made->generation();  // of an agent before this one
   MOAT_ASSIGN(made->news_, Ring::Map(enforce.MapFd("moat_pol_news"), kNewsBytes));
   return made;
 }
@@ -182,6 +183,7 @@ Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
     return status;
   }
   control->policy_last = fresh;
+  expected_ = fresh;
   __atomic_store_n(&control->policy_generation, fresh, __ATOMIC_RELEASE);
   swapped_ns_ = MonotonicNs();
   WaitForPrograms();
@@ -200,7 +202,16 @@ void PolicyMaps::RemoveCgroups(const std::vector<uint64_t>& ids) {
   }
 }
 
+bool PolicyMaps::RestoreGeneration() {
+  if (generation() == expected_) {
+    return false;
+  }
+  __atomic_store_n(&maps_.control()->policy_generation, expected_, __ATOMIC_RELEASE);
+  return true;
+}
+
 Status PolicyMaps::Clear() {
+  expected_ = 0;
   __atomic_store_n(&maps_.control()->policy_generation, 0, __ATOMIC_RELEASE);
   WaitForPrograms();
   RemoveAllBut(0);

@@ -27,6 +27,8 @@ class PolicyMaps {
   Status Add(const policy::Rows& rows);
   // Rows of cgroups that are gone.
   void RemoveCgroups(const std::vector<uint64_t>& ids);
+  // Puts the generation back that the last Swap or Clear made; whether it was another.
+  bool RestoreGeneration();
   // No policy is in force any more.
   Status Clear();
 
@@ -61,6 +63,7 @@ class PolicyMaps {
   Ring news_;
   uint32_t news_lost_ = 0;
   uint64_t swapped_ns_ = 0;
+  uint32_t expected_ = 0;  // generation
   int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_, labels_, commands_;  // borrowed
 };
 

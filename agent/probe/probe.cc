@@ -49,6 +49,7 @@ class ProbeImpl final : public Probe {
   std::vector<DomainStatus> Domains() const override;
   Ledger KernelLedger() const override;
   std::vector<RingStatus> Rings() const override;
+  std::vector<std::string> Repair() override;
   std::string NotKept() const override { return not_kept_; }
   PolicyMaps* Policies() override { return policies_.get(); }
 
@@ -301,6 +302,25 @@ std::vector<DomainStatus> ProbeImpl::Domains() const {
     }
   }
   return out;
+}
+
+std::vector<std::string> ProbeImpl::Repair() {
+  std::vector<std::string> told;
+  if (!policies_) {
+    return told;
+  }
+  for (const std::string& event : (*domains_)["enforce"].Repair(cgroup_.get())) {
+    told.push_back("the program of " + event + " was detached by somebody, and is attached again");
+  }
+  if (!told.empty()) {
+    if (Status pinned = domains_->PinLinks(); !pinned) {
+      told.push_back("what was attached again is not kept: " + pinned.error().message);
+    }
+  }
+  if (policies_->RestoreGeneration()) {
+    told.push_back("the generation in force was changed by somebody, and is put back");
+  }
+  return told;
 }
 
 Ledger ProbeImpl::KernelLedger() const {

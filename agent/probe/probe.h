@@ -76,6 +76,9 @@ class Probe {
   virtual std::vector<DomainStatus> Domains() const = 0;
   virtual Ledger KernelLedger() const = 0;  // attempted, lost{ring_full, program_missed}, table_full; delivered is the pipeline's
   virtual std::vector<RingStatus> Rings() const = 0;
+  // The control thread's, every second or two: puts back what somebody has taken from enforcement (programs detached, the generation
+  // changed). What it was, in words.
+  virtual std::vector<std::string> Repair() = 0;
   // Why enforcement would end with this process although it is to go on; empty: it goes on, or nothing is enforced.
   virtual std::string NotKept() const = 0;
   // The control thread's. Null: no policies are configured, or the domain could not be loaded (Domains() says why).

@@ -12,8 +12,10 @@
     Backend::kKprobe, program "_kprobe", {"security_" hook}, kind, { __VA_ARGS__ }      \
   }
 // The same, by the two ways that can deny.
-#define MOAT_DENIES(program, hook) \
-  {Backend::kLsm, program "_lsm", {hook}}, { Backend::kFmodRet, program "_fmod", {"security_" hook} }
+#define MOAT_DENIES(program, hook)                           \
+  {Backend::kLsm, program "_lsm", {hook}}, {                 \
+    Backend::kFmodRet, program "_fmod", { "security_" hook } \
+  }
 // NOLINTEND(cppcoreguidelines-macro-usage)
 
 namespace moat::probe {

@@ -28,6 +28,7 @@ struct moat_pol_object {
 static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it)
 {
 	struct moat_pol_who who;
+	const struct inode *inode = it->inode;
 	struct moat_pol_answer answer = {};
 	struct moat_pol_asset *row;
 	struct moat_verdict *e;
@@ -54,13 +55,13 @@ static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it
 		else if (!answer.rule)
 			answer.rule = would;
 	}
-	if (moat_pol_action(&answer) == MOAT_VERDICT_ALLOW && it->told_as != MOAT_VERDICT_READ && it->told_as != MOAT_VERDICT_MAP &&
-	    it->told_as != MOAT_VERDICT_EXEC)
+	if (moat_pol_action(&answer) == MOAT_VERDICT_ALLOW && it->told_as != MOAT_VERDICT_READ &&
+	    it->told_as != MOAT_VERDICT_MAP && it->told_as != MOAT_VERDICT_EXEC)
 		return 0;
 	e = moat_pol_tell(&answer, &who, it->told_as);
 	if (e) {
-		e->inode = moat_get(it->inode, i_ino);
-		e->dev = moat_get(it->inode, i_sb, s_dev);
+		e->inode = moat_get(inode, i_ino);
+		e->dev = moat_get(inode, i_sb, s_dev);
 		e->asset = it->asset;
 		if (it->dentry)
 			moat_pol_name(e->name, it->dentry);
@@ -71,13 +72,13 @@ static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it
 
 static __always_inline int moat_pol_asset_file(const struct file *file, __u32 asset, __u32 operation, __u32 told_as)
 {
-	struct moat_pol_object it = {.inode = moat_get(file, f_inode),
+	const struct inode *inode = moat_get(file, f_inode);
+	struct moat_pol_object it = {.inode = moat_cast(struct inode, inode),
 				     .dentry = moat_get(file, f_path.dentry),
 				     .asset = asset,
 				     .operation = operation,
 				     .told_as = told_as};
 
-	it.inode = moat_cast(struct inode, it.inode);
 	return moat_pol_asset_asked(&it);
 }
 

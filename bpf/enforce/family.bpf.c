@@ -13,10 +13,12 @@
 
 static __always_inline int moat_pol_stays(__u32 family)
 {
-	return family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK || family == AF_ALG || !family;
+	return family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK || family == AF_ALG ||
+	       !family;
 }
 
-static __always_inline __u32 moat_pol_family_rule(const struct moat_pol_profile *profile, const struct moat_pol_who *who, __u32 part)
+static __always_inline __u32 moat_pol_family_rule(const struct moat_pol_profile *profile, const struct moat_pol_who *who,
+						  __u32 part)
 {
 	const struct moat_pol_egress *egress = &profile->egress[part];
 	__u64 held = who->labels & egress->others;
@@ -59,7 +61,8 @@ static __always_inline int moat_pol_family(__u32 family)
 	return answer.rule & MOAT_RULE_DENY ? -EPERM : 0;
 }
 
-MOAT_SECURITY_DENIES(moat_pol_socket, socket_create, kern ? 0 : moat_pol_family(family), int family, int type, int protocol, int kern)
+MOAT_SECURITY_DENIES(moat_pol_socket, socket_create, kern ? 0 : moat_pol_family(family), int family, int type, int protocol,
+		     int kern)
 
 /* One that was made before, or by another. */
 static __always_inline int moat_pol_family_of(const void *arg)
@@ -74,4 +77,5 @@ static __always_inline int moat_pol_family_of(const void *arg)
 }
 
 MOAT_SECURITY_DENIES(moat_pol_socket_send, socket_sendmsg, moat_pol_family_of(sock), struct socket *sock, void *msg, int size)
-MOAT_SECURITY_DENIES(moat_pol_socket_connect, socket_connect, moat_pol_family_of(sock), struct socket *sock, void *address, int addrlen)
+MOAT_SECURITY_DENIES(moat_pol_socket_connect, socket_connect, moat_pol_family_of(sock), struct socket *sock, void *address,
+		     int addrlen)

@@ -88,5 +88,17 @@ static __always_inline int moat_pol_mapping(const void *arg, unsigned long prot,
 	return err;
 }
 
-MOAT_SECURITY_DENIES(moat_pol_map, mmap_file, moat_pol_mapping(file, prot, flags), struct file *file, unsigned long reqprot,
-		     unsigned long prot, unsigned long flags)
+/* The function that asks the modules is not told what they are: the protection asked for, and that which will be. */
+MOAT_HOOK("lsm/mmap_file", moat_pol_map_lsm)
+int BPF_PROG(moat_pol_map_lsm, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)
+{
+	moat_ran(moat_pol_map_lsm);
+	return moat_pol_mapping(file, prot, flags);
+}
+
+MOAT_HOOK("fmod_ret/security_mmap_file", moat_pol_map_fmod)
+int BPF_PROG(moat_pol_map_fmod, struct file *file, unsigned long prot, unsigned long flags)
+{
+	moat_ran(moat_pol_map_fmod);
+	return moat_pol_mapping(file, prot, flags);
+}

@@ -10,8 +10,8 @@
 #define MOAT_NV_XFER 211u /* nv_ioctl_xfer_t: cmd is its first word */
 #define MOAT_IOC_NR(cmd) ((cmd) & 0xff)
 
-static __always_inline int moat_pol_gpu_told(const struct moat_pol_answer *answer, const struct moat_pol_who *who, __u32 operation,
-					     __u32 rdev, __u32 cmd, __u32 category)
+static __always_inline int moat_pol_gpu_told(const struct moat_pol_answer *answer, const struct moat_pol_who *who,
+					     __u32 operation, __u32 rdev, __u32 cmd, __u32 category)
 {
 	struct moat_verdict *e = moat_pol_tell(answer, who, operation);
 
@@ -70,7 +70,8 @@ static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u6
 	if (key.class_id == MOAT_GPU_NONE)
 		return 0;
 	key.number = MOAT_IOC_NR(cmd);
-	if (key.class_id == MOAT_GPU_NVIDIA && key.number == MOAT_NV_XFER && bpf_probe_read_user(&inner, sizeof(inner), (void *)params) == 0)
+	if (key.class_id == MOAT_GPU_NVIDIA && key.number == MOAT_NV_XFER &&
+	    bpf_probe_read_user(&inner, sizeof(inner), (void *)params) == 0)
 		key.number = inner & 0xff;
 	categories = bpf_map_lookup_elem(&moat_pol_commands, &key);
 	moat_pol_who_acts(&who, generation);

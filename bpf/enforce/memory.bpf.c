@@ -31,7 +31,8 @@ static __always_inline int moat_pol_looking_into(const void *arg)
 	if (!barred)
 		return 0;
 	{
-		struct moat_pol_asset_key key = {.generation = generation, .profile = who.profile, .asset = moat_pol_first(barred)};
+		struct moat_pol_asset_key key = {
+			.generation = generation, .profile = who.profile, .asset = moat_pol_first(barred)};
 
 		row = bpf_map_lookup_elem(&moat_pol_assets, &key);
 		if (!row)
@@ -48,4 +49,5 @@ static __always_inline int moat_pol_looking_into(const void *arg)
 	return answer.rule & MOAT_RULE_DENY ? -EPERM : 0;
 }
 
-MOAT_SECURITY_DENIES(moat_pol_memory, ptrace_access_check, moat_pol_looking_into(child), struct task_struct *child, unsigned int mode)
+MOAT_SECURITY_DENIES(moat_pol_memory, ptrace_access_check, moat_pol_looking_into(child), struct task_struct *child,
+		     unsigned int mode)

@@ -7,18 +7,20 @@ static __noinline int moat_pol_renaming_asset(const void *where, __u32 told_as)
 	const struct dentry *dentry = moat_cast(struct dentry, where);
 	struct moat_control *control = moat_get_control();
 	struct moat_pol_object it = {.dentry = dentry, .operation = MOAT_POL_WRITE, .told_as = told_as};
+	const struct inode *inode;
 	struct moat_inode_val *val;
 	__u32 type, dev, flags = 0;
 
-	it.inode = moat_get(dentry, d_inode);
-	if (!it.inode)
+	inode = moat_get(dentry, d_inode);
+	if (!inode)
 		return 0;
-	it.inode = moat_cast(struct inode, it.inode);
-	type = moat_get(it.inode, i_mode) & S_IFMT;
+	inode = moat_cast(struct inode, inode);
+	it.inode = inode;
+	type = moat_get(inode, i_mode) & S_IFMT;
 	if (type != S_IFREG && type != S_IFDIR)
 		return 0;
-	dev = moat_get(it.inode, i_sb, s_dev);
-	val = moat_known_inode(control, it.inode, dev);
+	dev = moat_get(inode, i_sb, s_dev);
+	val = moat_known_inode(control, inode, dev);
 	if (val && (type == S_IFREG || val->flags & MOAT_INODE_DIR))
 		it.asset = val->asset;
 	else

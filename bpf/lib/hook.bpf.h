@@ -75,18 +75,18 @@
 	MOAT_SECURITY_SEEN(name, hook, call, ##args)
 
 /* A check that a policy may refuse, by the two ways that can: call is 0 or an error. */
-#define MOAT_SECURITY_DENIES(name, hook, call, args...)                                                       \
-	MOAT_HOOK("lsm/" #hook, name##_lsm)                                                                   \
-	int BPF_PROG(name##_lsm, ##args)                                                                      \
-	{                                                                                                     \
-		moat_ran(name##_lsm);                                                                         \
-		return call;                                                                                  \
-	}                                                                                                     \
-	MOAT_HOOK("fmod_ret/security_" #hook, name##_fmod)                                                    \
-	int BPF_PROG(name##_fmod, ##args)                                                                     \
-	{                                                                                                     \
-		moat_ran(name##_fmod);                                                                        \
-		return call;                                                                                  \
+#define MOAT_SECURITY_DENIES(name, hook, call, args...)    \
+	MOAT_HOOK("lsm/" #hook, name##_lsm)                \
+	int BPF_PROG(name##_lsm, ##args)                   \
+	{                                                  \
+		moat_ran(name##_lsm);                      \
+		return call;                               \
+	}                                                  \
+	MOAT_HOOK("fmod_ret/security_" #hook, name##_fmod) \
+	int BPF_PROG(name##_fmod, ##args)                  \
+	{                                                  \
+		moat_ran(name##_fmod);                     \
+		return call;                               \
 	}
 
 /* The same for a check that returns nothing, and of an lsm program for one. */

@@ -73,8 +73,8 @@ Status MeasurePolicy(const Host& host, const Options& options, Report& report) {
     swap_ms.push_back(static_cast<double>(in_force - compiled) / 1e6);
     both_ms.push_back(static_cast<double>(in_force - begin) / 1e6);
   }
-  report.Note(Text("a policy of 10,000 rules: %.0f rows", static_cast<double>(rows)) + Text(", compiled in %.1f ms", Median(compile_ms)) +
-              Text(", in force %.1f ms later", Median(swap_ms)));
+  report.Note(Text("a policy of 10,000 rules: %.0f rows", static_cast<double>(rows)) +
+              Text(", compiled in %.1f ms", Median(compile_ms)) + Text(", in force %.1f ms later", Median(swap_ms)));
   report.Add({"10,000 rules, compiled and swapped in", "", "", "", "", Text("%.1f ms", Median(both_ms)), "", "<= 50 ms",
               Median(both_ms) <= 50});
   return probe->Policies()->Clear();

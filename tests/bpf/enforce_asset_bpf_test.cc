@@ -30,7 +30,8 @@ TEST_F(AssetEnforceBpfTest, AHoldersMemoryIsNotForThoseWhoMayNotRead) {
   }
   const std::string below = cgroup_directory() + "/reader";
   ASSERT_EQ(mkdir(below.c_str(), 0755), 0);
-  const std::string asset = "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: model}\nspec: {paths: [" + dir_.File("weights") + "]}\n---\n";
+  const std::string asset =
+      "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: model}\nspec: {paths: [" + dir_.File("weights") + "]}\n---\n";
   std::string policy = PolicyOf("  assets: [{asset: model, read: allow}]\n");
   Shared<pid_t> reader;
   Shared<char*> where;
@@ -123,7 +124,8 @@ TEST_F(AssetEnforceBpfTest, ADescriptorFromBeforeThePolicyIsOfNoUse) {
   opened.Take();
   std::string policy = PolicyOf("  assets: [{asset: model, read: allow, write: allow, map: allow}]\n");
   policy.replace(policy.find("CGROUP"), 6, "/somebody/else");
-  Enforce("apiVersion: moat/v1\nkind: Asset\nmetadata: {name: model}\nspec: {paths: [" + dir_.File("weights") + "]}\n---\n" + policy);
+  Enforce("apiVersion: moat/v1\nkind: Asset\nmetadata: {name: model}\nspec: {paths: [" + dir_.File("weights") + "]}\n---\n" +
+          policy);
   go.Give();
   Finish(pid);
 }

@@ -145,6 +145,41 @@ TEST_F(EnforceBpfTest, AnOpenSocketIsDecidedToo) {
   EXPECT_EQ(AllTold(pid).size(), 2u);
 }
 
+// Links of this process to cgroups.
+std::vector<int> CgroupLinks() {
+  std::vector<int> found;
+  for (int fd = 3; fd < 1024; ++fd) {
+    bpf_link_info info{};
+    uint32_t length = sizeof(info);
+    char target[32] = {};
+    const std::string path = "/proc/self/fd/" + std::to_string(fd);
+    if (readlink(path.c_str(), target, sizeof(target) - 1) > 0 && std::strstr(target, "bpf_link") != nullptr &&
+        bpf_obj_get_info_by_fd(fd, &info, &length) == 0 && info.type == BPF_LINK_TYPE_CGROUP) {
+      found.push_back(fd);
+    }
+  }
+  return found;
+}
+
+TEST_F(EnforceBpfTest, WhatSomebodyTakesAwayIsPutBack) {
+  Start(/*expect_all=*/true, Share::kNever);
+  Enforce(PolicyOf("  egress: {default: deny}\n"));
+  const auto connects = [this](int expected) {
+    RunInside([expected] { MOAT_CHILD_CHECK(TryConnect("127.0.0.1", PortOf(Listening("127.0.0.1"))) == expected); });
+  };
+  connects(EPERM);
+  EXPECT_THAT(probe().Repair(), IsEmpty());
+  const std::vector<int> links = CgroupLinks();
+  ASSERT_EQ(links.size(), 6u);
+  for (const int link : links) {
+    EXPECT_EQ(bpf_link_detach(link), 0);
+  }
+  connects(0);
+  EXPECT_EQ(probe().Repair().size(), 6u);
+  connects(EPERM);
+  EXPECT_THAT(probe().Repair(), IsEmpty());
+}
+
 // A thousand swaps between two policies that say the opposite of each other, while connects go on. A verdict names the generation that it
 // was made by: what it says must be what that policy says, by that policy's own rule.
 TEST_F(EnforceBpfTest, EachDecisionIsOfOnePolicyWhileTheySwap) {

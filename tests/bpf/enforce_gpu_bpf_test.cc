@@ -15,9 +15,9 @@ namespace {
 using ::testing::Contains;
 using ::testing::StartsWith;
 
-constexpr unsigned long kExport = 0xc00846d9;   // number 217, as NV_ESC_EXPORT_TO_DMABUF_FD
+constexpr unsigned long kExport = 0xc00846d9;  // number 217, as NV_ESC_EXPORT_TO_DMABUF_FD
 constexpr unsigned long kOrdinary = 0xc008462a;  // number 0x2a
-constexpr unsigned long kXfer = 0xc01046d3;     // number 211: its first word is the number that is meant
+constexpr unsigned long kXfer = 0xc01046d3;  // number 211: its first word is the number that is meant
 
 class GpuEnforceBpfTest : public EnforceBpfTest {
  protected:

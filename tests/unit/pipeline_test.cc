@@ -116,6 +116,7 @@ class FakeProbe final : public probe::Probe {
     return ledger_;
   }
   std::vector<RingStatus> Rings() const override { return {}; }
+  std::vector<std::string> Repair() override { return {}; }
   std::string NotKept() const override { return ""; }
   probe::PolicyMaps* Policies() override { return nullptr; }
 
