@@ -162,6 +162,7 @@ class PoliciesImpl final : public Policies {
   Status ReadLocked() {
     policy::Parsed parsed = policy::ParseAndCheck(config_.policy_files, config_.assets);
     std::vector<std::string> problems;
+    problems.reserve(parsed.problems.size());
     for (const config::Problem& problem : parsed.problems) {
       problems.push_back(config::ToString(problem));
     }

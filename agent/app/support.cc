@@ -47,14 +47,20 @@ void DropNames(policy::Policy& policy) {
   const auto drop = [](std::vector<policy::Peer>& peers) {
     std::erase_if(peers, [](const policy::Peer& peer) { return !peer.cidr; });
   };
-  drop(policy.egress->allow);
-  drop(policy.egress->deny);
+  if (!policy.egress) {
+    return;
+  }
+  policy::Egress& egress = *policy.egress;
+  drop(egress.allow);
+  drop(egress.deny);
   // Without its allowed peers a rule on holders would close everything: it is left out as a whole.
-  std::erase_if(policy.egress->holding,
-                [](const policy::Holding& holding) { return ByName(holding.allow) || ByName(holding.deny); });
+  std::erase_if(egress.holding, [](const policy::Holding& holding) { return ByName(holding.allow) || ByName(holding.deny); });
 }
 
 void DropBudgets(policy::Policy& policy) {
+  if (!policy.egress) {
+    return;
+  }
   for (policy::Holding& holding : policy.egress->holding) {
     holding.budget.reset();
   }

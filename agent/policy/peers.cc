@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <compare>
 #include <cstring>
+#include <optional>
 #include <tuple>
 
 #include "agent/policy/ports.h"
@@ -87,8 +88,8 @@ std::vector<PeerLists::Place> PeerLists::Places(const std::vector<PeerRule>& pee
   std::vector<Placed> placed;
   placed.reserve(peers.size());
   for (size_t i = 0; i < peers.size(); ++i) {
-    if (peers[i].peer->cidr) {
-      placed.push_back({.cidr = Masked(*peers[i].peer->cidr), .order = i});
+    if (const std::optional<Cidr>& cidr = peers[i].peer->cidr) {
+      placed.push_back({.cidr = Masked(*cidr), .order = i});
     }
   }
   // Wider prefixes come first, and those around the one at hand are on the stack.

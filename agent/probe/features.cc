@@ -201,6 +201,16 @@ Result<Features> Features::Ask() {
                         {Load64(0, 1, 32), MovImm(0, 0), kReturn});
   const auto other = [](const Answer& answer) { return Answer{!answer.yes, answer.why}; };
   f.truncate_plain = other(f.truncate_idmap);
+  // The result lies behind the arguments, and may be read, too: so what lies behind three of them is asked for.
+  const Program fourth = {Load64(0, 1, 24), MovImm(0, 0), kReturn};
+  f.setattr_idmap = Load({"three arguments of security_inode_setattr", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT,
+                          find(PointName(Backend::kFmodRet, "security_inode_setattr"))},
+                         fourth);
+  f.setattr_plain = other(f.setattr_idmap);
+  f.lsm_setattr_idmap = Load({"three arguments of the modules' inode_setattr", BPF_PROG_TYPE_LSM, BPF_LSM_MAC,
+                              find(PointName(Backend::kLsm, "inode_setattr"))},
+                             fourth);
+  f.lsm_setattr_plain = other(f.lsm_setattr_idmap);
   f.write_by_file = Load({"three arguments of generic_perform_write", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, find(write)},
                          {Load64(0, 1, 24), MovImm(0, 0), kReturn});
   f.write_by_kiocb = other(f.write_by_file);

@@ -40,6 +40,8 @@ class Features {
   Answer many_arguments;  // fentry on a function of more than six: iomap_dio_rw() (6.6; before, it loads and does not attach)
   Answer truncate_idmap;  // do_truncate() takes the mount's id mapping first (5.12)
   Answer truncate_plain;  // it does not
+  // inode_setattr takes the mount's id mapping first: the function since 6.0 or so, the hook of the modules since 6.8. Or it does not.
+  Answer setattr_idmap, setattr_plain, lsm_setattr_idmap, lsm_setattr_plain;
   Answer write_by_file;  // generic_perform_write() takes a file and a position (until 5.18)
   Answer write_by_kiocb;  // it does not
   Answer fanotify;  // the kernel knows what is asked of fanotify (5.17), whether or not we may

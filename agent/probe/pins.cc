@@ -39,12 +39,13 @@ Result<Pins> Pins::Open(const std::string& directory, const std::string& scope) 
   if (!InBpffs(directory) && !InBpffs(parent.string())) {
     return Fail(Code::kFailedPrecondition, directory + " does not lie in a bpffs: mount one (mount -t bpf bpf /sys/fs/bpf)");
   }
-  for (const std::string& path : {directory, directory + "/" + scope}) {
-    if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-      return FailErrno(errno, "make " + path);
+  const std::string own = directory + "/" + scope;
+  for (const char* path : {directory.c_str(), own.c_str()}) {
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+      return FailErrno(errno, std::string("make ") + path);
     }
   }
-  return Pins(directory + "/" + scope);
+  return Pins(own);
 }
 
 Fd Pins::Map(const std::string& name) const { return Fd(bpf_obj_get((path_ + "/map_" + Plain(name)).c_str())); }

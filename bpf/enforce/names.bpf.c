@@ -54,14 +54,14 @@ MOAT_SECURITY_DENIES(moat_pol_link, inode_link, moat_pol_renaming(old_dentry, MO
 		     struct inode *dir, struct dentry *new_dentry)
 
 /*
- * Size (every truncate comes here), mode, owner, times. Since 6.8 the mount's id mapping comes first; where it does not, the program that
- * takes it is refused for its argument and the second takes its place.
+ * Size (every truncate comes here), mode, owner, times. Whether the mount's id mapping comes first differs by kernel, and between the
+ * function and the hook of the modules: the loader asks (probe/features.h), since the wrong program would load all the same.
  */
 MOAT_HOOK("lsm/inode_setattr", moat_pol_setattr_lsm)
 int BPF_PROG(moat_pol_setattr_lsm, void *idmap, struct dentry *dentry, struct iattr *attr)
 {
 	moat_ran(moat_pol_setattr_lsm);
-	return attr ? moat_pol_renaming(dentry, MOAT_VERDICT_SETATTR) : 0;
+	return moat_pol_renaming(dentry, MOAT_VERDICT_SETATTR);
 }
 
 MOAT_HOOK("lsm/inode_setattr", moat_pol_setattr_old_lsm)
@@ -75,10 +75,9 @@ MOAT_HOOK("fmod_ret/security_inode_setattr", moat_pol_setattr_fmod)
 int BPF_PROG(moat_pol_setattr_fmod, void *idmap, struct dentry *dentry, struct iattr *attr)
 {
 	moat_ran(moat_pol_setattr_fmod);
-	return attr ? moat_pol_renaming(dentry, MOAT_VERDICT_SETATTR) : 0;
+	return moat_pol_renaming(dentry, MOAT_VERDICT_SETATTR);
 }
 
-/* The function has two arguments: what a third place holds is its result, which is a number. */
 MOAT_HOOK("fmod_ret/security_inode_setattr", moat_pol_setattr_old_fmod)
 int BPF_PROG(moat_pol_setattr_old_fmod, struct dentry *dentry, struct iattr *attr)
 {
