@@ -15,6 +15,7 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 	struct moat_pol_who who;
 	struct moat_pol_to to;
 	struct moat_verdict *e;
+	int told = 0;
 
 	if (!generation)
 		return 1;
@@ -28,16 +29,16 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 	if (socket) {
 		moat_pol_used_by(socket, &who);
 		who.labels |= socket->labels;
-		if (operation == MOAT_VERDICT_SEND && moat_pol_known(socket, &who, &to)) {
-			if (!(socket->rule & MOAT_RULE_DENY))
-				return 1;
-			moat_pol_count(socket->rule, MOAT_VERDICT_DENY);
-			return 0;
-		}
+		told = operation == MOAT_VERDICT_SEND && moat_pol_known(socket, &who, &to);
 		if (operation == MOAT_VERDICT_CONNECT)
 			socket->flags = (socket->flags & ~MOAT_POL_SOCK_PASSIVE) | MOAT_POL_SOCK_ACTIVE;
 	}
 	moat_pol_decide(&who, &to, &answer);
+	if (socket && told && socket->rule == answer.rule) { /* to the same peer as the one before: only counted */
+		if (moat_pol_deciding(&answer))
+			moat_pol_count(moat_pol_deciding(&answer), moat_pol_action(&answer));
+		return !(answer.rule & MOAT_RULE_DENY);
+	}
 	if (socket)
 		moat_pol_keep(socket, &who, &to, answer.rule);
 	e = moat_pol_tell(&answer, &who, operation);

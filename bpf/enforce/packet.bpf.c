@@ -14,24 +14,27 @@
 #define NEXTHDR_FRAGMENT 44
 #define PF_KTHREAD 0x00200000u
 
-/* The peer as the packet's own headers say. What has no ports (a fragment but the first) is of no protocol that rules can name. */
-static __always_inline int moat_pol_to_of_packet(struct __sk_buff *skb, struct moat_pol_to *to, __u32 *transport)
+/*
+ * The peer as the packet's own headers say. What has no ports (a fragment but the first) is of no protocol that rules can name, and what is
+ * no packet at all (a raw socket writes its headers itself) goes to no address: of both, only what is said of everything holds.
+ */
+static __always_inline void moat_pol_to_of_packet(struct __sk_buff *skb, struct moat_pol_to *to, __u32 *transport)
 {
 	__u8 head[40];
 	__u32 at;
 
 	__builtin_memset(to, 0, sizeof(*to));
 	if (bpf_skb_load_bytes(skb, 0, head, 20))
-		return -1;
+		return;
 	if (head[0] >> 4 == 4) {
 		at = (head[0] & 15) * 4;
 		__builtin_memcpy(to->address, head + 16, 4);
 		*transport = head[9];
 		if ((head[6] & 0x1f) | head[7]) /* an offset: no header of the transport's here */
-			return 0;
+			return;
 	} else if (head[0] >> 4 == 6) {
 		if (bpf_skb_load_bytes(skb, 0, head, 40))
-			return -1;
+			return;
 		at = 40;
 		__builtin_memcpy(to->address, head + 24, 16);
 		to->v6 = 1;
@@ -43,19 +46,17 @@ static __always_inline int moat_pol_to_of_packet(struct __sk_buff *skb, struct m
 			to->v6 = 0;
 		}
 	} else {
-		return -1;
+		return;
 	}
 	to->protocol = moat_pol_protocol_of(*transport);
 	if (to->protocol == MOAT_POL_TCP || to->protocol == MOAT_POL_UDP) {
 		__u8 ports[4];
 
-		if (bpf_skb_load_bytes(skb, at, ports, 4)) {
+		if (bpf_skb_load_bytes(skb, at, ports, 4))
 			to->protocol = MOAT_POL_OTHER;
-			return 0;
-		}
-		to->port = (__u16)ports[2] << 8 | ports[3];
+		else
+			to->port = (__u16)ports[2] << 8 | ports[3];
 	}
-	return 0;
 }
 
 static __always_inline int moat_pol_sender_is_here(const struct sock *kernel, const struct task_struct *task, __u32 protocol)
@@ -107,7 +108,7 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	struct bpf_sock *sk;
 	__u32 transport = 0, told, last;
 	__u64 cgroup;
-	int here;
+	int here, known;
 
 	if (!who.generation || !skb->sk)
 		return 1;
@@ -121,8 +122,7 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	}
 	packet = moat_kern_ctx(skb);
 	kernel = moat_cast(struct sock, moat_get(packet, sk));
-	if (moat_pol_to_of_packet(skb, &to, &transport))
-		return 1; /* neither IPv4 nor IPv6 */
+	moat_pol_to_of_packet(skb, &to, &transport);
 	moat_forget(to);
 	moat_forget(transport);
 	task = moat_current();
@@ -148,19 +148,20 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	}
 	moat_forget(to);
 	moat_forget(who);
-	if (moat_pol_known(socket, &who, &to)) {
+	known = moat_pol_known(socket, &who, &to);
+	if (known && sk->protocol == IPPROTO_TCP) {
 		if (!(socket->rule & MOAT_RULE_DENY))
 			return 1;
 		moat_pol_count(socket->rule, MOAT_VERDICT_DENY);
 		return 0;
 	}
 	moat_pol_decide(&who, &to, &answer);
-	/* The same rule again, for a new generation or a new label: it was told. */
-	told = socket->flags & MOAT_POL_SOCK_ASKED && socket->rule == answer.rule && socket->generation == who.generation &&
-	       !answer.would;
+	/* The same question, or the same rule for another: it was told. */
+	told = socket->rule == answer.rule &&
+	       (known || (socket->flags & MOAT_POL_SOCK_ASKED && socket->generation == who.generation && !answer.would));
 	moat_pol_keep(socket, &who, &to, answer.rule);
-	if (told && answer.rule & MOAT_RULE_DENY)
-		moat_pol_count(answer.rule, MOAT_VERDICT_DENY);
+	if (told && (answer.rule & MOAT_RULE_DENY || answer.would))
+		moat_pol_count(moat_pol_deciding(&answer), moat_pol_action(&answer));
 	if (told || (!(answer.rule & MOAT_RULE_DENY) && !answer.would))
 		return !(answer.rule & MOAT_RULE_DENY);
 	e = here ? moat_pol_tell(&answer, &who, MOAT_VERDICT_PACKET) : moat_pol_tell_of(socket, &answer, MOAT_VERDICT_PACKET);

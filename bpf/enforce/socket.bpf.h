@@ -29,7 +29,11 @@ static __always_inline int moat_pol_same(const __u8 *a, const __u8 *b)
 	return x[0] == y[0] && x[1] == y[1];
 }
 
-/* Whether the answer that the socket keeps is to this question. */
+/*
+ * Whether the answer that the socket keeps is to this question. To be relied on only of TCP, whose sends and connects come one after the
+ * other under the socket's lock: two threads that send datagrams on one socket may write parts of two answers, so of others it only says
+ * whether this was told.
+ */
 static __always_inline int moat_pol_known(const struct moat_pol_sock *socket, const struct moat_pol_who *who,
 					  const struct moat_pol_to *to)
 {

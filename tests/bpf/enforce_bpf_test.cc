@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <set>
 #include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
 
 #include "tests/bpf/enforce_kit.h"
 
@@ -143,6 +146,44 @@ TEST_F(EnforceBpfTest, AnOpenSocketIsDecidedToo) {
                                            testing::Each(testing::AllOf(testing::StartsWith("deny packet 127.0.0.1:"),
                                                                         testing::EndsWith(" by p: egress.default: deny")))));
   EXPECT_EQ(AllTold(pid).size(), 2u);
+}
+
+// Many threads send datagrams on one socket, to a peer that is allowed and to one that is not: what the socket remembers of one must never
+// be taken for the other.
+TEST_F(EnforceBpfTest, DatagramsOfManyThreadsOnOneSocketAreNotMixedUp) {
+  Start();
+  Enforce(PolicyOf("  egress:\n    default: deny\n    allow: [{cidr: 127.0.0.1/32, ports: [1-65535/udp]}]\n"));
+  Shared<uint64_t> sent;
+  const pid_t pid = RunInside([&] {
+    const int receiver = Bound("0.0.0.0", SOCK_DGRAM);
+    const uint16_t port = PortOf(receiver);
+    const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    std::vector<std::thread> threads;
+    for (const char* address : {"127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2"}) {
+      threads.emplace_back([&, address] {
+        const Name name(address, port);
+        const bool allowed = std::string_view(address) == "127.0.0.1";
+        for (int i = 0; i < 20'000; ++i) {
+          const ssize_t got = sendto(fd, "x", 1, MSG_DONTWAIT, name.get(), name.length);
+          MOAT_CHILD_CHECK(allowed ? got == 1 || errno != EPERM : got == -1 && errno == EPERM);
+          __atomic_fetch_add(&*sent, 1, __ATOMIC_RELAXED);
+          if (i % 64 == 0) {
+            usleep(1000);  // the records are drained meanwhile
+          }
+        }
+      });
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+  });
+  EXPECT_EQ(*sent, 80'000u);
+  uint64_t denied = 0;
+  for (const moat_pol_count& count : probe().Policies()->Counts(first_rule(), 2)) {
+    denied += count.denied;
+  }
+  EXPECT_EQ(denied, 40'000u) << "counted, told or not";
+  EXPECT_GT(Verdicts(pid).size(), 1u);
 }
 
 // Links of this process to cgroups.
