@@ -3,18 +3,23 @@
 // agent is gone.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
+#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 
+#include "agent/base/cgroup.h"
+#include "agent/base/fd.h"
 #include "tests/e2e/agent.h"
 
 namespace moat::e2e {
@@ -166,6 +171,59 @@ TEST_F(PolicyTest, EnforcementOutlivesTheAgentUntilItIsUnloaded) {
   EXPECT_EQ(Unload(), 0);
   EXPECT_TRUE(Eventually([&] { return Inside(allowed_) == 0 && Inside(denied_) == 0; })) << "programs are freed a moment later";
   EXPECT_FALSE(std::filesystem::exists(pins()));
+}
+
+// Rows of the pinned table of cgroups; -1: it cannot be read.
+int CgroupRows(const std::string& pins) {
+  for (const auto& scope : std::filesystem::directory_iterator(pins)) {
+    bpf_attr get{};
+    const std::string path = scope.path().string() + "/map_moat_pol_cgroups";
+    get.pathname = reinterpret_cast<uint64_t>(path.c_str());
+    const Fd map(static_cast<int>(::syscall(SYS_bpf, BPF_OBJ_GET, &get, sizeof(get))));
+    uint64_t key[2] = {}, next[2] = {};
+    int rows = 0;
+    bpf_attr walk{};
+    walk.map_fd = static_cast<uint32_t>(map.get());
+    walk.next_key = reinterpret_cast<uint64_t>(next);
+    while (map && ::syscall(SYS_bpf, BPF_MAP_GET_NEXT_KEY, &walk, sizeof(walk)) == 0) {
+      ++rows;
+      std::memcpy(key, next, sizeof(key));
+      walk.key = reinterpret_cast<uint64_t>(key);
+    }
+    return map ? rows : -1;
+  }
+  return -1;
+}
+
+// Cgroups that come get their rows, and those that go leave none.
+TEST_F(PolicyTest, TenThousandCgroupsLeaveNothingBehind) {
+  place_.Write("policies/closed.yaml", Policy(allowed_));
+  Agent agent(place_, Settings());
+  ASSERT_TRUE(agent.WaitReady());
+  const int before = CgroupRows(pins());
+  ASSERT_GE(before, 1);
+  const Result<Cgroup2Mount> mount = FindCgroup2Mount();
+  ASSERT_TRUE(mount);
+  const std::string top = mount->path + place_.scope() + "/c";
+  constexpr int kCgroups = 10'000, kAtOnce = 100;
+  int most = 0;
+  for (int made = 0; made < kCgroups; made += kAtOnce) {
+    for (int i = 0; i < kAtOnce; ++i) {
+      ASSERT_EQ(::mkdir((top + std::to_string(i)).c_str(), 0755), 0) << std::strerror(errno);
+    }
+    if (made == 0) {
+      EXPECT_TRUE(Eventually([&] { return CgroupRows(pins()) >= before + kAtOnce; })) << CgroupRows(pins());
+      most = CgroupRows(pins());
+    }
+    for (int i = 0; i < kAtOnce; ++i) {
+      ASSERT_EQ(::rmdir((top + std::to_string(i)).c_str()), 0) << std::strerror(errno);
+    }
+  }
+  EXPECT_EQ(most, before + kAtOnce);
+  EXPECT_TRUE(Eventually([&] { return CgroupRows(pins()) == before; })) << CgroupRows(pins()) << " of " << before;
+  EXPECT_EQ(Inside(denied_), EPERM);
+  EXPECT_EQ(agent.End(SIGTERM), 0);
+  EXPECT_EQ(Unload(), 0);
 }
 
 // The agent is killed again and again, at any moment of its start, while the cgroup's processes try and try.
