@@ -227,6 +227,10 @@ class PoliciesImpl final : public Policies {
     }
     changed_(*this);
     if (Status status = probe_.Policies()->Swap(next.compiler->Take(), *next.rules); !status) {
+      {
+        const std::lock_guard lock(mutex_);
+        now_.rules = before_;  // still those in force
+      }
       return Refuse({status.error().message});
     }
     size_t policies = 0;
