@@ -256,6 +256,7 @@ struct PutBody {
     if (from.has_ep) {
       PutEndpoints(wire, To::kEndpointsFieldNumber, from.ep);
       wire.Varint(To::kCookieFieldNumber, from.cookie);
+      wire.Text(To::kNameFieldNumber, from.name.view());
     }
     if (from.inode != 0) {
       PutFile<To>(wire, from, names);

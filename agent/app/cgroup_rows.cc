@@ -27,6 +27,10 @@ Workload WorkloadOf(const std::string& path) {
   out.who.cgroup = path;
   out.who.unit = container.unit;
   out.who.slurm_job = container.slurm_job;
+  out.who.workload = !container.pod_uid.empty()        ? "pod " + container.pod_uid
+                     : !container.container_id.empty() ? "container " + container.container_id
+                     : !container.slurm_job.empty()    ? "job " + container.slurm_job
+                                                       : "";
   out.who.known = container.pod_uid.empty() && container.container_id.empty() && container.slurm_job.empty();
   // A pod's own cgroup holds containers of several kinds; a slice holds units.
   out.settled = !container.container_id.empty() || !container.slurm_step.empty() ||

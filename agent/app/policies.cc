@@ -14,6 +14,7 @@
 
 #include "agent/app/cgroup_rows.h"
 #include "agent/app/file_watch.h"
+#include "agent/app/resolvers.h"
 #include "agent/app/support.h"
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
@@ -25,6 +26,8 @@ namespace moat::app {
 namespace {
 
 constexpr uint64_t kGuardNs = 2'000'000'000;  // what was taken from enforcement is noticed within 5 s
+constexpr uint64_t kNamesNs = 30'000'000'000;  // names that have expired are forgotten, resolvers looked up again
+constexpr uint64_t kForgetNs = 600'000'000'000;  // so long after it a name is still known to connections that were open then
 constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
 
 // Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
@@ -101,6 +104,7 @@ class PoliciesImpl final : public Policies {
     watch_ = std::make_unique<FileWatch>(std::move(watch));
     wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     labels_ = LabelBits(probe_.Policies()->Labels());
+    KeepNames();
     if (Status status = Read(); !status) {
       if (probe_.Policies()->generation() == 0) {
         return status;
@@ -282,8 +286,23 @@ class PoliciesImpl final : public Policies {
     probe_.Policies()->RemoveCgroups(news.gone);  // one that was gone before its row was written
   }
 
+  // Whose answers are believed, and what was learnt of them. Of a connection that is open a name is good after it has expired.
+  void KeepNames() {
+    std::vector<policy::Resolver> found = FindResolvers(config_.resolvers);
+    if (found != resolvers_) {
+      if (Status status = probe_.Policies()->SetResolvers(found); !status) {
+        spdlog::error("policies: {}", status.error().message);
+        return;
+      }
+      resolvers_ = std::move(found);
+      spdlog::info("policies: answers of {} DNS servers are believed", resolvers_.size());
+    }
+    const uint64_t now_ns = MonotonicNs();
+    (void)probe_.Policies()->ForgetExpired(now_ns > kForgetNs ? now_ns - kForgetNs : 0);
+  }
+
   void Run(const std::stop_token& stop) {
-    uint64_t guard_ns = 0;
+    uint64_t guard_ns = 0, names_ns = MonotonicNs() + kNamesNs;
     uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
     while (!stop.stop_requested()) {
       pollfd ready[] = {{wake_.get(), POLLIN, 0}, {watch_->fd(), POLLIN, 0}, {probe_.Policies()->news_fd(), POLLIN, 0}};
@@ -300,6 +319,11 @@ class PoliciesImpl final : public Policies {
         for (const std::string& what : probe_.Repair()) {
           spdlog::error("policies: {}", what);
         }
+      }
+      if (MonotonicNs() >= names_ns) {
+        names_ns = MonotonicNs() + kNamesNs;
+        const std::lock_guard lock(reading_);
+        KeepNames();
       }
       if (watch_->Take()) {
         due_ns = MonotonicNs() + kSettleNs;
@@ -324,6 +348,7 @@ class PoliciesImpl final : public Policies {
   std::unique_ptr<FileWatch> watch_;
   Fd wake_;
   LabelBits labels_;
+  std::vector<policy::Resolver> resolvers_;
 
   mutable std::mutex mutex_;  // of what follows, for readers; written under reading_, too
   Force now_;

@@ -29,32 +29,8 @@ bool Any(const policy::Policy& policy, bool (*is)(policy::Subject::Kind kind)) {
   return std::ranges::any_of(policy.subjects, [is](const policy::Subject& subject) { return is(subject.kind); });
 }
 
-bool ByName(const std::vector<policy::Peer>& peers) {
-  return std::ranges::any_of(peers, [](const policy::Peer& peer) { return !peer.cidr; });
-}
-
-bool NamesPeers(const policy::Egress& egress) {
-  return ByName(egress.allow) || ByName(egress.deny) || std::ranges::any_of(egress.holding, [](const policy::Holding& holding) {
-           return ByName(holding.allow) || ByName(holding.deny);
-         });
-}
-
 bool HasBudget(const policy::Egress& egress) {
   return std::ranges::any_of(egress.holding, [](const policy::Holding& holding) { return holding.budget.has_value(); });
-}
-
-void DropNames(policy::Policy& policy) {
-  const auto drop = [](std::vector<policy::Peer>& peers) {
-    std::erase_if(peers, [](const policy::Peer& peer) { return !peer.cidr; });
-  };
-  if (!policy.egress) {
-    return;
-  }
-  policy::Egress& egress = *policy.egress;
-  drop(egress.allow);
-  drop(egress.deny);
-  // Without its allowed peers a rule on holders would close everything: it is left out as a whole.
-  std::erase_if(egress.holding, [](const policy::Holding& holding) { return ByName(holding.allow) || ByName(holding.deny); });
 }
 
 void DropBudgets(policy::Policy& policy) {
@@ -77,8 +53,6 @@ struct Untold {
 };
 
 constexpr Untold kUntold[] = {
-    {"peers by name (fqdn)", "addresses are not learnt from DNS answers",
-     [](const policy::Policy& policy) { return policy.egress && NamesPeers(*policy.egress); }, DropNames},
     {"budgets of egress", "what is sent is counted, and not held against them",
      [](const policy::Policy& policy) { return policy.egress && HasBudget(*policy.egress); }, DropBudgets},
     {"subjects by pod or container", "no container runtime is asked who is who",
@@ -107,7 +81,8 @@ struct Part {
 const std::vector<Part>& Parts() {
   static const std::vector<Part> kParts = {
       {"rules of egress",
-       {"enforce.connect4", "enforce.connect6", "enforce.sendmsg4", "enforce.sendmsg6", "enforce.packet", "enforce.opened"},
+       {"enforce.connect4", "enforce.connect6", "enforce.sendmsg4", "enforce.sendmsg6", "enforce.packet", "enforce.hello",
+        "enforce.answer", "enforce.opened"},
        [](const policy::Policy& policy) { return policy.egress.has_value(); },
        [](policy::Policy& policy) { policy.egress.reset(); }},
       {"rules on assets",

@@ -88,6 +88,7 @@ std::string VerdictText(const v1::Verdict& verdict) {
   if (verdict.has_endpoints()) {
     const auto& ep = verdict.endpoints();
     text += " " + ProtocolWord(ep.protocol()) + " " + Address(ep.remote_address(), ep.remote_port());
+    text += verdict.name().empty() ? "" : " as " + Safe(verdict.name());
   }
   if (verdict.inode() != 0) {
     text += " " + FileWord(verdict) + ", asset " + Safe(verdict.asset());

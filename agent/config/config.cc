@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/config/config.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <exception>
@@ -114,6 +116,15 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
     policies.Each("files", [&](const Node& node) {
       if (CheckPath(reading, node, "policies.files[]")) {
         config.policy_files.push_back(node.value);
+      }
+    });
+    policies.Each("resolvers", [&](const Node& node) {
+      in6_addr unused{};
+      if (node.type == Node::Type::kScalar &&
+          (inet_pton(AF_INET, node.value.c_str(), &unused) == 1 || inet_pton(AF_INET6, node.value.c_str(), &unused) == 1)) {
+        config.resolvers.push_back(node.value);
+      } else {
+        reading.Complain(node, "policies.resolvers[] must be the address of a DNS server, as 10.96.0.10");
       }
     });
   }

@@ -64,6 +64,8 @@ struct Config {
   std::vector<std::string> policy_files;
   // Where in a bpffs the kernel keeps what is enforced when moatd ends; empty: it ends with moatd.
   std::string policy_pins = "/sys/fs/bpf/moat";
+  // DNS servers whose answers say what an address is called, beside those in /etc/resolv.conf. Addresses, as inet_pton reads them.
+  std::vector<std::string> resolvers;
   bool enforce() const { return !policy_files.empty(); }
   // gpu
   std::vector<Device> devices;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What policies decided.
 #include "bpf/abi/verdict.h"
+
+#include <algorithm>
+#include <span>
+
 #include "agent/decode/domain.h"
 
 namespace moat::decode {
@@ -62,6 +66,10 @@ Outcome DecodeVerdict(const std::byte* record, event::Event& out) {
   }
   auto ep = MOAT_FIELD(record, moat_verdict, ep);
   body.has_ep = ep.family != 0;
+  if (body.has_ep) {
+    std::ranges::reverse(std::span(body.name.bytes.data(),
+                                   body.name.length));  // of a peer: kept backwards (abi/name.h); of a long one this is its end
+  }
   if (!body.has_ep) {
     body.ep = {};
     return Outcome::kOk;

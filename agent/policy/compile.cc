@@ -13,6 +13,15 @@ namespace {
 // What each policy says of a process, by its index: whether it selects it.
 using Selection = std::vector<Selected>;
 
+// FNV-1a: the same in every agent, since what was sent is counted by it and outlives them.
+uint64_t Hash(std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  return hash;
+}
+
 // The better known of two: yes, then perhaps, then no.
 Selected Either(Selected a, Selected b) {
   if (a == Selected::kYes || b == Selected::kYes) {
@@ -23,9 +32,10 @@ Selected Either(Selected a, Selected b) {
 
 class CompilerImpl final : public Compiler {
  public:
-  CompilerImpl(const Set& set, uint32_t first_rule) : set_(set) {
+  CompilerImpl(const Set& set, uint32_t first_rule) : set_(set), patterns_(set), lists_(patterns_) {
     rules_.first = first_rule;
     numbers_ = Number(set, rules_);
+    patterns_.AddRows(rows_);
   }
 
   std::vector<std::string> Executables() const override {
@@ -56,8 +66,9 @@ class CompilerImpl final : public Compiler {
   void AddCgroup(uint64_t cgroup_id, const Identity& who, bool settled) override {
     moat_pol_cgroup_key key{};
     key.cgroup_id = cgroup_id;
-    rows_.cgroups.emplace_back(key,
-                               moat_pol_cgroup{.profile = Profile(Select(who)), .below = Profile(SelectBelow(who, settled))});
+    rows_.cgroups.emplace_back(key, moat_pol_cgroup{.profile = Profile(Select(who)),
+                                                    .below = Profile(SelectBelow(who, settled)),
+                                                    .subject = Hash(who.workload.empty() ? who.cgroup : who.workload)});
   }
 
   Rows Take() override { return std::exchange(rows_, {}); }
@@ -130,7 +141,7 @@ class CompilerImpl final : public Compiler {
     }
     const Asked parts[MOAT_POL_PARTS] = {Ask(selection, /*dry_run_too=*/false), Ask(selection, /*dry_run_too=*/true)};
     moat_pol_profile row{};
-    row.flags = parts[0] == parts[1] ? 0 : MOAT_POL_DRY;
+    row.flags = (parts[0] == parts[1] ? 0 : MOAT_POL_DRY) | (SpeaksOfNames(parts[MOAT_POL_WOULD]) ? MOAT_POL_NAMES : 0);
     for (uint32_t part = 0; part < MOAT_POL_PARTS; ++part) {
       row.egress[part] = OfEgress(parts[part], profile, part);
       row.gpu[part] = OfGpu(parts[part]);
@@ -143,6 +154,16 @@ class CompilerImpl final : public Compiler {
     key.profile = profile;
     rows_.profiles.emplace_back(key, row);
     return profile;
+  }
+
+  bool SpeaksOfNames(const Asked& asked) const {
+    const auto named = [](const std::vector<PeerRule>& peers) {
+      return std::ranges::any_of(peers, [](const PeerRule& rule) { return !rule.peer->cidr; });
+    };
+    return std::ranges::any_of(asked.selecting, [&](size_t i) {
+      return named(numbers_[i].peers) ||
+             std::ranges::any_of(numbers_[i].holding, [&](const HoldingNumbers& holding) { return named(holding.peers); });
+    });
   }
 
   // The first undecided policy that denies the unknown and has a rule of this kind.
@@ -177,7 +198,7 @@ class CompilerImpl final : public Compiler {
       if (said.first.empty() && said.second == 0) {
         continue;  // only a budget
       }
-      masks.push_back({.label = label, .peers = said.first, .others = said.second != 0});
+      masks.push_back({.label = label, .peers = said.first});
       egress.others |= said.second != 0 ? uint64_t{1} << label : 0;
       egress.holding |= uint64_t{1} << label;
       moat_pol_holding_key key{};
@@ -278,6 +299,7 @@ class CompilerImpl final : public Compiler {
   const Set& set_;
   Rules rules_;
   std::vector<PolicyNumbers> numbers_;
+  const Patterns patterns_;
   PeerLists lists_;
   std::map<std::pair<Selection, bool>, uint32_t> profiles_;
   std::map<std::string, uint32_t> exes_;  // path -> number

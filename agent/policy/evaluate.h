@@ -26,6 +26,8 @@ namespace moat::policy {
 struct Identity {
   bool known = true;
   std::string cgroup{};  // path below the cgroup2 mount
+  // Whose budgets it uses: a name that all cgroups of a workload have in common, also after it was started anew; empty: cgroup.
+  std::string workload{};
   std::string executable{};
   std::string unit{};
   std::string pod_namespace{}, pod_container{};

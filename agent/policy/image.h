@@ -2,13 +2,14 @@
 // A compiled policy: rows for the kernel's maps (bpf/abi/policy.h), and what its rules are, for people. Plain data.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "bpf/abi/policy.h"
+#include "bpf/abi/name.h"
 
 namespace moat::policy {
 
@@ -24,13 +25,23 @@ struct Rows {
   Table<moat_pol_holding_key, moat_pol_holding> holdings{};
   Table<moat_pol_peer_key, uint32_t> peers{};
   Table<moat_pol_port_key, uint32_t> ports{};
-  Table<moat_pol_port_key, uint64_t> masks{};
+  Table<moat_pol_port_key, moat_pol_mask> masks{};
+  Table<moat_pol_name_key, uint32_t> names{};
+  Table<moat_pol_named_key, uint32_t> named{};
   Table<moat_pol_asset_key, moat_pol_asset> assets{};
 
   size_t size() const {
     return cgroups.size() + profiles.size() + exes.size() + by_exe.size() + holdings.size() + peers.size() + ports.size() +
-           masks.size() + assets.size();
+           masks.size() + names.size() + named.size() + assets.size();
   }
+};
+
+// A DNS server whose answers are believed.
+struct Resolver {
+  std::array<uint8_t, 16> address{};  // network order; of IPv4 the first four
+  bool v6 = false;
+  bool local = false;  // of this host: its answers come over the loopback device
+  bool operator==(const Resolver&) const = default;
 };
 
 // What a rule is, for the telling.

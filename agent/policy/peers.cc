@@ -78,13 +78,28 @@ uint32_t PeerLists::PortSet(const std::vector<const PeerRule*>& rules, bool repl
   return set;
 }
 
-// A prefix, and the rules of it and of all prefixes around it, in their order.
+// A prefix or a pattern of names, and the rules of it and of all around it, in their order.
 struct PeerLists::Place {
   Cidr cidr{};
+  uint32_t pattern = 0;  // 0: it is a prefix
   std::vector<size_t> orders{};
 };
 
-std::vector<PeerLists::Place> PeerLists::Places(const std::vector<PeerRule>& peers) {
+void PeerLists::AddNamed(const std::vector<PeerRule>& peers, std::vector<Place>& places) const {
+  std::map<uint32_t, std::vector<size_t>> orders;  // by pattern
+  for (size_t i = 0; i < peers.size(); ++i) {
+    if (!peers[i].peer->cidr) {
+      for (const uint32_t pattern : patterns_.Within(peers[i].peer->fqdn)) {
+        orders[pattern].push_back(i);
+      }
+    }
+  }
+  for (auto& [pattern, of_pattern] : orders) {
+    places.push_back({.cidr = {}, .pattern = pattern, .orders = std::move(of_pattern)});
+  }
+}
+
+std::vector<PeerLists::Place> PeerLists::Places(const std::vector<PeerRule>& peers) const {
   std::vector<Placed> placed;
   placed.reserve(peers.size());
   for (size_t i = 0; i < peers.size(); ++i) {
@@ -100,7 +115,8 @@ std::vector<PeerLists::Place> PeerLists::Places(const std::vector<PeerRule>& pee
     while (!around.empty() && !Covers(places[around.back()].cidr, placed[i].cidr)) {
       around.pop_back();
     }
-    Place here{.cidr = placed[i].cidr, .orders = around.empty() ? std::vector<size_t>() : places[around.back()].orders};
+    Place here{
+        .cidr = placed[i].cidr, .pattern = 0, .orders = around.empty() ? std::vector<size_t>() : places[around.back()].orders};
     for (; i < placed.size() && placed[i].cidr == here.cidr; ++i) {
       here.orders.push_back(placed[i].order);
     }
@@ -108,6 +124,7 @@ std::vector<PeerLists::Place> PeerLists::Places(const std::vector<PeerRule>& pee
     around.push_back(places.size());
     places.push_back(std::move(here));
   }
+  AddNamed(peers, places);
   return places;
 }
 
@@ -122,6 +139,17 @@ moat_pol_peer_key PeerKey(uint32_t list, const Cidr& cidr) {
 }
 
 }  // namespace
+
+void PeerLists::AddRow(uint32_t list, const Place& place, uint32_t set, Rows& rows) {
+  if (place.pattern == 0) {
+    rows.peers.emplace_back(PeerKey(list, place.cidr), set);
+    return;
+  }
+  moat_pol_named_key key{};
+  key.list = list;
+  key.pattern = place.pattern;
+  rows.named.emplace_back(key, set);
+}
 
 uint32_t PeerLists::Add(const std::vector<PeerRule>& peers, bool replies, Rows& rows) {
   if (peers.empty()) {
@@ -143,7 +171,7 @@ uint32_t PeerLists::Add(const std::vector<PeerRule>& peers, bool replies, Rows& 
     for (const size_t order : place.orders) {
       rules.push_back(&peers[order]);
     }
-    rows.peers.emplace_back(PeerKey(list, place.cidr), PortSet(rules, replies, rows));
+    AddRow(list, place, PortSet(rules, replies, rows), rows);
   }
   return list;
 }
@@ -164,7 +192,7 @@ uint32_t PeerLists::AddHolders(const std::vector<Holders>& holders, Rows& rows) 
   for (const Place& place : Places(peers)) {
     std::vector<MaskRules> by_label;
     for (const Holders& one : holders) {
-      MaskRules rules{.label = one.label, .others = one.others, .rules = {}};
+      MaskRules rules{.label = one.label, .rules = {}};
       for (const size_t order : place.orders) {
         if (whose[order] == &one) {
           rules.rules.push_back({.rule = peers[order].rule, .ports = &peers[order].peer->ports});
@@ -176,10 +204,10 @@ uint32_t PeerLists::AddHolders(const std::vector<Holders>& holders, Rows& rows) 
     for (const PortMask& range : FlattenMasks(by_label)) {
       for (moat_pol_port_key key : Prefixes(range.range)) {
         key.set = set;
-        rows.masks.emplace_back(key, range.labels);
+        rows.masks.emplace_back(key, range.mask);
       }
     }
-    rows.peers.emplace_back(PeerKey(list, place.cidr), set);
+    AddRow(list, place, set, rows);
   }
   return list;
 }

@@ -9,6 +9,7 @@
 
 #include "agent/policy/image.h"
 #include "agent/policy/model.h"
+#include "agent/policy/patterns.h"
 
 namespace moat::policy {
 
@@ -20,6 +21,9 @@ struct PeerRule {
 // One thread.
 class PeerLists {
  public:
+  // patterns must outlive it.
+  explicit PeerLists(const Patterns& patterns) : patterns_(patterns) {}
+
   // The number of a list, new or as given before for the same rules; 0: it has no peers. peers: in the order in which they are asked.
   // replies: see ports.h. New rows go to `rows`.
   uint32_t Add(const std::vector<PeerRule>& peers, bool replies, Rows& rows);
@@ -28,15 +32,18 @@ class PeerLists {
   struct Holders {
     size_t label = 0;
     std::vector<PeerRule> peers{};
-    bool others = false;  // nowhere else
   };
   uint32_t AddHolders(const std::vector<Holders>& holders, Rows& rows);
 
  private:
   struct Place;
-  static std::vector<Place> Places(const std::vector<PeerRule>& peers);
+  // By address, then by name.
+  std::vector<Place> Places(const std::vector<PeerRule>& peers) const;
+  void AddNamed(const std::vector<PeerRule>& peers, std::vector<Place>& places) const;
+  static void AddRow(uint32_t list, const Place& place, uint32_t set, Rows& rows);
   uint32_t PortSet(const std::vector<const PeerRule*>& rules, bool replies, Rows& rows);
 
+  const Patterns& patterns_;
   std::map<std::pair<bool, std::vector<uint32_t>>, uint32_t> lists_;  // by their rules
   std::map<std::pair<bool, std::vector<uint32_t>>, uint32_t> sets_;
   uint32_t numbers_ = 0;  // of lists, both kinds

@@ -93,40 +93,30 @@ std::vector<PortRange> Flatten(const std::vector<PortRule>& rules, bool replies)
 }
 
 std::vector<PortMask> FlattenMasks(const std::vector<MaskRules>& holders) {
-  // Where any label's answer changes, by (protocol, port): which labels begin or cease to be denied there.
-  std::map<std::pair<int, uint32_t>, uint64_t> changes;
-  constexpr int kProtocols = MOAT_POL_REPLY + 1;
-  for (int protocol = 0; protocol < kProtocols; ++protocol) {
-    changes[{protocol, 0}] = 0;
-  }
+  // Where any label's answer changes, by (protocol, port): which labels begin or cease to be denied or allowed there.
+  std::map<std::pair<int, uint32_t>, moat_pol_mask> changes;
   for (const MaskRules& holder : holders) {
     const uint64_t bit = uint64_t{1} << holder.label;
-    if (holder.others) {
-      for (int protocol = 0; protocol < kProtocols; ++protocol) {
-        changes[{protocol, 0}] ^= bit;
-      }
-    }
     for (const PortRange& range : Flatten(holder.rules, /*replies=*/true)) {
-      const bool denied = (range.rule & MOAT_RULE_DENY) != 0;
-      if (denied != holder.others) {
-        changes[{range.protocol, range.low}] ^= bit;
-        changes[{range.protocol, uint32_t{range.high} + 1}] ^= bit;
-      }
+      auto member = (range.rule & MOAT_RULE_DENY) != 0 ? &moat_pol_mask::denied : &moat_pol_mask::allowed;
+      changes[{range.protocol, range.low}].*member ^= bit;
+      changes[{range.protocol, uint32_t{range.high} + 1}].*member ^= bit;
     }
   }
   std::vector<PortMask> masks;
-  uint64_t labels = 0;
+  moat_pol_mask now{};
   for (auto at = changes.begin(); at != changes.end(); ++at) {
     const auto [protocol, low] = at->first;
-    labels = low == 0 ? at->second : labels ^ at->second;
-    const auto next = std::next(at);
-    const uint32_t end = next != changes.end() && next->first.first == protocol ? next->first.second : kPorts;
-    if (low < end) {
-      masks.push_back({.range = {.protocol = static_cast<moat_pol_protocol>(protocol),
-                                 .low = static_cast<uint16_t>(low),
-                                 .high = static_cast<uint16_t>(end - 1)},
-                       .labels = labels});
+    now.denied ^= at->second.denied;  // at a protocol's end all of its ranges have ended
+    now.allowed ^= at->second.allowed;
+    if (now.denied == 0 && now.allowed == 0) {
+      continue;
     }
+    const uint32_t end = std::next(at)->first.second;
+    masks.push_back({.range = {.protocol = static_cast<moat_pol_protocol>(protocol),
+                               .low = static_cast<uint16_t>(low),
+                               .high = static_cast<uint16_t>(end - 1)},
+                     .mask = now});
   }
   return masks;
 }

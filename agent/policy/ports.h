@@ -27,15 +27,14 @@ struct PortRange {
 // there is the caller's, so that any permission for TCP holds, and only denials of every port do.
 std::vector<PortRange> Flatten(const std::vector<PortRule>& rules, bool replies);
 
-// The same for the holders of several assets: which of them are denied, everywhere.
+// The same for the holders of several assets: which of them are denied, and which are allowed. A place of which nothing is said is left out.
 struct MaskRules {
   size_t label = 0;
-  bool others = false;  // denied where no rule of theirs is
   std::vector<PortRule> rules{};
 };
 struct PortMask {
   PortRange range{};  // its rule says nothing
-  uint64_t labels = 0;  // may be 0: nobody is denied
+  moat_pol_mask mask{};
 };
 std::vector<PortMask> FlattenMasks(const std::vector<MaskRules>& holders);
 

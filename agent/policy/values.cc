@@ -9,6 +9,8 @@
 #include <optional>
 #include <utility>
 
+#include "bpf/abi/name.h"
+
 namespace moat::policy {
 namespace {
 
@@ -135,8 +137,9 @@ Status CheckFqdn(std::string_view text) {
   if (name.ends_with('.')) {
     return Bad("must not end with a dot");
   }
-  if (name.empty() || name.size() > 253) {
-    return Bad("must be a name of 1 to 253 characters");
+  constexpr size_t kMax = MOAT_POL_NAME_LEN - 2;  // a dot before it, or a 0 behind it, in the kernel's tables
+  if (name.empty() || name.size() > kMax) {
+    return Bad("must be a name of 1 to " + std::to_string(kMax) + " characters");
   }
   for (size_t begin = 0; begin <= name.size();) {
     const size_t end = std::min(name.find('.', begin), name.size());

@@ -103,6 +103,10 @@ PolicyMaps::PolicyMaps(const Domain& enforce, const SharedMaps& maps)
       peers_(enforce.MapFd("moat_pol_peers")),
       ports_(enforce.MapFd("moat_pol_ports")),
       masks_(enforce.MapFd("moat_pol_masks")),
+      names_(enforce.MapFd("moat_pol_names")),
+      named_(enforce.MapFd("moat_pol_named")),
+      resolvers_(enforce.MapFd("moat_pol_resolvers")),
+      learnt_(enforce.MapFd("moat_pol_learnt")),
       assets_(enforce.MapFd("moat_pol_assets")),
       counts_(enforce.MapFd("moat_pol_counts")),
       labels_(enforce.MapFd("moat_pol_labels")),
@@ -139,6 +143,8 @@ Status PolicyMaps::Write(const policy::Rows& rows, uint32_t generation) {
   MOAT_TRY(Put(ports_, "of ports", rows.ports, generation));
   MOAT_TRY(Put(masks_, "of masks", rows.masks, generation));
   MOAT_TRY(Put(peers_, "of peers", rows.peers, generation));
+  MOAT_TRY(Put(named_, "of peers by name", rows.named, generation));
+  MOAT_TRY(Put(names_, "of names", rows.names, generation));
   MOAT_TRY(Put(holdings_, "of holders", rows.holdings, generation));
   MOAT_TRY(Put(assets_, "of assets", rows.assets, generation));
   MOAT_TRY(Put(profiles_, "of profiles", rows.profiles, generation));
@@ -156,6 +162,8 @@ void PolicyMaps::RemoveAllBut(uint32_t generation) {
   Remove<moat_pol_peer_key>(peers_, generation);
   Remove<moat_pol_port_key>(ports_, generation);
   Remove<moat_pol_port_key>(masks_, generation);
+  Remove<moat_pol_name_key>(names_, generation);
+  Remove<moat_pol_named_key>(named_, generation);
   Remove<moat_pol_asset_key>(assets_, generation);
 }
 
@@ -184,9 +192,14 @@ Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
   }
   control->policy_last = fresh;
   expected_ = fresh;
+  names_wanted_ = !rows.names.empty();
+  if (names_wanted_) {
+    __atomic_store_n(&control->policy_names, 1, __ATOMIC_RELEASE);  // before: the first decision is to have the names, too
+  }
   __atomic_store_n(&control->policy_generation, fresh, __ATOMIC_RELEASE);
   swapped_ns_ = MonotonicNs();
   WaitForPrograms();
+  __atomic_store_n(&control->policy_names, names_wanted_ ? 1 : 0, __ATOMIC_RELEASE);
   RemoveAllBut(fresh);
   return {};
 }
@@ -214,8 +227,51 @@ Status PolicyMaps::Clear() {
   expected_ = 0;
   __atomic_store_n(&maps_.control()->policy_generation, 0, __ATOMIC_RELEASE);
   WaitForPrograms();
+  __atomic_store_n(&maps_.control()->policy_names, 0, __ATOMIC_RELEASE);
   RemoveAllBut(0);
   return {};
+}
+
+Status PolicyMaps::SetResolvers(const std::vector<policy::Resolver>& resolvers) {
+  std::vector<moat_pol_resolver_key> gone;
+  moat_pol_resolver_key key{};
+  const moat_pol_resolver_key* at = nullptr;
+  for (moat_pol_resolver_key next{}; bpf_map_get_next_key(resolvers_, at, &next) == 0; at = &key) {
+    key = next;
+    gone.push_back(key);
+  }
+  for (const policy::Resolver& resolver : resolvers) {
+    moat_pol_resolver_key row{};
+    std::memcpy(row.address, resolver.address.data(), sizeof(row.address));
+    row.v6 = resolver.v6 ? 1 : 0;
+    const uint32_t flags = resolver.local ? MOAT_POL_RESOLVER_LOCAL : 0;
+    if (bpf_map_update_elem(resolvers_, &row, &flags, BPF_ANY) != 0) {
+      return FailErrno(errno, "write the table of resolvers (" + std::to_string(resolvers.size()) + ")");
+    }
+    std::erase_if(gone, [&row](const moat_pol_resolver_key& old) { return std::memcmp(&old, &row, sizeof(row)) == 0; });
+  }
+  for (const moat_pol_resolver_key& old : gone) {
+    (void)bpf_map_delete_elem(resolvers_, &old);
+  }
+  return {};
+}
+
+size_t PolicyMaps::ForgetExpired(uint64_t before_ns) {
+  std::vector<moat_pol_learnt_key> old;
+  moat_pol_learnt_key key{};
+  const moat_pol_learnt_key* at = nullptr;
+  for (moat_pol_learnt_key next{}; bpf_map_get_next_key(learnt_, at, &next) == 0; at = &key) {
+    key = next;
+    moat_pol_learnt learnt{};
+    if (bpf_map_lookup_elem_flags(learnt_, &key, &learnt, BPF_F_LOCK) == 0 &&
+        std::ranges::all_of(learnt.names, [=](const moat_pol_learnt_name& name) { return name.expires_ns < before_ns; })) {
+      old.push_back(key);
+    }
+  }
+  for (const moat_pol_learnt_key& one : old) {
+    (void)bpf_map_delete_elem(learnt_, &one);
+  }
+  return old.size();
 }
 
 uint32_t PolicyMaps::NextFirstRule() const { return maps_.control()->policy_last % 2 == 0 ? 1 : MOAT_RULES / 2; }

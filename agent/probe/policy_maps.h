@@ -40,6 +40,11 @@ class PolicyMaps {
   News TakeNews();
   int news_fd() const { return news_.fd(); }  // readable: there is news
 
+  // Whose DNS answers are believed, instead of those before; at most 64.
+  Status SetResolvers(const std::vector<policy::Resolver>& resolvers);
+  // Addresses whose names had all expired by then (CLOCK_MONOTONIC); how many.
+  size_t ForgetExpired(uint64_t before_ns);
+
   // 0: none.
   uint32_t generation() const;
   uint64_t swapped_ns() const { return swapped_ns_; }  // CLOCK_MONOTONIC, when the last image came into force
@@ -64,7 +69,9 @@ class PolicyMaps {
   uint32_t news_lost_ = 0;
   uint64_t swapped_ns_ = 0;
   uint32_t expected_ = 0;  // generation
-  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, assets_, counts_, labels_, commands_;  // borrowed
+  bool names_wanted_ = false;
+  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, names_, named_, resolvers_, learnt_, assets_,
+      counts_, labels_, commands_;  // borrowed
 };
 
 }  // namespace moat::probe

@@ -18,6 +18,13 @@
 #define MOAT_RULE_DENY 0x80000000u /* the rule denies */
 #define MOAT_RULES 131072          /* slots of the counters: two images' worth */
 
+/* A lock of the kernel's (struct bpf_spin_lock, of <linux/bpf.h>, which programs include first), of which user space keeps its hands off. */
+#if defined(__bpf__) && defined(__LINUX_BPF_H__)
+#define MOAT_LOCK struct bpf_spin_lock
+#else
+#define MOAT_LOCK __u32
+#endif
+
 #define MOAT_POL_LEVELS 32 /* how deep in the tree of cgroups rows are looked for */
 
 /* The two answers that each decision has: of the enforced policies, and of these and those in dry-run together. */
@@ -35,7 +42,8 @@ struct moat_pol_cgroup_key {
 
 struct moat_pol_cgroup {
 	__u32 profile; /* of processes in this very cgroup */
-	__u32 below;   /* of those in a cgroup below it that has no row: it may have come a moment ago */
+	__u32 below; /* of those in a cgroup below it that has no row: it may have come a moment ago */
+	__u64 subject; /* whose budgets they use: the same for all cgroups of a workload, and after a restart of its processes */
 };
 
 struct moat_pol_profile_key {
@@ -48,12 +56,12 @@ struct moat_pol_profile_key {
  * which rule said so (moat_pol_holding) is looked up for the first that is denied alone.
  */
 struct moat_pol_egress {
-	__u64 holding;  /* bit n: something is said of holders of asset n */
-	__u64 others;   /* bit n: they go nowhere that is not in the list of holders */
-	__u32 holders;  /* list whose sets are of masks (moat_pol_masks); 0: no list */
-	__u32 list;     /* 0: no list */
+	__u64 holding; /* bit n: something is said of holders of asset n */
+	__u64 others; /* bit n: they go nowhere that is not in the list of holders */
+	__u32 holders; /* list whose sets are of masks (moat_pol_masks); 0: no list */
+	__u32 list; /* 0: no list */
 	__u32 fallback; /* egress.default: deny */
-	__u32 unknown;  /* who it is is not known, and a policy denies that */
+	__u32 unknown; /* who it is is not known, and a policy denies that */
 };
 
 #define MOAT_POL_GPU_CATEGORIES 8
@@ -65,7 +73,8 @@ struct moat_pol_gpu {
 };
 
 #define MOAT_POL_BY_EXE 0x1u /* processes of some executables have another profile (moat_pol_by_exe) */
-#define MOAT_POL_DRY 0x2u    /* the parts differ: both are to be asked */
+#define MOAT_POL_DRY 0x2u /* the parts differ: both are to be asked */
+#define MOAT_POL_NAMES 0x4u /* some peer is told by its name (name.h) */
 
 struct moat_pol_profile {
 	__u32 flags;
@@ -84,7 +93,7 @@ struct moat_pol_exe_key {
 struct moat_pol_by_exe_key {
 	__u32 generation;
 	__u32 profile; /* as the cgroup gave it */
-	__u32 exe;     /* value of moat_pol_exes */
+	__u32 exe; /* value of moat_pol_exes */
 	__u32 pad;
 };
 
@@ -96,7 +105,7 @@ struct moat_pol_holding_key {
 };
 
 struct moat_pol_holding {
-	__u32 list;     /* 0: no list */
+	__u32 list; /* 0: no list */
 	__u32 fallback; /* holders may go to allowed peers only */
 };
 
@@ -119,8 +128,8 @@ enum moat_pol_protocol {
 };
 
 /*
- * An LPM trie, too: a range of ports is up to 30 prefixes. Protocol and port in network order. Value: a rule in moat_pol_ports; in
- * moat_pol_masks, whose sets are numbered apart, the labels whose holders are denied.
+ * An LPM trie, too: a range of ports is up to 30 prefixes. Protocol and port in network order. Value: a rule in moat_pol_ports; a
+ * moat_pol_mask in moat_pol_masks, whose sets are numbered apart.
  */
 struct moat_pol_port_key {
 	__u32 prefix_bits;
@@ -131,6 +140,11 @@ struct moat_pol_port_key {
 	__u8 port[2];
 };
 #define MOAT_POL_PORT_FIXED 64u /* bits before the protocol's byte pair */
+
+struct moat_pol_mask {
+	__u64 denied; /* holders of these may not go there */
+	__u64 allowed; /* holders of these may, where no other name or address of the peer denies it */
+};
 
 /* What is said of an asset, for each profile: only assets that some policy names have rows. */
 enum moat_pol_operation {
@@ -199,11 +213,32 @@ struct moat_pol_sock {
 	__u8 protocol;
 	__u8 flags; /* MOAT_POL_SOCK_* */
 	__u64 asked_labels;
+	__u64 opened_ns; /* when it was connected last: names that were good then are good for this connection */
 	__u32 used_generation; /* in which the user's profile was found */
 	__u32 asked_profile;
+	__u8 phase; /* enum moat_pol_phase */
+	__u8 why; /* of MOAT_POL_UNREADABLE: MOAT_WHY_* */
+	__u8 asked_by; /* moat_pol_phase_class */
+	__u8 pad[5];
 };
-#define MOAT_POL_SOCK_ASKED 0x1u   /* generation, address, port, protocol, rule and asked_labels hold */
-#define MOAT_POL_SOCK_ACTIVE 0x2u  /* connected from here */
+#define MOAT_POL_SOCK_ASKED 0x1u /* generation, address, port, protocol, rule and asked_labels hold */
+#define MOAT_POL_SOCK_ACTIVE 0x2u /* connected from here */
 #define MOAT_POL_SOCK_PASSIVE 0x4u /* accepted: rules of egress are about who is called, not about answers */
+
+/* By what name a connection goes. */
+enum moat_pol_phase {
+	MOAT_POL_UNSEEN = 0, /* its beginning was not seen: no name */
+	MOAT_POL_OPENING = 1, /* connect() was called: the names that its address was learnt from */
+	MOAT_POL_READING = 2, /* the same; the first bytes will tell more */
+	MOAT_POL_PLAIN = 3, /* the same; it is not TLS */
+	MOAT_POL_NAMED = 4, /* the name in its ClientHello */
+	MOAT_POL_UNREADABLE = 5, /* it is TLS, and has no name that can be read */
+};
+
+/* Phases of one class have the same names, and an answer for one of them is an answer for all. */
+static inline __u8 moat_pol_phase_class(__u8 phase)
+{
+	return phase > MOAT_POL_UNSEEN && phase < MOAT_POL_NAMED ? (__u8)MOAT_POL_OPENING : phase;
+}
 
 #endif

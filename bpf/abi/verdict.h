@@ -48,7 +48,7 @@ struct moat_verdict {
 	__u8 why; /* MOAT_WHY_* */
 	__u8 category; /* of a GPU call: bit number */
 	__u32 pad;
-	char name[MOAT_VERDICT_NAME_LEN]; /* of a file */
+	char name[MOAT_VERDICT_NAME_LEN]; /* of a file; of a connection's ClientHello, backwards (name.h) */
 };
 
 /* What the rule alone does not say. */

@@ -6,6 +6,17 @@
 #include "../lib/destination.bpf.h"
 #include "socket.bpf.h"
 
+/* The names that the address was learnt from, for whoever calls. */
+static __always_inline void moat_pol_name_call(struct moat_pol_to *to, __u32 generation)
+{
+	struct task_struct *task = moat_current();
+
+	if (to->protocol == MOAT_POL_UDP && to->port == 443)
+		to->why = MOAT_WHY_NOT_TCP; /* QUIC hides its name */
+	else
+		moat_pol_learnt_names(to, moat_get(task, cgroups, dfl_cgrp, kn, id), bpf_ktime_get_ns(), generation);
+}
+
 static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, __u32 operation)
 {
 	__u32 generation = moat_pol_generation();
@@ -15,7 +26,7 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 	struct moat_pol_who who;
 	struct moat_pol_to to;
 	struct moat_verdict *e;
-	int told = 0;
+	int told = 0, names;
 
 	if (!generation)
 		return 1;
@@ -24,14 +35,22 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 	moat_forget(ep);
 	moat_pol_to_of(&to, &ep);
 	moat_forget(to);
+	names = moat_pol_speaks_of_names(&who);
+	if (names) {
+		moat_pol_name_call(&to, generation);
+		moat_forget(to);
+	}
 	if (ctx->sk)
 		socket = bpf_sk_storage_get(&moat_pol_socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (socket) {
 		moat_pol_used_by(socket, &who);
 		who.labels |= socket->labels;
 		told = operation == MOAT_VERDICT_SEND && moat_pol_known(socket, &who, &to);
-		if (operation == MOAT_VERDICT_CONNECT)
+		if (operation == MOAT_VERDICT_CONNECT) {
 			socket->flags = (socket->flags & ~MOAT_POL_SOCK_PASSIVE) | MOAT_POL_SOCK_ACTIVE;
+			socket->opened_ns = bpf_ktime_get_ns();
+			socket->phase = names && to.protocol == MOAT_POL_TCP ? MOAT_POL_OPENING : MOAT_POL_UNSEEN;
+		}
 	}
 	moat_pol_decide(&who, &to, &answer);
 	if (socket && told && socket->rule == answer.rule) { /* to the same peer as the one before: only counted */
@@ -45,6 +64,8 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 	if (e) {
 		e->cookie = bpf_get_socket_cookie(ctx);
 		e->ep = ep;
+		if (e->action != MOAT_VERDICT_ALLOW)
+			e->why = to.why;
 		moat_submit(moat_get_control(), e);
 	}
 	return !(answer.rule & MOAT_RULE_DENY);

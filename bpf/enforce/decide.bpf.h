@@ -4,17 +4,11 @@
 #define MOAT_ENFORCE_DECIDE_BPF_H
 
 #include "../lib/sock.bpf.h"
+#include "peername.bpf.h"
 #include "who.bpf.h"
 
 #define IPPROTO_ICMP 1
 #define IPPROTO_ICMPV6 58
-
-struct moat_pol_to {
-	__u8 address[16] __attribute__((aligned(8))); /* compared by words */
-	__u16 port; /* host byte order */
-	__u8 protocol; /* enum moat_pol_protocol */
-	__u8 v6;
-};
 
 struct moat_pol_answer {
 	__u32 rule;  /* of the enforced policies; 0: none has anything to say */
@@ -37,9 +31,8 @@ static __always_inline __u8 moat_pol_protocol_of(__u32 protocol)
 	return MOAT_POL_OTHER;
 }
 
-/* The set of a list for an address; 0: none. port: the key to look into it with. */
-static __always_inline __u32 moat_pol_set(const struct moat_pol_to *to, __u32 generation, __u32 list,
-					  struct moat_pol_port_key *port)
+/* The set of a list for an address; 0: none. */
+static __always_inline __u32 moat_pol_set_of_address(const struct moat_pol_to *to, __u32 generation, __u32 list)
 {
 	struct moat_pol_peer_key peer = {
 		.prefix_bits = MOAT_POL_PEER_FIXED + 128, .generation = generation, .list = list << 1 | to->v6};
@@ -47,39 +40,105 @@ static __always_inline __u32 moat_pol_set(const struct moat_pol_to *to, __u32 ge
 
 	__builtin_memcpy(peer.address, to->address, sizeof(peer.address));
 	set = bpf_map_lookup_elem(&moat_pol_peers, &peer);
-	if (!set)
+	return set ? *set : 0;
+}
+
+/* The same for a name. */
+static __always_inline __u32 moat_pol_set_of_name(__u32 pattern, __u32 generation, __u32 list)
+{
+	struct moat_pol_named_key named = {.generation = generation, .list = list, .pattern = pattern};
+	__u32 *set;
+
+	if (!pattern)
 		return 0;
+	set = bpf_map_lookup_elem(&moat_pol_named, &named);
+	return set ? *set : 0;
+}
+
+static __always_inline void moat_pol_port_of(struct moat_pol_port_key *port, const struct moat_pol_to *to, __u32 generation,
+					     __u32 set)
+{
 	port->prefix_bits = MOAT_POL_PORT_FIXED + 32;
 	port->generation = generation;
-	port->set = *set;
+	port->set = set;
 	port->pad = 0;
 	port->protocol = to->protocol;
 	port->port[0] = to->port >> 8;
 	port->port[1] = to->port;
-	return *set;
 }
 
-/* The rule of a list for a peer; 0: none. */
-MOAT_FUNCTION __u32 moat_pol_find(const struct moat_pol_to *to, __u32 generation, __u32 list)
+/* The first of two rules: a denial before a permission, then the smaller number (policy/numbering.h counts them as they are asked). */
+static __always_inline __u32 moat_pol_former(__u32 a, __u32 b)
+{
+	if (!a || !b)
+		return a | b;
+	if ((a ^ b) & MOAT_RULE_DENY)
+		return a & MOAT_RULE_DENY ? a : b;
+	return a < b ? a : b;
+}
+
+static __noinline __u32 moat_pol_rule_of(const struct moat_pol_to *to, __u32 generation, __u32 set)
 {
 	struct moat_pol_port_key port;
 	__u32 *rule;
 
-	if (!to || !list || !moat_pol_set(to, generation, list, &port))
+	if (!set)
 		return 0;
+	moat_pol_port_of(&port, to, generation, set);
 	rule = bpf_map_lookup_elem(&moat_pol_ports, &port);
 	return rule ? *rule : 0;
 }
 
-/* The labels whose holders may not go there. */
-static __always_inline __u64 moat_pol_denied(const struct moat_pol_egress *egress, __u32 generation, const struct moat_pol_to *to)
+/* The rule of a list for a peer, by its address or by any of its names; 0: none. */
+MOAT_FUNCTION __u32 moat_pol_find(const struct moat_pol_to *to, __u32 generation, __u32 list)
+{
+	__u32 rule;
+
+	if (!to || !list)
+		return 0;
+	rule = moat_pol_rule_of(to, generation, moat_pol_set_of_address(to, generation, list));
+	if (!to->named)
+		return rule;
+#pragma unroll
+	for (__u32 i = 0; i < MOAT_POL_LEARNT_NAMES; i++)
+		rule = moat_pol_former(rule,
+				       moat_pol_rule_of(to, generation, moat_pol_set_of_name(to->patterns[i], generation, list)));
+	return rule;
+}
+
+static __noinline int moat_pol_mask_of(const struct moat_pol_to *to, __u32 generation, __u32 set, struct moat_pol_mask *sum)
 {
 	struct moat_pol_port_key port;
-	__u64 *mask = NULL;
+	struct moat_pol_mask *mask;
 
-	if (egress->holders && moat_pol_set(to, generation, egress->holders, &port))
-		mask = bpf_map_lookup_elem(&moat_pol_masks, &port);
-	return mask ? *mask : egress->others;
+	if (!set)
+		return 0;
+	moat_pol_port_of(&port, to, generation, set);
+	mask = bpf_map_lookup_elem(&moat_pol_masks, &port);
+	if (mask) {
+		sum->denied |= mask->denied;
+		sum->allowed |= mask->allowed;
+	}
+	return 0;
+}
+
+/* The labels whose holders may not go there. */
+MOAT_FUNCTION __u64 moat_pol_denied(const struct moat_pol_egress *egress, __u32 generation, const struct moat_pol_to *to)
+{
+	struct moat_pol_mask sum = {};
+
+	if (!egress || !to)
+		return ~0ull;
+	if (!egress->holders)
+		return egress->others;
+	moat_pol_mask_of(to, generation, moat_pol_set_of_address(to, generation, egress->holders), &sum);
+	if (to->named) {
+#pragma unroll
+		for (__u32 i = 0; i < MOAT_POL_LEARNT_NAMES; i++)
+			moat_pol_mask_of(to, generation, moat_pol_set_of_name(to->patterns[i], generation, egress->holders),
+					 &sum);
+	}
+	return sum.denied | (egress->others & ~sum.allowed);
 }
 
 /* The number of the lowest bit that is set. No branch: the verifier would follow each. */

@@ -8,55 +8,96 @@
  * those of whoever used the socket last. Only TCP sends without its caller, and only while nobody owns the socket's lock: soft-irq leaves
  * an owned socket to its owner (net/ipv4/tcp_ipv4.c tcp_v4_rcv, tcp_output.c tcp_tsq_handler).
  */
+#include "header.bpf.h"
 #include "socket.bpf.h"
 
 #define TCP_LISTEN_STATE 10 /* BPF_TCP_LISTEN */
-#define NEXTHDR_FRAGMENT 44
+#define SOCK_RAW 3
 #define PF_KTHREAD 0x00200000u
 
 /*
  * The peer as the packet's own headers say. What has no ports (a fragment but the first) is of no protocol that rules can name, and what is
  * no packet at all (a raw socket writes its headers itself) goes to no address: of both, only what is said of everything holds.
  */
-static __always_inline void moat_pol_to_of_packet(struct __sk_buff *skb, struct moat_pol_to *to, __u32 *transport)
+static __always_inline void moat_pol_to_of_packet(const struct moat_pol_header *header, struct moat_pol_to *to)
 {
-	__u8 head[40];
-	__u32 at;
-
 	__builtin_memset(to, 0, sizeof(*to));
-	if (bpf_skb_load_bytes(skb, 0, head, 20))
+	__builtin_memcpy(to->address, header->peer, sizeof(to->address));
+	to->v6 = header->v6;
+	if (!header->at)
 		return;
-	if (head[0] >> 4 == 4) {
-		at = (head[0] & 15) * 4;
-		__builtin_memcpy(to->address, head + 16, 4);
-		*transport = head[9];
-		if ((head[6] & 0x1f) | head[7]) /* an offset: no header of the transport's here */
-			return;
-	} else if (head[0] >> 4 == 6) {
-		if (bpf_skb_load_bytes(skb, 0, head, 40))
-			return;
-		at = 40;
-		__builtin_memcpy(to->address, head + 24, 16);
-		to->v6 = 1;
-		*transport = head[6];
-		if (to->v6 && *(__u64 *)to->address == 0 && *(__u32 *)(to->address + 8) == bpf_htonl(0xffff)) {
-			/* IPv4-mapped on the wire: no such thing leaves a correct stack; rules of IPv4 are to hold all the same */
-			*(__u32 *)to->address = *(__u32 *)(to->address + 12);
-			*(__u64 *)(to->address + 8) = 0;
-			to->v6 = 0;
-		}
-	} else {
-		return;
-	}
-	to->protocol = moat_pol_protocol_of(*transport);
-	if (to->protocol == MOAT_POL_TCP || to->protocol == MOAT_POL_UDP) {
-		__u8 ports[4];
+	to->protocol = moat_pol_protocol_of(header->transport);
+	to->port = header->peer_port;
+}
 
-		if (bpf_skb_load_bytes(skb, at, ports, 4))
-			to->protocol = MOAT_POL_OTHER;
-		else
-			to->port = (__u16)ports[2] << 8 | ports[3];
+/* Bytes of TCP that the program that reads names has not seen: it is to see them first, so they are to be sent again. */
+MOAT_FUNCTION int moat_pol_unread(struct __sk_buff *skb, const struct moat_pol_header *header)
+{
+	struct moat_pol_tls *tls;
+	__u32 seq = 0, payload;
+	struct bpf_sock *sk;
+	int syn = 0;
+
+	sk = header && skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	if (!sk)
+		return 1;
+	payload = moat_pol_tcp(skb, header->at, &seq, &syn);
+	if (!payload || payload >= skb->len)
+		return 0;
+	tls = bpf_sk_storage_get(&moat_pol_tls, sk, 0, 0);
+	return !tls || (__s32)(seq + !!syn + (skb->len - payload) - tls->next_seq) > 0;
+}
+
+/* QUIC and DTLS: with a name inside, that nobody reads here. */
+static __always_inline int moat_pol_hides_name(struct __sk_buff *skb, const struct moat_pol_header *header)
+{
+	__u8 begin[5] = {};
+
+	if (header->peer_port == 443)
+		return 1;
+	if (bpf_skb_load_bytes(skb, header->at + 8, begin, sizeof(begin)))
+		return 0;
+	/* A long header with a version (RFC 8999 5.1; that of version 0 asks for nothing); a DTLS record of a handshake (RFC 6347 4.1) */
+	return (begin[0] & 0x80 && begin[1] | begin[2] | begin[3] | begin[4]) || (begin[0] == 22 && begin[1] == 0xfe);
+}
+
+/* The names by which the packet goes. */
+MOAT_FUNCTION int moat_pol_name_packet(struct __sk_buff *skb, const struct moat_pol_header *header, struct moat_pol_to *to,
+				       __u32 generation)
+{
+	const struct sock *kernel;
+	const struct sk_buff *packet;
+	struct moat_pol_sock *socket;
+	struct moat_pol_tls *tls;
+	struct bpf_sock *sk;
+	__u64 when_ns;
+	__u8 phase;
+
+	sk = header && to && skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	socket = sk ? bpf_sk_storage_get(&moat_pol_socks, sk, 0, 0) : NULL;
+	if (!socket || to->protocol == MOAT_POL_REPLY || sk->type == SOCK_RAW)
+		return 0;
+	phase = socket->phase;
+	if (sk->protocol == IPPROTO_TCP && phase == MOAT_POL_NAMED) {
+		tls = bpf_sk_storage_get(&moat_pol_tls, sk, 0, 0);
+		to->patterns[0] = tls ? moat_pol_pattern(&tls->text, generation) : 0;
+		to->named = to->patterns[0] != 0;
+		to->why = MOAT_WHY_OTHER_NAME; /* should it be denied */
+		return 0;
 	}
+	if (sk->protocol == IPPROTO_TCP && (phase == MOAT_POL_UNSEEN || phase == MOAT_POL_UNREADABLE)) {
+		to->why = phase == MOAT_POL_UNSEEN ? MOAT_WHY_NO_SNI : socket->why;
+		return 0;
+	}
+	if (to->protocol == MOAT_POL_UDP && moat_pol_hides_name(skb, header)) {
+		to->why = MOAT_WHY_NOT_TCP;
+		return 0;
+	}
+	packet = moat_kern_ctx(skb);
+	kernel = moat_cast(struct sock, moat_get(packet, sk));
+	when_ns = moat_get(kernel, __sk_common.skc_dport) ? socket->opened_ns : 0;
+	moat_pol_learnt_names(to, socket->cgroup_id, when_ns ? when_ns : bpf_ktime_get_ns(), generation);
+	return 0;
 }
 
 static __always_inline int moat_pol_sender_is_here(const struct sock *kernel, const struct task_struct *task, __u32 protocol)
@@ -94,6 +135,19 @@ static __always_inline int moat_pol_was_accepted(struct __sk_buff *skb, const st
 	return listens;
 }
 
+/* Why no rule by name let it pass, and the name that it goes by. */
+static __always_inline void moat_pol_say_name(struct moat_verdict *e, struct bpf_sock *sk, const struct moat_pol_to *to)
+{
+	struct moat_pol_tls *tls;
+
+	if (e->action == MOAT_VERDICT_ALLOW || !to->why)
+		return;
+	e->why = to->why;
+	tls = to->why == MOAT_WHY_OTHER_NAME ? bpf_sk_storage_get(&moat_pol_tls, sk, 0, 0) : NULL;
+	if (tls)
+		__builtin_memcpy(e->name, tls->text.name, sizeof(e->name));
+}
+
 static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 {
 	struct moat_pol_who who = {.generation = moat_pol_generation()};
@@ -104,9 +158,10 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	const struct sk_buff *packet;
 	const struct sock *kernel;
 	struct moat_verdict *e;
+	struct moat_pol_header header;
 	struct moat_pol_to to;
 	struct bpf_sock *sk;
-	__u32 transport = 0, told, last;
+	__u32 told, last;
 	__u64 cgroup;
 	int here, known;
 
@@ -122,9 +177,10 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	}
 	packet = moat_kern_ctx(skb);
 	kernel = moat_cast(struct sock, moat_get(packet, sk));
-	moat_pol_to_of_packet(skb, &to, &transport);
+	moat_pol_header_of(skb, &header, 0);
+	moat_forget(header);
+	moat_pol_to_of_packet(&header, &to);
 	moat_forget(to);
-	moat_forget(transport);
 	task = moat_current();
 	here = moat_pol_sender_is_here(kernel, task, sk->protocol);
 	last = socket->pid && socket->used_generation == who.generation ? socket->profile : 0;
@@ -148,12 +204,19 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	}
 	moat_forget(to);
 	moat_forget(who);
+	if ((socket->phase == MOAT_POL_OPENING || socket->phase == MOAT_POL_READING) && to.protocol == MOAT_POL_TCP &&
+	    moat_pol_unread(skb, &header))
+		return 0;
 	known = moat_pol_known(socket, &who, &to);
 	if (known && sk->protocol == IPPROTO_TCP) {
 		if (!(socket->rule & MOAT_RULE_DENY))
 			return 1;
 		moat_pol_count(socket->rule, MOAT_VERDICT_DENY);
 		return 0;
+	}
+	if (moat_pol_speaks_of_names(&who)) {
+		moat_pol_name_packet(skb, &header, &to, who.generation);
+		moat_forget(to);
 	}
 	moat_pol_decide(&who, &to, &answer);
 	/* The same question, or the same rule for another: it was told. */
@@ -172,8 +235,9 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 		if (to.port)
 			ep.remote_port = to.port;
 		ep.family = to.v6 ? AF_INET6 : AF_INET;
-		ep.protocol = transport;
+		ep.protocol = header.transport;
 		e->ep = ep;
+		moat_pol_say_name(e, sk, &to);
 		moat_submit(moat_get_control(), e);
 	}
 	return !(answer.rule & MOAT_RULE_DENY);

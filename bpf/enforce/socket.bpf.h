@@ -39,7 +39,8 @@ static __always_inline int moat_pol_known(const struct moat_pol_sock *socket, co
 {
 	return socket->flags & MOAT_POL_SOCK_ASKED && socket->generation == who->generation &&
 	       socket->asked_profile == who->profile && socket->asked_labels == who->labels && socket->port == to->port &&
-	       socket->protocol == to->protocol && moat_pol_same(socket->address, to->address);
+	       socket->protocol == to->protocol && socket->asked_by == moat_pol_phase_class(socket->phase) &&
+	       moat_pol_same(socket->address, to->address);
 }
 
 static __always_inline void moat_pol_keep(struct moat_pol_sock *socket, const struct moat_pol_who *who,
@@ -52,6 +53,7 @@ static __always_inline void moat_pol_keep(struct moat_pol_sock *socket, const st
 	socket->asked_labels = who->labels;
 	socket->port = to->port;
 	socket->protocol = to->protocol;
+	socket->asked_by = moat_pol_phase_class(socket->phase);
 	socket->rule = rule;
 	barrier();
 	socket->flags |= MOAT_POL_SOCK_ASKED;
@@ -59,6 +61,7 @@ static __always_inline void moat_pol_keep(struct moat_pol_sock *socket, const st
 
 static __always_inline void moat_pol_to_of(struct moat_pol_to *to, const struct moat_endpoints *ep)
 {
+	__builtin_memset(to, 0, sizeof(*to));
 	__builtin_memcpy(to->address, ep->remote, sizeof(to->address));
 	to->port = ep->remote_port;
 	to->protocol = moat_pol_protocol_of(ep->protocol);

@@ -24,6 +24,17 @@ static __always_inline struct moat_pol_profile *moat_pol_profile_of(const struct
 	return who->profile ? bpf_map_lookup_elem(&moat_pol_profiles, &key) : NULL;
 }
 
+/* Whether some rule of its policies tells a peer by its name. */
+static __always_inline int moat_pol_speaks_of_names(const struct moat_pol_who *who)
+{
+	struct moat_pol_profile *profile;
+
+	if (!*(volatile __u32 *)&moat_control.policy_names)
+		return 0;
+	profile = moat_pol_profile_of(who);
+	return profile && profile->flags & MOAT_POL_NAMES;
+}
+
 struct moat_pol_walk {
 	const struct cgroup *cgroup;
 	__u32 generation;

@@ -17,6 +17,7 @@
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/label.h"
+#include "bpf/abi/name.h"
 #include "bpf/abi/net.h"
 #include "bpf/abi/policy.h"
 #include "bpf/abi/process.h"
@@ -74,7 +75,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_proc_val, M(labels), M(touched)),
       STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid),
              M(dir_devs), M(dir_devs_full), M(rows), M(page_shift), M(have_names), M(inode_epoch), M(policy_generation),
-             M(policy_last), M(policy_news_lost), M(stirred), M(scope_cgroup), M(filter), M(holders)),
+             M(policy_last), M(policy_news_lost), M(policy_names), M(pad), M(stirred), M(scope_cgroup), M(filter), M(holders)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
@@ -84,7 +85,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_verdict, M(hdr), M(cookie), M(ep), M(inode), M(dev), M(asset), M(rdev), M(command), M(rule), M(generation),
              M(action), M(operation), M(why), M(category), M(pad), M(name)),
       STRUCT(moat_pol_cgroup_key, M(cgroup_id), M(generation), M(pad)),
-      STRUCT(moat_pol_cgroup, M(profile), M(below)),
+      STRUCT(moat_pol_cgroup, M(profile), M(below), M(subject)),
       STRUCT(moat_pol_profile_key, M(generation), M(profile)),
       STRUCT(moat_pol_egress, M(holding), M(others), M(holders), M(list), M(fallback), M(unknown)),
       STRUCT(moat_pol_gpu, M(use), M(calls), M(pad)),
@@ -102,7 +103,20 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_pol_news, M(cgroup_id), M(what), M(level)),
       STRUCT(moat_pol_count, M(allowed), M(denied), M(would_deny)),
       STRUCT(moat_pol_sock, M(labels), M(cgroup_id), M(start_ns), M(address), M(generation), M(profile), M(pid), M(uid), M(rule),
-             M(port), M(protocol), M(flags), M(asked_labels), M(used_generation), M(asked_profile)),
+             M(port), M(protocol), M(flags), M(asked_labels), M(opened_ns), M(used_generation), M(asked_profile), M(phase),
+             M(why), M(asked_by), M(pad)),
+      STRUCT(moat_pol_mask, M(denied), M(allowed)),
+      STRUCT(moat_pol_name_key, M(prefix_bits), M(generation), M(text)),
+      STRUCT(moat_pol_text, M(name)),
+      STRUCT(moat_pol_named_key, M(generation), M(list), M(pattern), M(pad)),
+      STRUCT(moat_pol_resolver_key, M(address), M(v6), M(pad)),
+      STRUCT(moat_pol_learnt_key, M(cgroup_id), M(address), M(v6), M(pad)),
+      STRUCT(moat_pol_learnt_name, M(expires_ns), M(text)),
+      STRUCT(moat_pol_learnt, M(lock), M(pad), M(names)),
+      STRUCT(moat_pol_hello_bytes, M(bytes), M(at), M(end), M(phase), M(name_at), M(name_len), M(why)),
+      STRUCT(moat_pol_dns_message, M(bytes), M(text), M(key), M(ttl_ns), M(expires_ns), M(at), M(end), M(next), M(name_len),
+             M(records), M(wrong), M(type), M(in_name)),
+      STRUCT(moat_pol_tls, M(next_seq), M(filled), M(left), M(head_len), M(head), M(pad), M(text)),
       STRUCT(moat_stat, M(attempted), M(lost_ring_full), M(unreadable)),
   };
   return all;

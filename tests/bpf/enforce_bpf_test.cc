@@ -213,12 +213,12 @@ TEST_F(EnforceBpfTest, WhatSomebodyTakesAwayIsPutBack) {
   connects(EPERM);
   EXPECT_THAT(probe().Repair(), IsEmpty());
   const std::vector<int> links = CgroupLinks();
-  ASSERT_EQ(links.size(), 6u);
+  ASSERT_EQ(links.size(), 8u);
   for (const int link : links) {
     EXPECT_EQ(bpf_link_detach(link), 0);
   }
   connects(0);
-  EXPECT_EQ(probe().Repair().size(), 6u);
+  EXPECT_EQ(probe().Repair().size(), 8u);
   connects(EPERM);
   EXPECT_THAT(probe().Repair(), IsEmpty());
 }

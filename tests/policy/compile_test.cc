@@ -67,11 +67,23 @@ class Maker {
     return {.protocol = OneIn(3) ? Protocol::kUdp : Protocol::kTcp, .low = low, .high = high};
   }
 
+  std::string Name() {
+    std::string name = OneIn(2) ? "com" : "org";
+    for (uint32_t labels = Below(4); labels > 0; --labels) {
+      name.insert(0, OneIn(2) ? "a." : OneIn(2) ? "aa." : "b.");
+    }
+    return name;
+  }
+
   std::vector<policy::Peer> Peers() {
     std::vector<policy::Peer> peers(Below(4));
     for (policy::Peer& peer : peers) {
       peer.at = At();
-      peer.cidr = Network();
+      if (OneIn(3)) {
+        peer.fqdn = (OneIn(2) ? "*." : "") + Name();
+      } else {
+        peer.cidr = Network();
+      }
       peer.ports.resize(OneIn(3) ? 0 : 1 + Below(3));
       for (policy::Ports& ports : peer.ports) {
         ports = Ports();
@@ -191,7 +203,11 @@ TEST_P(CompileTest, DecidesAsThePoliciesMean) {
       where.protocol = maker.OneIn(2) ? Protocol::kTcp : maker.OneIn(2) ? Protocol::kUdp : Protocol::kIcmp;
       where.port = where.protocol == Protocol::kIcmp ? 0 : where.port;
       where.reply = where.protocol == Protocol::kTcp && maker.OneIn(4);
-      Lookup::To to{.v6 = where.address.v6, .protocol = KernelProtocol(where.protocol), .port = where.port};
+      if (!where.reply && maker.OneIn(2)) {
+        where.names.resize(1 + maker.Below(3));
+        std::ranges::generate(where.names, [&maker] { return maker.Name(); });
+      }
+      Lookup::To to{.v6 = where.address.v6, .protocol = KernelProtocol(where.protocol), .port = where.port, .names = where.names};
       std::memcpy(to.address, where.address.address.data(), sizeof(to.address));
       if (where.reply) {
         to.protocol = MOAT_POL_REPLY;

@@ -2,10 +2,12 @@
 // Decides by a compiled image alone, look-up by look-up as bpf/enforce does, in the plainest code.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/policy/image.h"
 
@@ -20,6 +22,7 @@ class Lookup {
     bool v6 = false;
     uint8_t protocol = MOAT_POL_OTHER;
     uint16_t port = 0;
+    std::vector<std::string> names{};  // by which it goes
   };
   struct Answer {
     uint32_t rule = 0, would = 0;
@@ -118,25 +121,46 @@ class Lookup {
     return best;
   }
 
-  std::optional<moat_pol_port_key> Set(uint32_t list, const To& to) const {
+  // Of a list: by the address, then by each name.
+  std::vector<moat_pol_port_key> Sets(uint32_t list, const To& to) const {
+    std::vector<moat_pol_port_key> sets;
+    const auto add = [&](uint32_t set) {
+      moat_pol_port_key port{};
+      port.set = set;
+      port.protocol = to.protocol;
+      port.port[0] = static_cast<uint8_t>(to.port >> 8);
+      port.port[1] = static_cast<uint8_t>(to.port & 0xff);
+      sets.push_back(port);
+    };
     moat_pol_peer_key peer{};
     peer.list = list << 1 | (to.v6 ? 1u : 0u);
     std::memcpy(peer.address, to.address, sizeof(peer.address));
-    const std::optional<uint32_t> set = Longest(rows_.peers, peer);
-    if (list == 0 || !set) {
-      return std::nullopt;
+    if (const auto set = Longest(rows_.peers, peer); set && list != 0) {
+      add(*set);
     }
-    moat_pol_port_key port{};
-    port.set = *set;
-    port.protocol = to.protocol;
-    port.port[0] = static_cast<uint8_t>(to.port >> 8);
-    port.port[1] = static_cast<uint8_t>(to.port & 0xff);
-    return port;
+    for (const std::string& name : to.names) {
+      moat_pol_name_key key{};
+      std::copy(name.rbegin(), name.rend(), key.text.name);
+      const auto pattern = Longest(rows_.names, key);
+      for (const auto& [named, set] : rows_.named) {
+        if (pattern && named.list == list && named.pattern == *pattern && list != 0) {
+          add(set);
+        }
+      }
+    }
+    return sets;
   }
 
   uint32_t Find(uint32_t list, const To& to) const {
-    const auto port = Set(list, to);
-    return port ? Longest(rows_.ports, *port).value_or(0) : 0;
+    uint32_t first = 0;
+    for (const moat_pol_port_key& port : Sets(list, to)) {
+      const uint32_t rule = Longest(rows_.ports, port).value_or(0);
+      const bool denies = (rule & MOAT_RULE_DENY) != 0, denied = (first & MOAT_RULE_DENY) != 0;
+      if (rule != 0 && (first == 0 || (denies != denied ? denies : rule < first))) {
+        first = rule;
+      }
+    }
+    return first;
   }
 
   uint32_t Part(const moat_pol_profile& row, uint32_t profile, uint32_t part, uint64_t labels, const To& to) const {
@@ -146,8 +170,13 @@ class Lookup {
     }
     uint64_t held = labels & egress.holding;
     if (held != 0) {
-      const auto port = Set(egress.holders, to);
-      held &= port ? Longest(rows_.masks, *port).value_or(egress.others) : egress.others;
+      moat_pol_mask sum{};
+      for (const moat_pol_port_key& port : Sets(egress.holders, to)) {
+        const moat_pol_mask mask = Longest(rows_.masks, port).value_or(moat_pol_mask{});
+        sum.denied |= mask.denied;
+        sum.allowed |= mask.allowed;
+      }
+      held &= sum.denied | (egress.others & ~sum.allowed);
     }
     if (held != 0) {
       for (const auto& [key, holding] : rows_.holdings) {

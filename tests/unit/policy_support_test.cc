@@ -25,8 +25,8 @@ DomainStatus Domain(const std::string& name, const std::vector<std::string>& eve
 }
 
 std::vector<DomainStatus> Kernel(bool lsm) {
-  const std::vector<std::string> egress = {"enforce.connect4", "enforce.connect6", "enforce.sendmsg4",
-                                           "enforce.sendmsg6", "enforce.packet",   "enforce.opened"};
+  const std::vector<std::string> egress = {"enforce.connect4", "enforce.connect6", "enforce.sendmsg4", "enforce.sendmsg6",
+                                           "enforce.packet",   "enforce.hello",    "enforce.answer",   "enforce.opened"};
   const std::vector<std::string> denies = {
       "enforce.file_open",   "enforce.file_receive", "enforce.file_use",  "enforce.file_map",     "enforce.file_rename",
       "enforce.file_unlink", "enforce.file_rmdir",   "enforce.file_link", "enforce.file_setattr", "enforce.memory",
@@ -50,7 +50,8 @@ Supported Ask(const std::string& spec, bool lsm, const std::string& mode = "enfo
 }
 
 TEST(PolicySupport, WhatThisKernelCanDoIsTaken) {
-  for (const char* spec : {"  egress: {default: deny}\n", "  assets: [{asset: w, read: allow}]\n", "  gpu: {use: deny}\n"}) {
+  for (const char* spec : {"  egress: {default: deny}\n", "  egress: {default: deny, allow: [{fqdn: a.example}]}\n",
+                           "  assets: [{asset: w, read: allow}]\n", "  gpu: {use: deny}\n"}) {
     const Supported supported = Ask(kUnit + std::string(spec), /*lsm=*/true);
     EXPECT_THAT(supported.problems, IsEmpty()) << spec;
     EXPECT_THAT(supported.exposures, IsEmpty()) << spec;
@@ -77,10 +78,7 @@ TEST(PolicySupport, OfAPolicyThatObservesNothingIsAsked) {
 }
 
 TEST(PolicySupport, WhatNoKernelIsToldIsNotTakenForEnforced) {
-  const std::string named = "  egress: {default: deny, allow: [{fqdn: a.example}]}\n",
-                    budget = "  egress: {default: allow, holding: [{asset: w, budget: {bytes: 1MiB, per: 24h}}]}\n";
-  EXPECT_THAT(Ask(kUnit + named, true).problems,
-              ElementsAre(HasSubstr("peers by name (fqdn) cannot be enforced by this version")));
+  const std::string budget = "  egress: {default: allow, holding: [{asset: w, budget: {bytes: 1MiB, per: 24h}}]}\n";
   EXPECT_THAT(Ask(kUnit + budget, true).problems, ElementsAre(HasSubstr("budgets of egress")));
   EXPECT_THAT(Ask("  subjects: [{pod: {namespace: a}}]\n  egress: {default: deny}\n", true).problems,
               ElementsAre(HasSubstr("subjects by pod or container")));
