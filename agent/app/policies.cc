@@ -215,7 +215,6 @@ class PoliciesImpl final : public Policies {
         spdlog::warn("policies: executable {} is not there: as a subject it selects nobody", path);
       }
     }
-    rows_->AddAll(*next.set, *next.compiler);
     next.rules = std::make_shared<const policy::Rules>(next.compiler->rules());
     if (next.rules->texts.size() >= MOAT_RULES / 2) {
       return Refuse({"the policies make more rules than can be numbered (" + std::to_string(next.rules->texts.size()) + ")"});
@@ -223,6 +222,8 @@ class PoliciesImpl final : public Policies {
     if (Status status = probe_.ReloadAssets(with_assets); !status && !with_assets.assets.empty() && config_.file) {
       return Refuse({status.error().message});
     }
+    SetAssetBytes(*next.compiler);
+    rows_->AddAll(*next.set, *next.compiler);
     {
       // Names first: no verdict comes without.
       const std::lock_guard lock(mutex_);
@@ -252,6 +253,30 @@ class PoliciesImpl final : public Policies {
     // A cgroup that came while we looked: its news is there, but was of no use to the image before.
     WalkAgain();
     return {};
+  }
+
+  // As they are now: when they grow or shrink, the policies are read again.
+  void SetAssetBytes(policy::Compiler& compiler) {
+    asset_bytes_ = AssetBytes();
+    for (size_t label = 0; label < asset_bytes_.size(); ++label) {
+      compiler.SetAssetBytes(label, asset_bytes_[label]);
+    }
+  }
+  std::vector<uint64_t> AssetBytes() const {
+    std::vector<uint64_t> bytes;
+    for (const probe::ResolvedAsset& asset : probe_.Assets()) {
+      bytes.push_back(asset.bytes);
+    }
+    return bytes;
+  }
+  bool BudgetsHaveChanged() const {
+    const auto is_part = [](const policy::Holding& holding) { return holding.budget && holding.budget->millionths != 0; };
+    return now_.set &&
+           std::ranges::any_of(now_.set->policies,
+                               [&](const policy::Policy& policy) {
+                                 return policy.egress && std::ranges::any_of(policy.egress->holding, is_part);
+                               }) &&
+           AssetBytes() != asset_bytes_;
   }
 
   void WalkAgain() {
@@ -319,11 +344,15 @@ class PoliciesImpl final : public Policies {
         for (const std::string& what : probe_.Repair()) {
           spdlog::error("policies: {}", what);
         }
+        if (due_ns == 0 && BudgetsHaveChanged()) {
+          due_ns = MonotonicNs() + kSettleNs;  // an asset of which a budget is a part
+        }
       }
       if (MonotonicNs() >= names_ns) {
         names_ns = MonotonicNs() + kNamesNs;
         const std::lock_guard lock(reading_);
         KeepNames();
+        (void)probe_.Policies()->ForgetSent(MonotonicNs());
       }
       if (watch_->Take()) {
         due_ns = MonotonicNs() + kSettleNs;
@@ -349,6 +378,7 @@ class PoliciesImpl final : public Policies {
   Fd wake_;
   LabelBits labels_;
   std::vector<policy::Resolver> resolvers_;
+  std::vector<uint64_t> asset_bytes_;  // by label, as the budgets in force have them
 
   mutable std::mutex mutex_;  // of what follows, for readers; written under reading_, too
   Force now_;

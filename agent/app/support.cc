@@ -29,19 +29,6 @@ bool Any(const policy::Policy& policy, bool (*is)(policy::Subject::Kind kind)) {
   return std::ranges::any_of(policy.subjects, [is](const policy::Subject& subject) { return is(subject.kind); });
 }
 
-bool HasBudget(const policy::Egress& egress) {
-  return std::ranges::any_of(egress.holding, [](const policy::Holding& holding) { return holding.budget.has_value(); });
-}
-
-void DropBudgets(policy::Policy& policy) {
-  if (!policy.egress) {
-    return;
-  }
-  for (policy::Holding& holding : policy.egress->holding) {
-    holding.budget.reset();
-  }
-}
-
 void DropNothing(policy::Policy&) {}  // who it is stays undecided, and unknown says what that means
 
 // What no kernel is told yet. To take it for enforced would be worse than to refuse it.
@@ -53,8 +40,6 @@ struct Untold {
 };
 
 constexpr Untold kUntold[] = {
-    {"budgets of egress", "what is sent is counted, and not held against them",
-     [](const policy::Policy& policy) { return policy.egress && HasBudget(*policy.egress); }, DropBudgets},
     {"subjects by pod or container", "no container runtime is asked who is who",
      [](const policy::Policy& policy) {
        return Any(policy, [](policy::Subject::Kind kind) {

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "agent/base/strings.h"
+#include "bpf/abi/policy.h"
 
 namespace moat::policy {
 namespace {
@@ -45,9 +47,23 @@ class Checker {
         CheckName(holding.at, holding.asset);
         Once(told, holding.at, holding.asset, "under holding");
         rules += RulesOf(holding.allow) + RulesOf(holding.deny) + (holding.budget ? 1 : 0);
+        CheckBudget(holding);
       }
     }
     Count(policy.at, rules_, rules, kMaxRules, "rules");
+  }
+
+  // The kernel has room for so many counts of what the holders of one asset send.
+  void CheckBudget(const Holding& holding) {
+    if (!holding.budget) {
+      return;
+    }
+    std::set<uint64_t>& times = budget_times_[holding.asset];
+    times.insert(holding.budget->per_seconds);
+    if (times.size() == MOAT_POL_BUDGETS + 1) {
+      Complain(holding.at, "budgets of asset '" + holding.asset + "' are told for more than " + std::to_string(MOAT_POL_BUDGETS) +
+                               " different times (per): give those of two policies the same");
+    }
   }
 
   // Each port of a peer is a rule of its own.
@@ -92,6 +108,7 @@ class Checker {
   const Set& set_;
   const std::vector<std::string_view> names_;
   std::vector<config::Problem> problems_;
+  std::map<std::string_view, std::set<uint64_t>> budget_times_;  // by asset, in seconds
   size_t subjects_ = 0, rules_ = 0;
 };
 

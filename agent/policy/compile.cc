@@ -63,6 +63,8 @@ class CompilerImpl final : public Compiler {
     rows_.exes.emplace_back(key, found->second);
   }
 
+  void SetAssetBytes(size_t label, uint64_t bytes) override { asset_bytes_[label] = bytes; }
+
   void AddCgroup(uint64_t cgroup_id, const Identity& who, bool settled) override {
     moat_pol_cgroup_key key{};
     key.cgroup_id = cgroup_id;
@@ -145,6 +147,7 @@ class CompilerImpl final : public Compiler {
     for (uint32_t part = 0; part < MOAT_POL_PARTS; ++part) {
       row.egress[part] = OfEgress(parts[part], profile, part);
       row.gpu[part] = OfGpu(parts[part]);
+      row.flags |= row.egress[part].budgeted != 0 ? MOAT_POL_SPENDS : 0;
     }
     AddAssets(parts, profile, row);
     if (by_exe) {
@@ -177,36 +180,65 @@ class CompilerImpl final : public Compiler {
     return 0;
   }
 
+  // What is said of holders of one asset.
+  struct Held {
+    std::vector<PeerRule> peers{};
+    uint32_t others = 0;  // the last that narrows
+    moat_pol_holding row{};
+  };
+
+  // Of budgets over the same time the smallest counts. The set has no more times than there is room for (check.h).
+  static void Narrow(moat_pol_budget (&budgets)[MOAT_POL_BUDGETS], const Budget& budget, uint32_t rule, uint64_t asset_bytes) {
+    const uint64_t bytes = LimitOf(budget, asset_bytes);
+    const auto seconds = static_cast<uint32_t>(budget.per_seconds);
+    for (moat_pol_budget& row : budgets) {
+      const bool unused = row.rule == 0;
+      if (!unused && row.per_seconds != seconds) {
+        continue;
+      }
+      if (unused || bytes < row.bytes) {
+        row = {.bytes = bytes, .per_seconds = seconds, .rule = rule};
+      }
+      return;
+    }
+  }
+
   moat_pol_egress OfEgress(const Asked& asked, uint32_t profile, uint32_t part) {
     moat_pol_egress egress{};
     egress.unknown = Unknown(asked, [this](size_t i) { return set_.policies[i].egress.has_value(); });
     std::vector<PeerRule> peers;
-    std::map<size_t, std::pair<std::vector<PeerRule>, uint32_t>> holders;  // by label: peers, and the last that narrows
+    std::map<size_t, Held> holders;  // by label
     for (const size_t i : asked.selecting) {
       const PolicyNumbers& policy = numbers_[i];
       peers.insert(peers.end(), policy.peers.begin(), policy.peers.end());
       egress.fallback = egress.fallback == 0 ? policy.fallback : egress.fallback;
       for (const HoldingNumbers& holding : policy.holding) {
-        auto& [of_label, others] = holders[holding.label];
-        of_label.insert(of_label.end(), holding.peers.begin(), holding.peers.end());
-        others = holding.others != 0 ? holding.others : others;
+        Held& held = holders[holding.label];
+        held.peers.insert(held.peers.end(), holding.peers.begin(), holding.peers.end());
+        held.others = holding.others != 0 ? holding.others : held.others;
+        const bool counts_here = (set_.policies[i].mode == Mode::kDryRun) == (part == MOAT_POL_WOULD);
+        if (holding.budget != 0 && counts_here) {
+          Narrow(held.row.budgets, *holding.limit, holding.budget, asset_bytes_[holding.label]);
+        }
       }
     }
     egress.list = lists_.Add(peers, /*replies=*/false, rows_);
     std::vector<PeerLists::Holders> masks;
-    for (const auto& [label, said] : holders) {
-      if (said.first.empty() && said.second == 0) {
-        continue;  // only a budget
+    for (auto& [label, held] : holders) {
+      const uint64_t bit = uint64_t{1} << label;
+      egress.budgeted |= held.row.budgets[0].rule != 0 ? bit : 0;
+      if (!held.peers.empty() || held.others != 0) {
+        masks.push_back({.label = label, .peers = held.peers});
+        egress.others |= held.others != 0 ? bit : 0;
+        egress.holding |= bit;
+        held.row.list = lists_.Add(held.peers, /*replies=*/true, rows_);
+        held.row.fallback = held.others;
       }
-      masks.push_back({.label = label, .peers = said.first});
-      egress.others |= said.second != 0 ? uint64_t{1} << label : 0;
-      egress.holding |= uint64_t{1} << label;
       moat_pol_holding_key key{};
       key.profile = profile;
       key.part = part;
       key.label = static_cast<uint32_t>(label);
-      rows_.holdings.emplace_back(
-          key, moat_pol_holding{.list = lists_.Add(said.first, /*replies=*/true, rows_), .fallback = said.second});
+      rows_.holdings.emplace_back(key, held.row);
     }
     egress.holders = lists_.AddHolders(masks, rows_);
     return egress;
@@ -299,6 +331,7 @@ class CompilerImpl final : public Compiler {
   const Set& set_;
   Rules rules_;
   std::vector<PolicyNumbers> numbers_;
+  std::map<size_t, uint64_t> asset_bytes_;  // by label
   const Patterns patterns_;
   PeerLists lists_;
   std::map<std::pair<Selection, bool>, uint32_t> profiles_;

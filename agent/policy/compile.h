@@ -29,6 +29,8 @@ class Compiler {
   // dev: major << 20 | minor. Before the first cgroup.
   virtual void AddExecutable(const std::string& path, uint32_t dev, uint64_t inode) = 0;
 
+  // How large an asset is: budgets may be a part of it. Before the first cgroup; until then 0.
+  virtual void SetAssetBytes(size_t label, uint64_t bytes) = 0;
   // The profile of processes in a cgroup, and of those in cgroups below it of which nothing is known yet. who: as much as is known;
   // settled: whatever lies below this cgroup is the same workload (a unit, a container), not another.
   virtual void AddCgroup(uint64_t cgroup_id, const Identity& who, bool settled) = 0;

@@ -88,7 +88,8 @@ class Numberer {
       numbers.others = New(holding.at, Action::kDeny, where + ": not among the allowed");
     }
     if (holding.budget) {
-      numbers.budget = New(holding.at, Action::kDeny, where + ": budget");
+      numbers.budget = New(holding.at, Action::kDeny, where + ": budget of " + ToString(*holding.budget));
+      numbers.limit = &*holding.budget;
     }
     return numbers;
   }
@@ -121,6 +122,19 @@ std::vector<PolicyNumbers> Number(const Set& set, Rules& rules) {
     numbers.push_back(numberer.Of(policy));
   }
   return numbers;
+}
+
+std::string ToString(const Budget& budget) {
+  const std::string what = budget.millionths != 0 ? std::to_string(budget.millionths / 10'000) + "." +
+                                                        std::to_string(budget.millionths % 10'000 + 10'000).substr(1) + " percent"
+                                                  : std::to_string(budget.bytes) + " bytes";
+  return what + " per " + std::to_string(budget.per_seconds) + " s";
+}
+
+uint64_t LimitOf(const Budget& budget, uint64_t asset_bytes) {
+  return budget.millionths == 0
+             ? budget.bytes
+             : asset_bytes / 1'000'000 * budget.millionths + asset_bytes % 1'000'000 * budget.millionths / 1'000'000;
 }
 
 std::string ToString(const Peer& peer) {

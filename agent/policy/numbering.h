@@ -18,6 +18,7 @@ struct HoldingNumbers {
   std::vector<PeerRule> peers{};  // denials first
   uint32_t others = 0;  // holders go to the allowed peers only
   uint32_t budget = 0;
+  const Budget* limit = nullptr;  // of budget
 };
 
 struct PolicyNumbers {
@@ -40,5 +41,9 @@ std::vector<PolicyNumbers> Number(const Set& set, Rules& rules);
 
 // "10.0.0.0/8 443/tcp 53/udp", "*.example.com"
 std::string ToString(const Peer& peer);
+// "1048576 bytes per 86400 s", "1.0000 percent per 86400 s"
+std::string ToString(const Budget& budget);
+// In bytes, for an asset of this size.
+uint64_t LimitOf(const Budget& budget, uint64_t asset_bytes);
 
 }  // namespace moat::policy

@@ -107,6 +107,7 @@ PolicyMaps::PolicyMaps(const Domain& enforce, const SharedMaps& maps)
       named_(enforce.MapFd("moat_pol_named")),
       resolvers_(enforce.MapFd("moat_pol_resolvers")),
       learnt_(enforce.MapFd("moat_pol_learnt")),
+      sent_(enforce.MapFd("moat_pol_sent")),
       assets_(enforce.MapFd("moat_pol_assets")),
       counts_(enforce.MapFd("moat_pol_counts")),
       labels_(enforce.MapFd("moat_pol_labels")),
@@ -192,19 +193,67 @@ Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
   }
   control->policy_last = fresh;
   expected_ = fresh;
-  names_wanted_ = !rows.names.empty();
-  if (names_wanted_) {
-    __atomic_store_n(&control->policy_names, 1, __ATOMIC_RELEASE);  // before: the first decision is to have the names, too
+  const bool names_wanted = !rows.names.empty();
+  const bool budgets =
+      std::ranges::any_of(rows.profiles, [](const auto& row) { return (row.second.flags & MOAT_POL_SPENDS) != 0; });
+  // Before: the first decision is to have them, too.
+  if (names_wanted) {
+    __atomic_store_n(&control->policy_names, 1, __ATOMIC_RELEASE);
+  }
+  if (budgets) {
+    __atomic_store_n(&control->policy_budgets, 1, __ATOMIC_RELEASE);
   }
   __atomic_store_n(&control->policy_generation, fresh, __ATOMIC_RELEASE);
   swapped_ns_ = MonotonicNs();
   WaitForPrograms();
-  __atomic_store_n(&control->policy_names, names_wanted_ ? 1 : 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&control->policy_names, names_wanted ? 1 : 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&control->policy_budgets, budgets ? 1 : 0, __ATOMIC_RELEASE);
   RemoveAllBut(fresh);
   return {};
 }
 
-Status PolicyMaps::Add(const policy::Rows& rows) { return Write(rows, generation()); }
+Status PolicyMaps::Add(const policy::Rows& rows) {
+  if (std::ranges::any_of(rows.profiles, [](const auto& row) { return (row.second.flags & MOAT_POL_SPENDS) != 0; })) {
+    __atomic_store_n(&maps_.control()->policy_budgets, 1, __ATOMIC_RELEASE);
+  }
+  return Write(rows, generation());
+}
+
+std::vector<PolicyMaps::Sent> PolicyMaps::SentBytes(uint64_t now_ns) const {
+  std::vector<Sent> all;
+  moat_pol_sent_key key{};
+  const moat_pol_sent_key* at = nullptr;
+  for (moat_pol_sent_key next{}; bpf_map_get_next_key(sent_, at, &next) == 0; at = &key) {
+    key = next;
+    moat_pol_sent row{};
+    if (bpf_map_lookup_elem_flags(sent_, &key, &row, BPF_F_LOCK) != 0) {
+      continue;
+    }
+    Sent sent{.subject = key.subject, .label = key.label, .per_seconds = key.per_seconds, .dry_run = key.part == MOAT_POL_WOULD};
+    for (uint32_t i = 0; i < MOAT_POL_BUCKETS; ++i) {
+      sent.bytes += moat_pol_bucket(now_ns, key.per_seconds) - row.stamp[i] < MOAT_POL_BUCKETS ? row.bytes[i] : 0;
+    }
+    all.push_back(sent);
+  }
+  return all;
+}
+
+size_t PolicyMaps::ForgetSent(uint64_t now_ns) {
+  std::vector<moat_pol_sent_key> old;
+  for (const Sent& sent : SentBytes(now_ns)) {
+    if (sent.bytes == 0) {
+      old.push_back({.subject = sent.subject,
+                     .label = sent.label,
+                     .per_seconds = sent.per_seconds,
+                     .part = sent.dry_run ? uint32_t{MOAT_POL_WOULD} : uint32_t{MOAT_POL_ENFORCED},
+                     .pad = 0});
+    }
+  }
+  for (const moat_pol_sent_key& key : old) {
+    (void)bpf_map_delete_elem(sent_, &key);
+  }
+  return old.size();
+}
 
 void PolicyMaps::RemoveCgroups(const std::vector<uint64_t>& ids) {
   for (const uint64_t id : ids) {

@@ -45,6 +45,17 @@ class PolicyMaps {
   // Addresses whose names had all expired by then (CLOCK_MONOTONIC); how many.
   size_t ForgetExpired(uint64_t before_ns);
 
+  // What holders of an asset have sent in the time that a budget is told for, by subject (moat_pol_cgroup.subject).
+  struct Sent {
+    uint64_t subject = 0;
+    uint32_t label = 0, per_seconds = 0;
+    bool dry_run = false;
+    uint64_t bytes = 0;
+  };
+  std::vector<Sent> SentBytes(uint64_t now_ns) const;
+  // Those who have sent nothing in that time; how many. What is added meanwhile to one of them may be lost: a packet's worth.
+  size_t ForgetSent(uint64_t now_ns);
+
   // 0: none.
   uint32_t generation() const;
   uint64_t swapped_ns() const { return swapped_ns_; }  // CLOCK_MONOTONIC, when the last image came into force
@@ -69,8 +80,7 @@ class PolicyMaps {
   uint32_t news_lost_ = 0;
   uint64_t swapped_ns_ = 0;
   uint32_t expected_ = 0;  // generation
-  bool names_wanted_ = false;
-  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, names_, named_, resolvers_, learnt_, assets_,
+  int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, names_, named_, resolvers_, learnt_, sent_, assets_,
       counts_, labels_, commands_;  // borrowed
 };
 

@@ -79,7 +79,11 @@ enum moat_pol_dns {
 	MOAT_POL_DNS_COUNT = 8,
 };
 
-#define MOAT_POL_HELLO_LEN 8192 /* a ClientHello: key shares of 1.2 KB and tickets of some KB occur */
+/*
+ * A ClientHello: key shares of 1.2 KB and tickets of some KB occur. With what is kept beside it below 8 KB, since newer kernels (seen on
+ * 7.3, not on 6.18) make no larger storage of a socket.
+ */
+#define MOAT_POL_HELLO_LEN 4096
 
 /* What was read of a TLS connection: in the socket's storage until it is closed. */
 struct moat_pol_tls {

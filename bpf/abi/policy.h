@@ -58,6 +58,7 @@ struct moat_pol_profile_key {
 struct moat_pol_egress {
 	__u64 holding; /* bit n: something is said of holders of asset n */
 	__u64 others; /* bit n: they go nowhere that is not in the list of holders */
+	__u64 budgeted; /* bit n: holders of asset n have a budget */
 	__u32 holders; /* list whose sets are of masks (moat_pol_masks); 0: no list */
 	__u32 list; /* 0: no list */
 	__u32 fallback; /* egress.default: deny */
@@ -75,6 +76,7 @@ struct moat_pol_gpu {
 #define MOAT_POL_BY_EXE 0x1u /* processes of some executables have another profile (moat_pol_by_exe) */
 #define MOAT_POL_DRY 0x2u /* the parts differ: both are to be asked */
 #define MOAT_POL_NAMES 0x4u /* some peer is told by its name (name.h) */
+#define MOAT_POL_SPENDS 0x8u /* some holder has a budget */
 
 struct moat_pol_profile {
 	__u32 flags;
@@ -104,10 +106,44 @@ struct moat_pol_holding_key {
 	__u32 label;
 };
 
+/* What holders may send in a time, in bytes of payload. */
+struct moat_pol_budget {
+	__u64 bytes;
+	__u32 per_seconds;
+	__u32 rule; /* 0: no budget, nor any after it */
+};
+#define MOAT_POL_BUDGETS 2 /* of one asset, over different times */
+
 struct moat_pol_holding {
 	__u32 list; /* 0: no list */
 	__u32 fallback; /* holders may go to allowed peers only */
+	struct moat_pol_budget budgets[MOAT_POL_BUDGETS];
 };
+
+/* Who has sent: not by policy or generation, so that a change of policies does not make the sum small again. */
+struct moat_pol_sent_key {
+	__u64 subject; /* moat_pol_cgroup.subject */
+	__u32 label;
+	__u32 per_seconds;
+	__u32 part; /* enum moat_pol_part: what policies in dry-run would have denied was sent */
+	__u32 pad;
+};
+
+#define MOAT_POL_BUCKETS 16
+
+/* A window that slides: a ring of buckets, each of a 15th of the time, of which the last 16 count. The sum is never too small. */
+struct moat_pol_sent {
+	MOAT_LOCK lock;
+	__u32 pad;
+	__u32 stamp[MOAT_POL_BUCKETS]; /* moat_pol_bucket: which one lies in the slot */
+	__u64 bytes[MOAT_POL_BUCKETS];
+};
+
+/* Never 0 (no bucket yet), nor so small that an unused slot would count. now_ns: CLOCK_MONOTONIC. */
+static inline __u32 moat_pol_bucket(__u64 now_ns, __u32 per_seconds)
+{
+	return (__u32)(now_ns / ((__u64)per_seconds * (1000000000u / (MOAT_POL_BUCKETS - 1) + 1))) + MOAT_POL_BUCKETS;
+}
 
 /* Addresses: IPv4 in the first four bytes. An LPM trie; prefix_bits counts all that follow it. */
 struct moat_pol_peer_key {
@@ -213,17 +249,23 @@ struct moat_pol_sock {
 	__u8 protocol;
 	__u8 flags; /* MOAT_POL_SOCK_* */
 	__u64 asked_labels;
+	__u64 subject; /* moat_pol_cgroup.subject, of the one who used it last */
 	__u64 opened_ns; /* when it was connected last: names that were good then are good for this connection */
 	__u32 used_generation; /* in which the user's profile was found */
 	__u32 asked_profile;
 	__u8 phase; /* enum moat_pol_phase */
 	__u8 why; /* of MOAT_POL_UNREADABLE: MOAT_WHY_* */
 	__u8 asked_by; /* moat_pol_phase_class */
-	__u8 pad[5];
+	__u8 budget; /* MOAT_POL_SENT_* */
+	__u32 sent_seq; /* of the first byte of TCP that no budget has counted */
 };
 #define MOAT_POL_SOCK_ASKED 0x1u /* generation, address, port, protocol, rule and asked_labels hold */
 #define MOAT_POL_SOCK_ACTIVE 0x2u /* connected from here */
 #define MOAT_POL_SOCK_PASSIVE 0x4u /* accepted: rules of egress are about who is called, not about answers */
+
+#define MOAT_POL_SENT_SEQ 0x1u /* sent_seq holds */
+#define MOAT_POL_SENT_OVER 0x2u /* that a budget is used up was told, and nothing was sent since */
+#define MOAT_POL_SENT_WOULD 0x4u /* the same of policies in dry-run */
 
 /* By what name a connection goes. */
 enum moat_pol_phase {

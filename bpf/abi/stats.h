@@ -24,6 +24,7 @@ enum moat_table {
 	MOAT_TABLE_FLOWS = 4,
 	MOAT_TABLE_NET_TOTALS = 5,
 	MOAT_TABLE_SOCKETS = 6, /* no memory to remember a socket by: its packet was dropped */
+	MOAT_TABLE_SENT = 7, /* no room to count what a holder sends: it was not sent */
 	MOAT_TABLE_COUNT = 8,
 };
 

@@ -4,6 +4,7 @@
  * sockets made in that cgroup or below; whose policies apply says the process that calls.
  */
 #include "../lib/destination.bpf.h"
+#include "budget.bpf.h"
 #include "socket.bpf.h"
 
 /* The names that the address was learnt from, for whoever calls. */
@@ -49,6 +50,7 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 		if (operation == MOAT_VERDICT_CONNECT) {
 			socket->flags = (socket->flags & ~MOAT_POL_SOCK_PASSIVE) | MOAT_POL_SOCK_ACTIVE;
 			socket->opened_ns = bpf_ktime_get_ns();
+			socket->budget = 0;
 			socket->phase = names && to.protocol == MOAT_POL_TCP ? MOAT_POL_OPENING : MOAT_POL_UNSEEN;
 		}
 	}
@@ -71,18 +73,60 @@ static __always_inline int moat_pol_calling(struct bpf_sock_addr *ctx, int v6, _
 	return !(answer.rule & MOAT_RULE_DENY);
 }
 
+/* Before anything else is asked: who has sent all that may be sent makes no new connection. 0: denied. */
+static __always_inline int moat_pol_may_spend(struct bpf_sock_addr *ctx, int v6)
+{
+	struct moat_pol_answer answer;
+	struct moat_pol_sock *socket;
+	struct moat_pol_who who;
+	struct moat_verdict *e;
+	__u32 generation;
+
+	generation = *(volatile __u32 *)&moat_control.policy_budgets ? moat_pol_generation() : 0;
+	if (!generation)
+		return 1;
+	moat_pol_who_acts(&who, generation);
+	socket = ctx->sk ? bpf_sk_storage_get(&moat_pol_socks, ctx->sk, 0, 0) : NULL;
+	if (socket)
+		who.labels |= socket->labels;
+	if (!who.labels)
+		return 1;
+	moat_pol_spend(&who, 0, &answer);
+	if (!moat_pol_deciding(&answer))
+		return 1;
+	e = moat_pol_tell(&answer, &who, MOAT_VERDICT_CONNECT);
+	if (e) {
+		e->why = MOAT_WHY_BUDGET;
+		e->cookie = bpf_get_socket_cookie(ctx);
+		moat_destination(ctx, &e->ep, v6);
+		moat_submit(moat_get_control(), e);
+	}
+	return !answer.rule;
+}
+
+/* Functions of their own: their stacks are not to lie on top of that of the program. */
+MOAT_FUNCTION int moat_pol_may_spend4(struct bpf_sock_addr *ctx)
+{
+	return moat_pol_may_spend(ctx, 0);
+}
+
+MOAT_FUNCTION int moat_pol_may_spend6(struct bpf_sock_addr *ctx)
+{
+	return moat_pol_may_spend(ctx, 1);
+}
+
 MOAT_HOOK("cgroup/connect4", moat_pol_connect4)
 int moat_pol_connect4(struct bpf_sock_addr *ctx)
 {
 	moat_ran(moat_pol_connect4);
-	return moat_pol_calling(ctx, 0, MOAT_VERDICT_CONNECT);
+	return moat_pol_may_spend4(ctx) && moat_pol_calling(ctx, 0, MOAT_VERDICT_CONNECT);
 }
 
 MOAT_HOOK("cgroup/connect6", moat_pol_connect6)
 int moat_pol_connect6(struct bpf_sock_addr *ctx)
 {
 	moat_ran(moat_pol_connect6);
-	return moat_pol_calling(ctx, 1, MOAT_VERDICT_CONNECT);
+	return moat_pol_may_spend6(ctx) && moat_pol_calling(ctx, 1, MOAT_VERDICT_CONNECT);
 }
 
 MOAT_HOOK("cgroup/sendmsg4", moat_pol_sendmsg4)

@@ -8,10 +8,12 @@
  * those of whoever used the socket last. Only TCP sends without its caller, and only while nobody owns the socket's lock: soft-irq leaves
  * an owned socket to its owner (net/ipv4/tcp_ipv4.c tcp_v4_rcv, tcp_output.c tcp_tsq_handler).
  */
+#include "budget.bpf.h"
 #include "header.bpf.h"
 #include "socket.bpf.h"
 
 #define TCP_LISTEN_STATE 10 /* BPF_TCP_LISTEN */
+#define SOCK_STREAM 1
 #define SOCK_RAW 3
 #define PF_KTHREAD 0x00200000u
 
@@ -28,6 +30,12 @@ static __always_inline void moat_pol_to_of_packet(const struct moat_pol_header *
 		return;
 	to->protocol = moat_pol_protocol_of(header->transport);
 	to->port = header->peer_port;
+}
+
+/* Raw sockets name the protocol, too (socket(AF_INET, SOCK_RAW, IPPROTO_TCP)), and are nothing like it. */
+static __always_inline int moat_pol_is_tcp(struct bpf_sock *sk)
+{
+	return sk->protocol == IPPROTO_TCP && sk->type == SOCK_STREAM;
 }
 
 /* Bytes of TCP that the program that reads names has not seen: it is to see them first, so they are to be sent again. */
@@ -78,14 +86,14 @@ MOAT_FUNCTION int moat_pol_name_packet(struct __sk_buff *skb, const struct moat_
 	if (!socket || to->protocol == MOAT_POL_REPLY || sk->type == SOCK_RAW)
 		return 0;
 	phase = socket->phase;
-	if (sk->protocol == IPPROTO_TCP && phase == MOAT_POL_NAMED) {
+	if (moat_pol_is_tcp(sk) && phase == MOAT_POL_NAMED) {
 		tls = bpf_sk_storage_get(&moat_pol_tls, sk, 0, 0);
 		to->patterns[0] = tls ? moat_pol_pattern(&tls->text, generation) : 0;
 		to->named = to->patterns[0] != 0;
 		to->why = MOAT_WHY_OTHER_NAME; /* should it be denied */
 		return 0;
 	}
-	if (sk->protocol == IPPROTO_TCP && (phase == MOAT_POL_UNSEEN || phase == MOAT_POL_UNREADABLE)) {
+	if (moat_pol_is_tcp(sk) && (phase == MOAT_POL_UNSEEN || phase == MOAT_POL_UNREADABLE)) {
 		to->why = phase == MOAT_POL_UNSEEN ? MOAT_WHY_NO_SNI : socket->why;
 		return 0;
 	}
@@ -100,11 +108,11 @@ MOAT_FUNCTION int moat_pol_name_packet(struct __sk_buff *skb, const struct moat_
 	return 0;
 }
 
-static __always_inline int moat_pol_sender_is_here(const struct sock *kernel, const struct task_struct *task, __u32 protocol)
+static __always_inline int moat_pol_sender_is_here(const struct sock *kernel, const struct task_struct *task, int tcp)
 {
 	if (moat_get(task, flags) & PF_KTHREAD)
 		return 0;
-	return protocol != IPPROTO_TCP || moat_get(kernel, sk_lock.owned);
+	return !tcp || moat_get(kernel, sk_lock.owned);
 }
 
 /* Accepted before there was a program to see it: somebody listens on its port. */
@@ -135,6 +143,81 @@ static __always_inline int moat_pol_was_accepted(struct __sk_buff *skb, const st
 	return listens;
 }
 
+/*
+ * Bytes of the packet that no budget has counted yet, and where in TCP's stream they end. Of a stream whose last bytes were held back those
+ * are counted with what comes after them: they will be sent again.
+ */
+static __always_inline __u32 moat_pol_fresh_bytes(struct __sk_buff *skb, const struct moat_pol_header *header,
+						  struct bpf_sock *sk, struct moat_pol_sock *socket, __u32 *end)
+{
+	__u32 seq = 0, payload, fresh;
+	int syn = 0;
+
+	if (!moat_pol_is_tcp(sk))
+		return header->at && header->peer_port ? skb->len - header->at - 8 : skb->len;
+	payload = moat_pol_tcp(skb, header->at, &seq, &syn);
+	if (!payload || payload >= skb->len)
+		return 0;
+	seq += !!syn;
+	*end = seq + (skb->len - payload);
+	if (!(socket->budget & MOAT_POL_SENT_SEQ)) {
+		socket->sent_seq = seq;
+		socket->budget |= MOAT_POL_SENT_SEQ;
+	}
+	fresh = *end - socket->sent_seq;
+	if ((__s32)fresh <= 0)
+		return 0; /* sent before */
+	return socket->budget & MOAT_POL_SENT_OVER || fresh < skb->len - payload ? fresh : skb->len - payload;
+}
+
+/* Of a packet that is allowed to where it goes: 0 drops it. Told once until something was sent again. */
+MOAT_FUNCTION int moat_pol_within_budget(struct __sk_buff *skb, const struct moat_pol_header *header,
+					 const struct moat_pol_who *who, int here)
+{
+	struct moat_pol_sock *socket;
+	struct moat_pol_answer answer;
+	struct moat_verdict *e;
+	struct bpf_sock *sk;
+	__u32 bytes, end = 0, mark;
+
+	if (!*(volatile __u32 *)&moat_control.policy_budgets || !header || !who || !who->labels || !who->profile || !skb->sk)
+		return 1;
+	sk = bpf_sk_fullsock(skb->sk);
+	socket = sk ? bpf_sk_storage_get(&moat_pol_socks, sk, 0, 0) : NULL;
+	if (!socket)
+		return 1;
+	bytes = moat_pol_fresh_bytes(skb, header, sk, socket, &end);
+	if (!bytes)
+		return 1; /* acknowledgements, and the end of a connection */
+	moat_pol_spend(who, bytes, &answer);
+	if (!(answer.rule & MOAT_RULE_DENY)) {
+		socket->sent_seq = end;
+		socket->budget &= ~MOAT_POL_SENT_OVER;
+		if (!answer.would) {
+			socket->budget &= ~MOAT_POL_SENT_WOULD;
+			return 1;
+		}
+	}
+	mark = answer.rule ? MOAT_POL_SENT_OVER : MOAT_POL_SENT_WOULD;
+	if (socket->budget & mark) {
+		moat_pol_count(moat_pol_deciding(&answer), moat_pol_action(&answer));
+		return !answer.rule;
+	}
+	socket->budget |= mark;
+	e = here ? moat_pol_tell(&answer, who, MOAT_VERDICT_PACKET) : moat_pol_tell_of(socket, &answer, MOAT_VERDICT_PACKET);
+	if (e) {
+		e->why = MOAT_WHY_BUDGET;
+		e->cookie = bpf_get_socket_cookie(skb);
+		__builtin_memset(&e->ep, 0, sizeof(e->ep));
+		__builtin_memcpy(e->ep.remote, header->peer, sizeof(e->ep.remote));
+		e->ep.remote_port = header->peer_port;
+		e->ep.family = header->v6 ? AF_INET6 : AF_INET;
+		e->ep.protocol = header->transport;
+		moat_submit(moat_get_control(), e);
+	}
+	return !answer.rule;
+}
+
 /* Why no rule by name let it pass, and the name that it goes by. */
 static __always_inline void moat_pol_say_name(struct moat_verdict *e, struct bpf_sock *sk, const struct moat_pol_to *to)
 {
@@ -148,9 +231,10 @@ static __always_inline void moat_pol_say_name(struct moat_verdict *e, struct bpf
 		__builtin_memcpy(e->name, tls->text.name, sizeof(e->name));
 }
 
-static __always_inline int moat_pol_sending(struct __sk_buff *skb)
+/* About where it goes: 0 drops it. Who sends, and what the headers say, is for the question about budgets, which comes next. */
+static __always_inline int moat_pol_sending(struct __sk_buff *skb, struct moat_pol_who *who, struct moat_pol_header *header,
+					    int *is_here)
 {
-	struct moat_pol_who who = {.generation = moat_pol_generation()};
 	struct moat_pol_answer answer;
 	struct moat_pol_sock *socket;
 	struct moat_endpoints ep = {};
@@ -158,14 +242,14 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	const struct sk_buff *packet;
 	const struct sock *kernel;
 	struct moat_verdict *e;
-	struct moat_pol_header header;
 	struct moat_pol_to to;
 	struct bpf_sock *sk;
 	__u32 told, last;
 	__u64 cgroup;
 	int here, known;
 
-	if (!who.generation || !skb->sk)
+	who->generation = moat_pol_generation();
+	if (!who->generation || !skb->sk)
 		return 1;
 	sk = bpf_sk_fullsock(skb->sk);
 	if (!sk)
@@ -177,24 +261,28 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 	}
 	packet = moat_kern_ctx(skb);
 	kernel = moat_cast(struct sock, moat_get(packet, sk));
-	moat_pol_header_of(skb, &header, 0);
-	moat_forget(header);
-	moat_pol_to_of_packet(&header, &to);
+	moat_pol_header_of(skb, header, 0);
+	moat_forget(*header);
+	moat_pol_to_of_packet(header, &to);
 	moat_forget(to);
 	task = moat_current();
-	here = moat_pol_sender_is_here(kernel, task, sk->protocol);
-	last = socket->pid && socket->used_generation == who.generation ? socket->profile : 0;
+	here = moat_pol_sender_is_here(kernel, task, moat_pol_is_tcp(sk));
+	*is_here = here;
+	last = socket->pid && socket->used_generation == who->generation ? socket->profile : 0;
 	if (here)
-		who.labels = moat_labels(moat_self_pid(), moat_self_start());
+		who->labels = moat_labels(moat_self_pid(), moat_self_start());
 	cgroup = here ? 0 : moat_sock_cgroup(kernel);
 	if (here || (!last && cgroup))
-		who.profile = moat_pol_lookup(cgroup, who.generation);
-	if (!who.profile)
-		who.profile = last; /* handed to somebody whom no policy is about: still the socket of those who had it */
-	else if (here && (last != who.profile || socket->pid != moat_self_pid() || (socket->labels & who.labels) != who.labels))
-		moat_pol_used_by(socket, &who);
-	who.labels |= socket->labels;
-	if (sk->protocol == IPPROTO_TCP) {
+		moat_pol_lookup(cgroup, who);
+	if (!who->profile) {
+		who->profile = last; /* handed to somebody whom no policy is about: still the socket of those who had it */
+		who->subject = socket->subject;
+	} else if (here &&
+		   (last != who->profile || socket->pid != moat_self_pid() || (socket->labels & who->labels) != who->labels)) {
+		moat_pol_used_by(socket, who);
+	}
+	who->labels |= socket->labels;
+	if (moat_pol_is_tcp(sk)) {
 		if (!(socket->flags & (MOAT_POL_SOCK_ACTIVE | MOAT_POL_SOCK_PASSIVE)))
 			socket->flags |= moat_pol_was_accepted(skb, kernel, to.v6) ? MOAT_POL_SOCK_PASSIVE : MOAT_POL_SOCK_ACTIVE;
 		if (socket->flags & MOAT_POL_SOCK_PASSIVE) {
@@ -203,31 +291,31 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 		}
 	}
 	moat_forget(to);
-	moat_forget(who);
+	moat_forget(*who);
 	if ((socket->phase == MOAT_POL_OPENING || socket->phase == MOAT_POL_READING) && to.protocol == MOAT_POL_TCP &&
-	    moat_pol_unread(skb, &header))
+	    moat_pol_unread(skb, header))
 		return 0;
-	known = moat_pol_known(socket, &who, &to);
-	if (known && sk->protocol == IPPROTO_TCP) {
+	known = moat_pol_known(socket, who, &to);
+	if (known && moat_pol_is_tcp(sk)) {
 		if (!(socket->rule & MOAT_RULE_DENY))
 			return 1;
 		moat_pol_count(socket->rule, MOAT_VERDICT_DENY);
 		return 0;
 	}
-	if (moat_pol_speaks_of_names(&who)) {
-		moat_pol_name_packet(skb, &header, &to, who.generation);
+	if (moat_pol_speaks_of_names(who)) {
+		moat_pol_name_packet(skb, header, &to, who->generation);
 		moat_forget(to);
 	}
-	moat_pol_decide(&who, &to, &answer);
+	moat_pol_decide(who, &to, &answer);
 	/* The same question, or the same rule for another: it was told. */
 	told = socket->rule == answer.rule &&
-	       (known || (socket->flags & MOAT_POL_SOCK_ASKED && socket->generation == who.generation && !answer.would));
-	moat_pol_keep(socket, &who, &to, answer.rule);
+	       (known || (socket->flags & MOAT_POL_SOCK_ASKED && socket->generation == who->generation && !answer.would));
+	moat_pol_keep(socket, who, &to, answer.rule);
 	if (told && (answer.rule & MOAT_RULE_DENY || answer.would))
 		moat_pol_count(moat_pol_deciding(&answer), moat_pol_action(&answer));
 	if (told || (!(answer.rule & MOAT_RULE_DENY) && !answer.would))
 		return !(answer.rule & MOAT_RULE_DENY);
-	e = here ? moat_pol_tell(&answer, &who, MOAT_VERDICT_PACKET) : moat_pol_tell_of(socket, &answer, MOAT_VERDICT_PACKET);
+	e = here ? moat_pol_tell(&answer, who, MOAT_VERDICT_PACKET) : moat_pol_tell_of(socket, &answer, MOAT_VERDICT_PACKET);
 	if (e) {
 		e->cookie = bpf_get_socket_cookie(skb);
 		moat_endpoints_of(&ep, kernel);
@@ -235,7 +323,7 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 		if (to.port)
 			ep.remote_port = to.port;
 		ep.family = to.v6 ? AF_INET6 : AF_INET;
-		ep.protocol = header.transport;
+		ep.protocol = header->transport;
 		e->ep = ep;
 		moat_pol_say_name(e, sk, &to);
 		moat_submit(moat_get_control(), e);
@@ -246,8 +334,18 @@ static __always_inline int moat_pol_sending(struct __sk_buff *skb)
 MOAT_HOOK("cgroup_skb/egress", moat_pol_packet)
 int moat_pol_packet(struct __sk_buff *skb)
 {
+	struct moat_pol_header header = {};
+	struct moat_pol_who who = {};
+	int here = 0, pass;
+
 	moat_ran(moat_pol_packet);
-	return moat_pol_sending(skb);
+	pass = moat_pol_sending(skb, &who, &header, &here);
+	moat_forget(header);
+	moat_forget(who);
+	moat_forget(here);
+	pass = pass && moat_pol_within_budget(skb, &header, &who, here);
+	asm volatile("" : "+r"(pass)); /* the compiler knows that it is 0 or 1, the verifier does not */
+	return pass ? 1 : 0;
 }
 
 /* Which end of a connection this is. The kernel runs it for sockets made in the scope cgroup, before the first byte is sent. */

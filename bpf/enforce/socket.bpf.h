@@ -19,6 +19,7 @@ static __always_inline void moat_pol_used_by(struct moat_pol_sock *socket, const
 	socket->cgroup_id = moat_get(task, cgroups, dfl_cgrp, kn, id);
 	socket->uid = moat_get(task, cred, uid.val);
 	socket->profile = who->profile;
+	socket->subject = who->subject;
 	socket->used_generation = who->generation;
 }
 

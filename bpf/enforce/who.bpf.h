@@ -8,6 +8,7 @@
 
 struct moat_pol_who {
 	__u64 labels;
+	__u64 subject;    /* whose budgets it uses */
 	__u32 generation; /* 0: no policy is in force */
 	__u32 profile;    /* 0: no policy is about it */
 };
@@ -37,6 +38,7 @@ static __always_inline int moat_pol_speaks_of_names(const struct moat_pol_who *w
 
 struct moat_pol_walk {
 	const struct cgroup *cgroup;
+	__u64 subject;
 	__u32 generation;
 	__u32 profile;
 	__u32 level; /* the deepest that is still to be asked, plus one */
@@ -56,6 +58,7 @@ static __noinline int moat_pol_step(__u32 i, struct moat_pol_walk *walk)
 	if (!row)
 		return 0;
 	walk->profile = row->below;
+	walk->subject = row->subject;
 	return 1;
 }
 
@@ -63,7 +66,7 @@ static __noinline int moat_pol_step(__u32 i, struct moat_pol_walk *walk)
  * Of its own row, or of the nearest cgroup above that has one. From level MOAT_POL_LEVELS upwards, so that nobody escapes by nesting deep:
  * user space lets no row be deeper.
  */
-static __always_inline __u32 moat_pol_of_cgroup(const struct cgroup *cgroup, __u32 generation)
+static __always_inline __u32 moat_pol_of_cgroup(const struct cgroup *cgroup, __u32 generation, __u64 *subject)
 {
 	struct moat_pol_walk walk = {.cgroup = cgroup, .generation = generation};
 	struct moat_pol_cgroup_key key = {.generation = generation};
@@ -74,12 +77,15 @@ static __always_inline __u32 moat_pol_of_cgroup(const struct cgroup *cgroup, __u
 	cgroup = moat_cast(struct cgroup, cgroup);
 	key.cgroup_id = moat_get(cgroup, kn, id);
 	row = bpf_map_lookup_elem(&moat_pol_cgroups, &key);
-	if (row)
+	if (row) {
+		*subject = row->subject;
 		return row->profile;
+	}
 	walk.level = moat_get(cgroup, level);
 	if (walk.level > MOAT_POL_LEVELS)
 		walk.level = MOAT_POL_LEVELS;
 	moat_loop(MOAT_POL_LEVELS, moat_pol_step, &walk);
+	*subject = walk.subject;
 	return walk.profile;
 }
 
@@ -109,18 +115,25 @@ static __always_inline __u32 moat_pol_of_exe(const struct task_struct *task, __u
 	return found ? *found : profile;
 }
 
-/* The profile of the current task, or, when it is not 0, of a cgroup (moat_sock_cgroup). */
-MOAT_FUNCTION __u32 moat_pol_lookup(__u64 cgroup, __u32 generation)
+/*
+ * Profile and subject of the current task, or, when it is not 0, of a cgroup (moat_sock_cgroup). The profile stays 0 where no row is about
+ * either. who->generation is given.
+ */
+MOAT_FUNCTION int moat_pol_lookup(__u64 cgroup, struct moat_pol_who *who)
 {
-	struct moat_pol_who who = {.generation = generation};
 	struct task_struct *task = moat_current();
 	struct moat_pol_profile *profile;
+	__u64 subject = 0;
 
-	who.profile = moat_pol_of_cgroup(cgroup ? (const struct cgroup *)cgroup : moat_get(task, cgroups, dfl_cgrp), generation);
-	profile = cgroup ? NULL : moat_pol_profile_of(&who);
+	if (!who)
+		return 0;
+	who->profile = moat_pol_of_cgroup(cgroup ? (const struct cgroup *)cgroup : moat_get(task, cgroups, dfl_cgrp),
+					  who->generation, &subject);
+	who->subject = subject;
+	profile = cgroup ? NULL : moat_pol_profile_of(who);
 	if (profile && profile->flags & MOAT_POL_BY_EXE)
-		return moat_pol_of_exe(task, generation, who.profile);
-	return who.profile;
+		who->profile = moat_pol_of_exe(task, who->generation, who->profile);
+	return 0;
 }
 
 /* The current task. */
@@ -128,7 +141,7 @@ static __always_inline void moat_pol_who_acts(struct moat_pol_who *who, __u32 ge
 {
 	who->generation = generation;
 	who->labels = moat_labels(moat_self_pid(), moat_self_start());
-	who->profile = moat_pol_lookup(0, generation);
+	moat_pol_lookup(0, who);
 }
 
 #endif

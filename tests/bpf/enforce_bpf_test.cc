@@ -72,6 +72,22 @@ TEST_F(EnforceBpfTest, DryRunOnlyCounts) {
   EXPECT_EQ(count.denied, 0u);
 }
 
+// The "port" of a raw socket is its protocol's number. That somebody listens on port 6 does not make it one that was accepted.
+TEST_F(EnforceBpfTest, ARawSocketOfTcpDoesNotAnswerAnybody) {
+  Start();
+  Enforce(PolicyOf("  egress: {default: deny, allow: [{cidr: 127.0.0.2/32}]}\n"));
+  const pid_t pid = RunInside([] {
+    const Name six("127.0.0.1", 6), one("127.0.0.1", 0), two("127.0.0.2", 0);
+    const int listener = socket(AF_INET, SOCK_STREAM, 0), raw = socket(AF_INET, SOCK_RAW, IPPROTO_TCP);
+    MOAT_CHILD_CHECK(bind(listener, six.get(), six.length) == 0 && listen(listener, 1) == 0);
+    const std::string packet = std::string(12, '\0') + '\x50' + std::string(67, '\0');
+    MOAT_CHILD_CHECK(bind(raw, one.get(), one.length) == 0);
+    MOAT_CHILD_CHECK(sendto(raw, packet.data(), packet.size(), 0, two.get(), two.length) == 80);
+    MOAT_CHILD_CHECK(sendto(raw, packet.data(), packet.size(), 0, one.get(), one.length) == -1 && errno == EPERM);
+  });
+  EXPECT_THAT(AllTold(pid), testing::Contains("deny packet 127.0.0.1:0 by p: egress.default: deny"));
+}
+
 TEST_F(EnforceBpfTest, ObserveDecidesNothing) {
   Start();
   Enforce(PolicyOf("  egress: {default: deny}\n", "observe"));

@@ -79,6 +79,23 @@ TEST_F(HoldingBpfTest, AHolderConnectsToTheAllowedOnly) {
   EXPECT_THAT(told[1], testing::AllOf(StartsWith("deny send 127.0.0.1:"), EndsWith(rule)));
 }
 
+// A raw socket of TCP's protocol is no connection that somebody used before: who sends is who holds.
+TEST_F(HoldingBpfTest, RawSocketsOfTcpGoByWhoSends) {
+  StartEnforced();
+  RunInside([this] {
+    const int raw = socket(AF_INET, SOCK_RAW, IPPROTO_TCP);
+    MOAT_CHILD_CHECK(raw >= 0);
+    const Name one("127.0.0.1", 0), two("127.0.0.2", 0);
+    const std::string packet = std::string(12, '\0') + '\x50' + std::string(67, '\0');
+    const auto send = [&](const Name& to) {
+      return sendto(raw, packet.data(), packet.size(), 0, to.get(), to.length) == -1 ? errno : 0;
+    };
+    MOAT_CHILD_CHECK(send(one) == 0 && send(two) == 0);
+    ReadAll(weights());
+    MOAT_CHILD_CHECK(send(one) == EPERM && send(two) == 0);
+  });
+}
+
 // Who sends on the socket that was opened before anybody read, and by which way that one came to hold the asset.
 struct Way {
   const char* name;

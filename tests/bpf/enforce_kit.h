@@ -2,6 +2,7 @@
 // Policies in force on the test's own cgroup: from YAML to the kernel's maps, and the verdicts that came of it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,8 +58,8 @@ class EnforceBpfTest : public BpfTest {
     BpfTest::TearDown();
   }
 
-  // "CGROUP" in text is the test's cgroup. Every policy of it comes into force.
-  void Enforce(std::string text) {
+  // "CGROUP" in text is the test's cgroup. Every policy of it comes into force, changed to what no file may say where a test cannot wait.
+  void Enforce(std::string text, const std::function<void(policy::Set&)>& change = [](policy::Set&) {}) {
     for (size_t at = 0; (at = text.find("CGROUP", at)) != std::string::npos; at += scope().size()) {
       text.replace(at, 6, scope());
     }
@@ -66,6 +67,7 @@ class EnforceBpfTest : public BpfTest {
     for (const config::Problem& problem : parsed.problems) {
       FAIL() << config::ToString(problem);
     }
+    change(parsed.set);
     set_ = std::make_unique<policy::Set>(std::move(parsed.set));
     compiler_ = policy::Compiler::Create(*set_, probe().Policies()->NextFirstRule());
     policy::Identity who;

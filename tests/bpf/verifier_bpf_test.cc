@@ -24,9 +24,9 @@ namespace {
 using probe::Backend;
 using probe::Candidate;
 
-// Processed instructions. The longest, moat_file_exchange_fentry, took 8,458 on 6.18. The legacy programs walk directories by loops that the
-// verifier follows step by step: the longest, moat_process_exec with 48 names of a path, took 113,954 on 5.10.
-constexpr int kLimit = 15'000, kLegacyLimit = 150'000;
+// Processed instructions. The longest, moat_pol_packet, took about 21,000. The legacy programs have loops that the verifier follows step by
+// step: the longest, moat_pol_packet with its budgets, took 148,170 on 5.10.
+constexpr int kLimit = 30'000, kLegacyLimit = 200'000;
 
 const probe::Answer& Offered(const probe::Features& features, Backend backend) {
   switch (backend) {

@@ -7,6 +7,7 @@
 
 #include "agent/policy/compile.h"
 #include "agent/policy/evaluate.h"
+#include "agent/policy/parse.h"
 #include "agent/policy/values.h"
 #include "tests/policy/lookup.h"
 
@@ -242,6 +243,48 @@ TEST_P(CompileTest, DecidesAsThePoliciesMean) {
   EXPECT_GT(denied, kSets);
   EXPECT_GT(would, kSets);
   EXPECT_GT(allowed, kSets);
+}
+
+// One policy for each text, all about unit u.service: its budgets in force, and those of policies in dry-run.
+using Limits = std::vector<std::pair<uint64_t, uint32_t>>;  // bytes, seconds
+std::pair<Limits, Limits> Budgets(std::initializer_list<const char*> policies) {
+  std::string text = "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: w}\nspec: {paths: [/w]}\n";
+  for (const char* policy : policies) {
+    text += "---\napiVersion: moat/v1\nkind: Policy\nmetadata: {name: p" + std::to_string(text.size()) +
+            "}\nspec:\n  subjects: [{unit: u.service}]\n" + policy + "\n";
+  }
+  const policy::Parsed parsed = policy::ParseText(text, "test.yaml");
+  EXPECT_TRUE(parsed.problems.empty()) << config::ToString(parsed.problems[0]);
+  const auto compiler = policy::Compiler::Create(parsed.set, 1);
+  compiler->SetAssetBytes(0, 3'000'000'001);
+  Identity who;
+  who.unit = "u.service";
+  compiler->AddCgroup(1, who, true);
+  const policy::Rows rows = compiler->Take();
+  std::pair<Limits, Limits> out;
+  for (const auto& [key, row] : rows.holdings) {
+    for (const moat_pol_budget& budget : row.budgets) {
+      if (budget.rule != 0) {
+        (key.part == MOAT_POL_WOULD ? out.second : out.first).emplace_back(budget.bytes, budget.per_seconds);
+        EXPECT_NE(rows.profiles[0].second.egress[key.part].budgeted, 0u);
+        EXPECT_NE(rows.profiles[0].second.flags & MOAT_POL_SPENDS, 0u);
+      }
+    }
+  }
+  return out;
+}
+
+TEST(Compile, OfBudgetsOverOneTimeTheSmallestCounts) {
+  const auto [enforced, dry] = Budgets({
+      "  mode: enforce\n  egress: {default: allow, holding: [{asset: w, budget: {bytes: 2MiB, per: 1h}}]}",
+      "  mode: enforce\n  egress: {default: allow, holding: [{asset: w, budget: {bytes: 1MiB, per: 1h}}]}",
+      "  mode: enforce\n  egress: {default: allow, holding: [{asset: w, budget: {percentOfAsset: 0.5, per: 24h}}]}",
+      "  mode: dry-run\n  egress: {default: allow, holding: [{asset: w, budget: {bytes: 1KiB, per: 1h}}]}",
+      "  mode: observe\n  egress: {default: allow, holding: [{asset: w, budget: {bytes: 1, per: 1h}}]}",
+  });
+  EXPECT_EQ(enforced, (Limits{{1'048'576, 3600}, {15'000'000, 86400}}));
+  EXPECT_EQ(dry, (Limits{{1'024, 3600}}));
+  EXPECT_EQ(Budgets({"  mode: enforce\n  egress: {default: deny}"}), (std::pair<Limits, Limits>{}));
 }
 
 }  // namespace

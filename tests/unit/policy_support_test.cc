@@ -78,15 +78,10 @@ TEST(PolicySupport, OfAPolicyThatObservesNothingIsAsked) {
 }
 
 TEST(PolicySupport, WhatNoKernelIsToldIsNotTakenForEnforced) {
-  const std::string budget = "  egress: {default: allow, holding: [{asset: w, budget: {bytes: 1MiB, per: 24h}}]}\n";
-  EXPECT_THAT(Ask(kUnit + budget, true).problems, ElementsAre(HasSubstr("budgets of egress")));
   EXPECT_THAT(Ask("  subjects: [{pod: {namespace: a}}]\n  egress: {default: deny}\n", true).problems,
               ElementsAre(HasSubstr("subjects by pod or container")));
   EXPECT_THAT(Ask("  subjects: [{slurm: {account: a}}]\n  egress: {default: deny}\n", true).problems,
               ElementsAre(HasSubstr("Slurm accounts")));
-  const Supported watched = Ask(kUnit + std::string("  onUnsupported: observe\n") + budget, true);
-  EXPECT_THAT(watched.problems, IsEmpty());
-  EXPECT_THAT(watched.exposures, ElementsAre(HasSubstr("budgets of egress")));
 }
 
 }  // namespace
