@@ -5,7 +5,7 @@
 #include <string>
 
 #include "agent/base/error.h"
-#include "agent/cli/child.h"
+#include "agent/base/child.h"
 #include "moat/v1/status.pb.h"
 
 namespace moat::cli {
