@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "agent/base/error.h"
 #include "agent/base/child.h"
+#include "agent/base/error.h"
 #include "moat/v1/status.pb.h"
 
 namespace moat::cli {
