@@ -148,6 +148,32 @@ TEST_F(WorkloadsTest, SilenceIsBounded) {
   EXPECT_THAT(workloads_->next_refresh_ns(), testing::AllOf(testing::Gt(0u), Lt(UINT64_MAX)));
 }
 
+// Each answer is in time, and all of them together would not be: the rest is asked for by the next call.
+TEST_F(WorkloadsTest, ManyAnswersAreBoundedTogether) {
+  const std::string scontrol = folder_ / "scontrol";
+  std::ofstream(scontrol) << "#!/bin/sh\nsleep 0.05\necho \"JobId=$3 UserId=alice(1000) Account=lab Partition=gpu\"\n";
+  chmod(scontrol.c_str(), 0755);
+  options_ = {.scontrol = scontrol, .refresh_ms = 200};
+  Make();
+  constexpr size_t kJobs = 40;  // two seconds
+  const auto known = [&] {
+    size_t count = 0;
+    for (size_t i = 0; i < kJobs; ++i) {
+      count += Known("/slurm/uid_1000/job_" + std::to_string(i)) ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_EQ(known(), 0u);
+  EXPECT_TRUE(workloads_->Refresh(0));
+  const size_t first = known();
+  EXPECT_THAT(first, testing::AllOf(testing::Ge(1u), testing::Le(5u)));
+  EXPECT_EQ(workloads_->next_refresh_ns(), 0u);
+  for (size_t calls = 0; calls < kJobs && known() < kJobs; ++calls) {
+    EXPECT_TRUE(workloads_->Refresh(0));
+  }
+  EXPECT_EQ(known(), kJobs);
+}
+
 TEST_F(WorkloadsTest, WhatNoRuntimeKnowsIsForgottenInTheEnd) {
   StartCri();
   Make();
