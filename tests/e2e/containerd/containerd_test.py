@@ -14,7 +14,7 @@ import time
 import unittest
 import uuid
 
-from runtime import Containerd, Lines, Watch, in_use
+from runtime import Containerd, Lines, Watch, in_use, root_is_initramfs
 
 PODS = [  # namespace, pod, container, labels
     ("prod", "vllm-0", "server", {"app": "vllm", "tier": "serving"}),
@@ -96,7 +96,8 @@ class ContainerdTest(unittest.TestCase):
             known = self.watch.wait("known", pod.cgroup)
             self.assertEqual(known["is"], pod.whole)
             seen = self.watch.wait("seen", pod.cgroup)
-            self.assertLess(known["ns"] - asked, SECOND)
+            # An emulated machine takes up to a second to make a container: there it counts from when the container's program ran.
+            self.assertLess(known["ns"] - (pod.began() if root_is_initramfs() else asked), SECOND)
             self.assertEqual(self.watch.wait("known", pod.sandbox_cgroup)["is"], pod.pause)
             self.assertEqual({k: self.watch.wait("known", pod.parent)["is"][k] for k in pod.pod}, pod.pod)
             before = (pod.began() - known["ns"]) / 1e6
