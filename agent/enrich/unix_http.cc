@@ -55,7 +55,8 @@ class Exchange {
     }
     // EAGAIN: its queue of connections is full. It is not waited for: nobody has answered for a while then.
     if (connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-      return FailErrno(errno, "cannot connect to " + socket_);
+      const auto refused = FailErrno(errno, "cannot connect to " + socket_);
+      return refused.error().code == Code::kPermissionDenied ? refused : Fail(Code::kUnavailable, refused.error().message);
     }
     return {};
   }

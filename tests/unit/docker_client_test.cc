@@ -101,6 +101,7 @@ TEST_F(DockerClientTest, WhatIsNoAnswerIsAnError) {
   EXPECT_THAT(ErrorOf(Ok(std::string(2 << 20, ' '))), HasSubstr("answers more than 1048576 bytes"));
   server_.reset();
   EXPECT_THAT(Find().error().message, HasSubstr("Connection refused"));
+  EXPECT_EQ(Find().error().code, Code::kUnavailable);
   std::filesystem::remove(socket_);
   EXPECT_THAT(Find().error().message, HasSubstr("No such file or directory"));
 }

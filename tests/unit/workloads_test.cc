@@ -269,6 +269,21 @@ TEST_F(WorkloadsTest, OfTwoRuntimesEachKnowsItsOwn) {
   EXPECT_FALSE(Known(PodPath(3)));
 }
 
+TEST_F(WorkloadsTest, ADockerThatIsGoneIsToldAsGone) {
+  const std::string docker = folder_ / "docker.sock";
+  auto server = std::make_unique<test::FakeHttp>(
+      docker, [](int fd, const std::string&) { test::FakeHttp::Say(fd, "HTTP/1.0 200 OK\r\n\r\n{\"Version\":\"1\"}"); });
+  options_ = {.docker_socket = docker};
+  Make();
+  workloads_->Check();
+  EXPECT_TRUE(workloads_->Sources()[0].reachable);
+  server.reset();
+  workloads_->Check();
+  EXPECT_TRUE(workloads_->Sources()[0].present);
+  EXPECT_FALSE(workloads_->Sources()[0].reachable);
+  EXPECT_THAT(workloads_->Sources()[0].error, HasSubstr("Connection refused"));
+}
+
 TEST_F(WorkloadsTest, DockersContainersAndSlurmsJobs) {
   const std::string docker = folder_ / "docker.sock", scontrol = folder_ / "scontrol";
   const test::FakeHttp server(docker, [](int fd, const std::string& request) {
