@@ -24,7 +24,7 @@ build=(
   clang-19 bpftool libbpf-dev                  # BPF
   libelf-dev zlib1g-dev                        # for libbpf
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libssl-dev
-  libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
+  libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libcpp-httplib-dev
 )
 # shellcheck disable=SC2034
 test=(

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One GET over a unix socket, bounded as a whole. An HTTP/1.0 request: the answer then comes in one piece and ends with the connection.
-// (Libraries bound each read, not the answer: a peer that drips would hold the thread.)
+// One GET over a unix socket, bounded as a whole: by time, and by size.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +12,7 @@ namespace moat::enrich {
 
 struct HttpLimits {
   uint64_t ms = 2000;  // from connect to the last byte
-  size_t bytes = size_t{4} << 20;  // head and body
+  size_t bytes = size_t{4} << 20;  // of the body
 };
 
 // The body of an answer with status 200. target: what stands after GET, with what needs it percent-encoded. Any thread; blocks.

@@ -281,7 +281,7 @@ TEST_F(WorkloadsTest, ADockerThatIsGoneIsToldAsGone) {
   workloads_->Check();
   EXPECT_TRUE(workloads_->Sources()[0].present);
   EXPECT_FALSE(workloads_->Sources()[0].reachable);
-  EXPECT_THAT(workloads_->Sources()[0].error, HasSubstr("Connection refused"));
+  EXPECT_THAT(workloads_->Sources()[0].error, HasSubstr("cannot connect to " + docker));
 }
 
 TEST_F(WorkloadsTest, DockersContainersAndSlurmsJobs) {
