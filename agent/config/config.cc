@@ -64,25 +64,44 @@ void ReadPathOrNone(Section& section, std::string_view key, std::string& field) 
   }
 }
 
+// A path, "auto", or "" for nobody.
+bool ReadAsked(const Reading& reading, const Node& node, const std::string& what, size_t longest, std::string& field) {
+  const bool word = node.type == Node::Type::kScalar && (node.value.empty() || node.value == Config::kAuto);
+  if (!word && !CheckPath(reading, node, what)) {
+    return false;
+  }
+  if (node.value.size() > longest) {
+    reading.Complain(node, what + " is longer than a unix socket's path may be (107 bytes)");
+    return false;
+  }
+  field = node.value;
+  return true;
+}
+
 void ReadRuntimes(const Reading& reading, Section& top, Config& config) {
   Section runtimes(reading, top.Child("runtimes"), "runtimes");
-  if (const Node* cri = runtimes.Child("cri"); cri != nullptr && cri->type == Node::Type::kList) {
-    config.cri_sockets.clear();  // a list given stands for itself: it adds nothing to the default
-    if (cri->items.size() > kMaxCriSockets) {
-      runtimes.Complain(*cri, "runtimes.cri has more than " + std::to_string(kMaxCriSockets) + " sockets");
+  if (const Node* cri = runtimes.Child("cri"); cri != nullptr && cri->type != Node::Type::kNull) {
+    config.cri_sockets.clear();
+    if (cri->type == Node::Type::kList) {
+      if (cri->items.size() > kMaxCriSockets) {
+        reading.Complain(*cri, "runtimes.cri has more than " + std::to_string(kMaxCriSockets) + " sockets");
+      }
+      for (const Node& node : cri->items) {
+        std::string path;
+        if (CheckPath(reading, node, "runtimes.cri[]") && ReadAsked(reading, node, "runtimes.cri[]", kMaxSocketPath, path)) {
+          config.cri_sockets.push_back(std::move(path));
+        }
+      }
+    } else if (std::string path; ReadAsked(reading, *cri, "runtimes.cri", kMaxSocketPath, path) && !path.empty()) {
+      config.cri_sockets.push_back(std::move(path));
     }
   }
-  runtimes.Each("cri", [&](const Node& node) {
-    if (CheckPath(reading, node, "runtimes.cri[]")) {
-      config.cri_sockets.push_back(node.value);
-      CheckSocketPath(runtimes, node, "runtimes.cri[]", node.value);
-    }
-  });
-  ReadPathOrNone(runtimes, "docker", config.docker_socket);
   if (const Node* docker = runtimes.Child("docker")) {
-    CheckSocketPath(runtimes, *docker, "runtimes.docker", config.docker_socket);
+    ReadAsked(reading, *docker, "runtimes.docker", kMaxSocketPath, config.docker_socket);
   }
-  ReadPathOrNone(runtimes, "scontrol", config.scontrol);
+  if (const Node* slurm = runtimes.Child("slurm")) {
+    ReadAsked(reading, *slurm, "runtimes.slurm", SIZE_MAX, config.scontrol);
+  }
 }
 
 void ReadGpu(const Reading& reading, Section& top, Config& config) {

@@ -65,11 +65,11 @@ struct Config {
   // Where in a bpffs the kernel keeps what is enforced when moatd ends; empty: it ends with moatd.
   std::string policy_pins = "/sys/fs/bpf/moat";
   bool enforce() const { return !policy_files.empty(); }
-  // runtimes: who is asked whose a pod, container or job is; what is not there is passed over, and "" and an empty list are nobody
-  std::vector<std::string> cri_sockets = {"/run/containerd/containerd.sock", "/run/crio/crio.sock",
-                                          "/run/k3s/containerd/containerd.sock", "/run/cri-dockerd.sock"};
-  std::string docker_socket = "/run/docker.sock";
-  std::string scontrol = "/usr/bin/scontrol";
+  // runtimes: who is asked whose a pod, container or job is. kAuto: what usual hosts have, where it is there; empty: nobody
+  static constexpr const char* kAuto = "auto";
+  std::vector<std::string> cri_sockets = {kAuto};
+  std::string docker_socket = kAuto;
+  std::string scontrol = kAuto;
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;

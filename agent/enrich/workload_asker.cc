@@ -133,19 +133,23 @@ void WorkloadAsker::AskCri(Source& source, std::span<Question*> questions, uint6
       continue;
     }
     if (const CriContainer* container = listed.Container(workload.container_id)) {
-      if (!InTime(end_ns)) {
-        return;
-      }
-      Result<CriImage> image = source.cri->Image(container->id);
-      if (!image) {
-        source.Failed(image.error());
-        question->answer = Answer::kFailed;
-        continue;
+      // One question for each container, so only once: its image does not change.
+      if (!workload.known) {
+        if (!InTime(end_ns)) {
+          return;
+        }
+        Result<CriImage> image = source.cri->Image(container->id);
+        if (!image) {
+          source.Failed(image.error());
+          question->answer = Answer::kFailed;
+          continue;
+        }
+        ++source.state.asked;
+        workload.container_image = std::move(image->name);
+        workload.image_digest = std::move(image->digest);
       }
       workload.pod_container = container->name;
       workload.container_labels = container->labels;
-      workload.container_image = std::move(image->name);
-      workload.image_digest = std::move(image->digest);
     }
     workload.pod_namespace = pod->name_space;
     workload.pod_name = pod->name;
@@ -221,12 +225,15 @@ bool WorkloadAsker::Source::Present() {
 }
 
 void WorkloadAsker::Source::Answered(size_t refused) {
+  ++state.asked;
   state.reachable = true;
   state.refused = refused;
   state.error.clear();
 }
 
 void WorkloadAsker::Source::Failed(const Error& error) {
+  ++state.asked;
+  ++state.failed;
   // It answers, be it only to say no, unless it could not be reached or was silent.
   state.reachable =
       error.code != Code::kUnavailable && error.code != Code::kDeadlineExceeded && error.code != Code::kPermissionDenied;

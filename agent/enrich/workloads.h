@@ -32,32 +32,42 @@ struct WorkloadSource {
   std::string version{};  // "containerd 1.6.20"; empty: not asked yet
   std::string error{};  // in words; not escaped for a terminal
   uint64_t refused = 0;  // names that it told last and that were not taken: not UTF-8, or beyond all bounds
+  uint64_t asked = 0, failed = 0;  // questions so far, and those of them without an answer
 };
 
-// One thread at a time. Nothing but Refresh and Check blocks.
+// Any thread. Nothing but Refresh and Check blocks on a runtime: call these on one thread that may wait.
 class Workloads {
  public:
-  static std::unique_ptr<Workloads> Create(WorkloadOptions options);
+  // news: called, on the thread of Resolve, when there is something new to ask about; it must not call back.
+  static std::unique_ptr<Workloads> Create(WorkloadOptions options, std::function<void()> news = {});
   virtual ~Workloads() = default;
 
   // What is known now. A pod, container or job that is new here is what the next Refresh asks about: call it at once when a cgroup
   // comes, for a runtime knows a container before it starts it. Paths below a container's own cgroup are that container's.
   virtual event::Workload Resolve(std::string_view cgroup_path) = 0;
 
-  // Asks about what is not known yet and due: at once, then after 25 ms, 50 ms, ... 30 s; what a runtime that answers does not know
-  // for five minutes is forgotten. True: something became known, so resolve again what was not. now_ns: any clock that goes on.
+  // Asks about what is not known yet and due: at once, then after 50 ms, 100 ms, ... 1 s (a job: 30 s, its answer costs a process and a
+  // question to the cluster's controller); after five minutes each 30 s. True: something is known or other than before, so resolve again.
+  // now_ns: any clock that goes on.
   virtual bool Refresh(uint64_t now_ns) = 0;
   // When Refresh has something to ask: 0 at once, UINT64_MAX never.
   virtual uint64_t next_refresh_ns() const = 0;
+  // Has each been asked about at least once, whatever the answer?
+  virtual bool all_asked() const = 0;
+  // The next Refresh asks about what is known, too, but for jobs: labels may have changed. What is not answered stays as it was.
+  virtual void AskAgain() = 0;
 
   // The cgroup is gone. Of a cgroup below a container's own there is nothing to forget.
   virtual void Forget(std::string_view cgroup_path) = 0;
   // Forgets all whose cgroup is gone, for when notices were lost or came late. Returns how many.
   virtual size_t Prune(const std::function<bool(const std::string& cgroup_path)>& exists) = 0;
 
+  // All pods, containers and jobs, each with the cgroup that its runtime made, by path.
+  virtual std::vector<event::Workload> List() const = 0;
+
   // Asks each source who it is, for Sources.
   virtual void Check() = 0;
-  virtual std::vector<WorkloadSource> Sources() const = 0;
+  virtual std::vector<WorkloadSource> Sources() const = 0;  // as of the last Refresh or Check
   virtual size_t kept() const = 0;  // pods, containers and jobs
 };
 

@@ -2,6 +2,7 @@
 // Whose a cgroup is: pod, container, Slurm job, systemd unit. What it is not is empty.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -24,5 +25,22 @@ struct Workload {
 
   bool operator==(const Workload&) const = default;
 };
+
+enum class WorkloadKind : uint8_t { kOther, kUnit, kPod, kContainer, kJob };  // kPod: its own cgroups; kContainer: in a pod, too
+
+inline WorkloadKind KindOf(const Workload& workload) {
+  if (!workload.slurm_job.empty()) {
+    return WorkloadKind::kJob;
+  }
+  // The container that holds a pod together has a number and no name.
+  const bool pause = workload.known && !workload.pod_uid.empty() && workload.pod_container.empty();
+  if (!workload.container_id.empty() && !pause) {
+    return WorkloadKind::kContainer;
+  }
+  if (!workload.pod_uid.empty()) {
+    return WorkloadKind::kPod;
+  }
+  return workload.unit.empty() ? WorkloadKind::kOther : WorkloadKind::kUnit;
+}
 
 }  // namespace moat::event

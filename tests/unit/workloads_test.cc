@@ -64,8 +64,8 @@ TEST_F(WorkloadsTest, APodIsUnknownUntilItsRuntimeSaysWhose) {
   cri_->AddContainer(Hex(7), Hex(9), "server");
   cri_->status.mutable_image()->set_image("vllm:1");
   cri_->status.set_image_ref("r/vllm@sha256:12");
-  EXPECT_FALSE(workloads_->Refresh(24 * kMs)) << "not due: it was asked for 24 ms ago";
-  EXPECT_TRUE(workloads_->Refresh(25 * kMs));
+  EXPECT_FALSE(workloads_->Refresh(49 * kMs)) << "not due: it was asked for 49 ms ago";
+  EXPECT_TRUE(workloads_->Refresh(50 * kMs));
   want.known = true;
   want.pod_namespace = "prod";
   want.pod_name = "vllm-0";
@@ -174,15 +174,106 @@ TEST_F(WorkloadsTest, ManyAnswersAreBoundedTogether) {
   EXPECT_EQ(known(), kJobs);
 }
 
-TEST_F(WorkloadsTest, WhatNoRuntimeKnowsIsForgottenInTheEnd) {
+TEST_F(WorkloadsTest, WhatNoRuntimeKnowsIsAskedForSeldomerAndSeldomer) {
   StartCri();
   Make();
   EXPECT_FALSE(Known(PodPath(1)));
-  for (uint64_t now_ns = 0; workloads_->kept() > 0; now_ns = workloads_->next_refresh_ns()) {
-    ASSERT_LT(now_ns, 10 * kMinute);
+  std::vector<uint64_t> waits;
+  for (uint64_t now_ns = 0; now_ns < 8 * kMinute; now_ns = workloads_->next_refresh_ns()) {
     EXPECT_FALSE(workloads_->Refresh(now_ns));
+    waits.push_back((workloads_->next_refresh_ns() - now_ns) / kMs);
   }
+  EXPECT_THAT(std::vector(waits.begin(), waits.begin() + 6), testing::ElementsAre(50, 100, 200, 400, 800, 1000));
+  EXPECT_EQ(waits[299], 1000u);
+  EXPECT_EQ(waits.back(), 30'000u);
+  ASSERT_EQ(workloads_->Sources().size(), 1u);
+  EXPECT_EQ(workloads_->Sources()[0].asked, waits.size());
+  EXPECT_EQ(workloads_->Sources()[0].failed, 0u);
+  EXPECT_EQ(workloads_->kept(), 1u);
+}
+
+// One answer tells of all pods.
+TEST_F(WorkloadsTest, WhatWaitsIsAskedForWithWhatIsNew) {
+  StartCri();
+  int news = 0;
+  workloads_ = Workloads::Create(options_, [&news] { ++news; });
+  EXPECT_TRUE(workloads_->all_asked());
+  Resolve(PodPath(1));
+  Resolve(PodPath(1));
+  EXPECT_EQ(news, 1);
+  EXPECT_FALSE(workloads_->all_asked());
+  EXPECT_FALSE(workloads_->Refresh(0));
+  EXPECT_TRUE(workloads_->all_asked());
+  cri_->AddPod(Hex(9), "ns", "p", Uid(1));
+  EXPECT_FALSE(workloads_->Refresh(1 * kMs)) << "it is not due by itself";
+  Resolve(PodPath(1) + "/" + Hex(9));
+  EXPECT_EQ(news, 2);
+  EXPECT_TRUE(workloads_->Refresh(1 * kMs));
+  EXPECT_TRUE(Known(PodPath(1)));
+  EXPECT_TRUE(Known(PodPath(1) + "/" + Hex(9)));
+  const auto list = workloads_->List();
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].cgroup, PodPath(1));
+  EXPECT_EQ(list[1].cgroup, PodPath(1) + "/" + Hex(9));
+  EXPECT_EQ(list[1].pod_name, "p");
+  EXPECT_EQ(event::KindOf(list[0]), event::WorkloadKind::kPod);
+  EXPECT_EQ(event::KindOf(list[1]), event::WorkloadKind::kPod) << "it holds the pod together";
+  EXPECT_EQ(event::KindOf(Resolve(PodPath(1) + "/" + Hex(4))), event::WorkloadKind::kContainer);
+  EXPECT_EQ(event::KindOf(Resolve("/system.slice/slurmstepd.scope/job_1")), event::WorkloadKind::kJob);
+  EXPECT_EQ(event::KindOf(Resolve("/system.slice/a.service")), event::WorkloadKind::kUnit);
+  EXPECT_EQ(event::KindOf(Resolve("/a")), event::WorkloadKind::kOther);
+}
+
+TEST_F(WorkloadsTest, WhatIsKnownIsAskedForAgainAndStaysWhenNobodyAnswers) {
+  StartCri();
+  Make();
+  const std::string path = PodPath(1) + "/" + Hex(7);
+  cri_->AddPod(Hex(9), "ns", "p", Uid(1), {{"app", "a"}});
+  cri_->AddContainer(Hex(7), Hex(9), "c");
+  Resolve(path);
+  EXPECT_TRUE(workloads_->Refresh(0));
+  const int calls = cri_->calls;
+  workloads_->AskAgain();
+  EXPECT_TRUE(workloads_->all_asked());
+  EXPECT_EQ(workloads_->next_refresh_ns(), 0u);
+  EXPECT_FALSE(workloads_->Refresh(kMinute)) << "nothing has changed";
+  EXPECT_EQ(cri_->calls, calls + 2) << "two lists, and not its image again";
   EXPECT_EQ(workloads_->next_refresh_ns(), UINT64_MAX);
+  cri_->pods.mutable_items(0)->mutable_labels(0)->set_value("b");
+  workloads_->AskAgain();
+  EXPECT_TRUE(workloads_->Refresh(kMinute));
+  EXPECT_EQ(Resolve(path).pod_labels, (Labels{{"app", "b"}}));
+  const auto whole = Resolve(path);
+  cri_->fails = static_cast<int>(grpc::StatusCode::UNAVAILABLE);
+  workloads_->AskAgain();
+  EXPECT_FALSE(workloads_->Refresh(2 * kMinute));
+  EXPECT_EQ(Resolve(path), whole);
+  EXPECT_FALSE(workloads_->Sources()[0].reachable);
+  EXPECT_EQ(workloads_->Sources()[0].failed, 1u);
+}
+
+// The table answers while a runtime is silent.
+TEST_F(WorkloadsTest, NobodyWaitsForARuntimeButRefresh) {
+  StartCri();
+  options_.call_ms = 2000;
+  Make();
+  Resolve(PodPath(1));
+  cri_->delay_ms = 1500;
+  std::thread asks([&] { workloads_->Refresh(0); });
+  while (cri_->calls == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  for (size_t i = 0; i < 100; ++i) {
+    EXPECT_FALSE(Known(PodPath(i)));
+  }
+  EXPECT_EQ(workloads_->kept(), 100u);
+  workloads_->Forget(PodPath(1));
+  EXPECT_EQ(workloads_->Sources().size(), 1u);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(500));
+  cri_->delay_ms = 0;
+  asks.join();
+  EXPECT_EQ(workloads_->kept(), 99u) << "an answer about what is gone brings nothing back";
 }
 
 TEST_F(WorkloadsTest, TenThousandThatComeAndGoLeaveNoResidue) {
