@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "agent/enrich/container.h"
+#include "agent/enrich/workload_path.h"
 
 namespace moat::app {
 namespace {
@@ -16,35 +16,44 @@ bool IsBelow(std::string_view path, std::string_view top) {
 
 size_t Level(std::string_view path) { return path == "/" ? 0 : static_cast<size_t>(std::ranges::count(path, '/')); }
 
-struct Workload {
-  policy::Identity who;
-  bool settled = false;  // all that is below is of the same workload
-};
+policy::Identity IdentityOf(const event::Workload& workload) {
+  return {.known = workload.known,
+          .cgroup = workload.cgroup,
+          .executable = "",
+          .unit = workload.unit,
+          .pod_namespace = workload.pod_namespace,
+          .pod_container = workload.pod_container,
+          .pod_labels = workload.pod_labels,
+          .container_name = workload.container_name,
+          .container_image = workload.container_image,
+          .container_labels = workload.container_labels,
+          .slurm_account = workload.slurm_account,
+          .slurm_user = workload.slurm_user,
+          .slurm_partition = workload.slurm_partition,
+          .slurm_job = workload.slurm_job};
+}
 
-Workload WorkloadOf(const std::string& path) {
-  const enrich::Container container = enrich::ParseContainer(path);
-  Workload out;
-  out.who.cgroup = path;
-  out.who.unit = container.unit;
-  out.who.slurm_job = container.slurm_job;
-  out.who.known = container.pod_uid.empty() && container.container_id.empty() && container.slurm_job.empty();
-  // A pod's own cgroup holds containers of several kinds; a slice holds units.
-  out.settled = !container.container_id.empty() || !container.slurm_step.empty() ||
-                (!container.unit.empty() && container.pod_uid.empty() && !container.unit.ends_with(".slice"));
-  return out;
+// Only of these is there more to know than their path tells.
+bool IsAskedAbout(const event::Workload& workload) {
+  return !workload.pod_uid.empty() || !workload.container_id.empty() || !workload.slurm_job.empty();
+}
+
+// All that is below is of the same workload. A pod's own cgroup holds containers of several kinds; a slice holds units.
+bool Settled(const event::Workload& workload) {
+  return !workload.container_id.empty() || !workload.slurm_job.empty() ||
+         (!workload.unit.empty() && workload.pod_uid.empty() && !workload.unit.ends_with(".slice"));
 }
 
 }  // namespace
 
-bool CgroupRows::Add(uint64_t id, const std::string& path, const policy::Set& set, policy::Compiler& compiler) const {
+bool CgroupRows::Add(uint64_t id, const std::string& path, const policy::Set& set, policy::Compiler& compiler) {
   const bool in_scope = scope_ == "host" || IsBelow(path, scope_);
   if (!in_scope || Level(path) >= MOAT_POL_LEVELS) {
     return false;
   }
-  const Workload workload = WorkloadOf(path);
   const size_t slash = path.rfind('/');
   const bool top = path == "/" || path == scope_;
-  const bool inherits = !top && WorkloadOf(slash == 0 ? "/" : path.substr(0, slash)).settled;
+  const bool inherits = !top && Settled(enrich::ReadWorkloadPath(slash == 0 ? "/" : path.substr(0, slash)).told);
   // Below a workload only a cgroup that some subject names differs from it.
   const bool named = std::ranges::any_of(set.policies, [&](const policy::Policy& policy) {
     return std::ranges::any_of(policy.subjects, [&](const policy::Subject& subject) {
@@ -54,20 +63,48 @@ bool CgroupRows::Add(uint64_t id, const std::string& path, const policy::Set& se
   if (inherits && !named) {
     return false;
   }
-  compiler.AddCgroup(id, workload.who, workload.settled);
+  event::Workload workload = workloads_.OfPath(path);
+  compiler.AddCgroup(id, IdentityOf(workload), Settled(workload));
+  if (IsAskedAbout(workload)) {
+    told_.insert_or_assign(id, std::move(workload));
+  }
   return true;
 }
 
-void CgroupRows::AddAll(const policy::Set& set, policy::Compiler& compiler) const {
+void CgroupRows::AddAll(const policy::Set& set, policy::Compiler& compiler) {
+  told_.clear();
   WalkCgroups(mount_, kMaxCgroups, [&](uint64_t id, const std::string& path) {
     Add(id, path, set, compiler);
     return true;
   });
 }
 
-bool CgroupRows::AddOne(uint64_t id, const policy::Set& set, policy::Compiler& compiler) const {
+bool CgroupRows::AddOne(uint64_t id, const policy::Set& set, policy::Compiler& compiler) {
   const Result<std::string> path = CgroupPath(mount_, id);
   return path && Add(id, *path, set, compiler);
+}
+
+bool CgroupRows::AddChanged(policy::Compiler& compiler) {
+  bool any = false;
+  for (auto& [id, told] : told_) {
+    event::Workload now = workloads_.OfPath(told.cgroup);
+    // One that was known and is not now was thrown out for want of room: it is whose it was.
+    if (now.known && now != told) {
+      compiler.AddCgroup(id, IdentityOf(now), Settled(now));
+      told = std::move(now);
+      any = true;
+    }
+  }
+  return any;
+}
+
+void CgroupRows::Forget(const std::vector<uint64_t>& ids) {
+  for (const uint64_t id : ids) {
+    if (const auto found = told_.find(id); found != told_.end()) {
+      workloads_.Forget(found->second.cgroup);
+      told_.erase(found);
+    }
+  }
 }
 
 }  // namespace moat::app

@@ -25,6 +25,7 @@ namespace moat::app {
 namespace {
 
 constexpr uint64_t kGuardNs = 2'000'000'000;  // what was taken from enforcement is noticed within 5 s
+constexpr uint64_t kSettleMs = 1000;  // the start waits for no runtime any longer
 constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
 
 // Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
@@ -79,10 +80,12 @@ struct Force {
 
 class PoliciesImpl final : public Policies {
  public:
-  PoliciesImpl(const config::Config& config, probe::Probe& probe, std::function<void(const Policies&)> changed)
-      : config_(config), probe_(probe), changed_(std::move(changed)) {}
+  PoliciesImpl(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
+               std::function<void(const Policies&)> changed)
+      : config_(config), probe_(probe), workloads_(workloads), changed_(std::move(changed)) {}
 
   ~PoliciesImpl() override {
+    workloads_.OnChange({});
     if (worker_.running()) {
       worker_.RequestStop();
       const uint64_t one = 1;
@@ -96,10 +99,17 @@ class PoliciesImpl final : public Policies {
       return Fail(Code::kFailedPrecondition, "policies cannot be enforced: " + WhyNoDomain());
     }
     MOAT_ASSIGN(Cgroup2Mount mount, FindCgroup2Mount());
-    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope);
+    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope, workloads_);
     MOAT_ASSIGN(FileWatch watch, FileWatch::Open(config_.policy_files));
     watch_ = std::make_unique<FileWatch>(std::move(watch));
     wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    heard_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    workloads_.OnChange([this] {
+      const uint64_t one = 1;
+      (void)!write(heard_.get(), &one, sizeof(one));
+    });
+    // What was in force before knew whose the cgroups are: so must what replaces it.
+    workloads_.Settle(kSettleMs);
     labels_ = LabelBits(probe_.Policies()->Labels());
     if (Status status = Read(); !status) {
       if (probe_.Policies()->generation() == 0) {
@@ -185,7 +195,7 @@ class PoliciesImpl final : public Policies {
 
   Status Apply(policy::Set set) {
     Force next;
-    Supported supported = Support(std::move(set), probe_.Domains());
+    Supported supported = Support(std::move(set), probe_.Domains(), workloads_.tellers());
     if (!supported.problems.empty()) {
       return Refuse(std::move(supported.problems));
     }
@@ -264,6 +274,7 @@ class PoliciesImpl final : public Policies {
   void TakeNews() {
     const std::lock_guard lock(reading_);
     const probe::PolicyMaps::News news = probe_.Policies()->TakeNews();
+    rows_->Forget(news.gone);
     if (!now_.set) {
       return;
     }
@@ -282,11 +293,26 @@ class PoliciesImpl final : public Policies {
     probe_.Policies()->RemoveCgroups(news.gone);  // one that was gone before its row was written
   }
 
+  // Of some cgroups it is known now whose they are.
+  void TakeHeard() {
+    uint64_t times = 0;
+    if (read(heard_.get(), &times, sizeof(times)) != sizeof(times)) {
+      return;
+    }
+    const std::lock_guard lock(reading_);
+    if (now_.set && rows_->AddChanged(*now_.compiler)) {
+      AddRows();
+    }
+  }
+
   void Run(const std::stop_token& stop) {
     uint64_t guard_ns = 0;
     uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
     while (!stop.stop_requested()) {
-      pollfd ready[] = {{wake_.get(), POLLIN, 0}, {watch_->fd(), POLLIN, 0}, {probe_.Policies()->news_fd(), POLLIN, 0}};
+      pollfd ready[] = {{wake_.get(), POLLIN, 0},
+                        {heard_.get(), POLLIN, 0},
+                        {watch_->fd(), POLLIN, 0},
+                        {probe_.Policies()->news_fd(), POLLIN, 0}};
       const uint64_t now_ns = MonotonicNs();
       const int wait_ms = due_ns == 0 ? 1000 : due_ns <= now_ns ? 0 : static_cast<int>((due_ns - now_ns) / 1'000'000) + 1;
       (void)poll(ready, std::size(ready), wait_ms);
@@ -294,6 +320,7 @@ class PoliciesImpl final : public Policies {
         return;
       }
       TakeNews();
+      TakeHeard();
       if (MonotonicNs() >= guard_ns) {
         guard_ns = MonotonicNs() + kGuardNs;
         const std::lock_guard lock(reading_);
@@ -319,10 +346,11 @@ class PoliciesImpl final : public Policies {
   std::mutex reading_;  // one reading, or one handful of news, at a time; taken before mutex_
   config::Config config_;
   probe::Probe& probe_;
+  WorkloadWatch& workloads_;
   const std::function<void(const Policies&)> changed_;
   std::unique_ptr<CgroupRows> rows_;
   std::unique_ptr<FileWatch> watch_;
-  Fd wake_;
+  Fd wake_, heard_;
   LabelBits labels_;
 
   mutable std::mutex mutex_;  // of what follows, for readers; written under reading_, too
@@ -335,9 +363,9 @@ class PoliciesImpl final : public Policies {
 
 }  // namespace
 
-Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe,
+Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
                                                   std::function<void(const Policies&)> changed) {
-  auto policies = std::make_unique<PoliciesImpl>(config, probe, std::move(changed));
+  auto policies = std::make_unique<PoliciesImpl>(config, probe, workloads, std::move(changed));
   MOAT_TRY(policies->Begin());
   return policies;
 }

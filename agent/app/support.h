@@ -16,7 +16,12 @@ struct Supported {
   std::vector<std::string> problems;   // what cannot be enforced and must be: "file:line:column: ..."
 };
 
+// Of whom there is somebody to ask whose a cgroup is.
+struct Tellers {
+  bool pods = false, containers = false, jobs = false;
+};
+
 // domains: as the probe describes them. A policy in mode observe asks for nothing.
-Supported Support(policy::Set set, const std::vector<DomainStatus>& domains);
+Supported Support(policy::Set set, const std::vector<DomainStatus>& domains, const Tellers& tellers);
 
 }  // namespace moat::app

@@ -104,6 +104,7 @@ class CriClientImpl final : public CriClient {
               const Request& request, Response& response) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(limits_.call_ms));
+    const std::stop_callback cancel(limits_.stop, [&context] { context.TryCancel(); });
     const grpc::Status status = (*stub_.*method)(&context, request, &response);
     if (status.ok()) {
       return {};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct CriLimits {
   uint64_t call_ms = 2000;
   size_t message_bytes = 16 << 20;  // as the kubelet's
   size_t items = 8192;              // pods, and containers
+  std::stop_token stop{};           // ends a call at once
 };
 
 // Calls block, at most call_ms each. Any thread; the connection is made by the first call and made again when it broke.

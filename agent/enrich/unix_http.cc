@@ -68,6 +68,7 @@ Result<std::string> HttpGet(const std::string& socket, const std::string& target
   std::string reason;
   bool too_long = false;
   CutOff cut_off(client, limit);
+  const std::stop_callback cancel(limits.stop, [&client] { client.stop(); });
   // As Host it would name the socket's path, which Go's servers refuse.
   const httplib::Result result = client.Get(
       target, {{"Host", "localhost"}, {"Accept-Encoding", "identity"}},
@@ -83,7 +84,11 @@ Result<std::string> HttpGet(const std::string& socket, const std::string& target
         }
         return !too_long;
       });
-  if (cut_off.End()) {
+  const bool late = cut_off.End();
+  if (limits.stop.stop_requested()) {
+    return Fail(Code::kCancelled, socket + ": not waited for any longer");
+  }
+  if (late) {
     return Fail(Code::kDeadlineExceeded, socket + ": no answer within " + std::to_string(limits.ms) + " ms");
   }
   if (too_long) {

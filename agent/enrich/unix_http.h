@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 
 #include "agent/base/error.h"
@@ -13,6 +14,7 @@ namespace moat::enrich {
 struct HttpLimits {
   uint64_t ms = 2000;  // from connect to the last byte
   size_t bytes = size_t{4} << 20;  // of the body
+  std::stop_token stop{};  // ends it at once
 };
 
 // The body of an answer with status 200. target: what stands after GET, with what needs it percent-encoded. Any thread; blocks.

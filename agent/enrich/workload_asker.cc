@@ -19,8 +19,6 @@ using Answer = Question::Answer;
 
 constexpr size_t kScontrolBytes = 1 << 20;
 
-bool InTime(uint64_t end_ns) { return MonotonicNs() < end_ns; }
-
 // What a runtime lists, by what questions have.
 class Listed {
  public:
@@ -64,7 +62,7 @@ class Listed {
 
 }  // namespace
 
-WorkloadAsker::WorkloadAsker(const WorkloadOptions& options) : call_ms_(options.call_ms) {
+WorkloadAsker::WorkloadAsker(const WorkloadOptions& options) : call_ms_(options.call_ms), stop_(options.stop) {
   const auto add = [this](const char* kind, const std::string& address, Teller teller) -> Source& {
     Source& source = sources_.emplace_back();
     source.state.kind = kind;
@@ -73,11 +71,11 @@ WorkloadAsker::WorkloadAsker(const WorkloadOptions& options) : call_ms_(options.
     return source;
   };
   for (const std::string& socket : options.cri_sockets) {
-    add("cri", socket, Teller::kCri).cri = CriClient::Create(socket, {.call_ms = call_ms_});
+    add("cri", socket, Teller::kCri).cri = CriClient::Create(socket, {.call_ms = call_ms_, .stop = stop_});
   }
   if (!options.docker_socket.empty()) {
     add("docker", options.docker_socket, Teller::kDocker).docker =
-        std::make_unique<DockerClient>(options.docker_socket, HttpLimits{.ms = call_ms_});
+        std::make_unique<DockerClient>(options.docker_socket, HttpLimits{.ms = call_ms_, .stop = stop_});
   }
   if (!options.scontrol.empty()) {
     add("slurm", options.scontrol, Teller::kSlurm);
@@ -87,6 +85,8 @@ WorkloadAsker::WorkloadAsker(const WorkloadOptions& options) : call_ms_(options.
 bool WorkloadAsker::CanAsk(Teller teller) const {
   return std::ranges::any_of(sources_, [teller](const Source& source) { return source.teller == teller; });
 }
+
+bool WorkloadAsker::InTime(uint64_t end_ns) const { return !stop_.stop_requested() && MonotonicNs() < end_ns; }
 
 void WorkloadAsker::Ask(std::span<Question> questions, uint64_t end_ns) {
   for (Source& source : sources_) {
@@ -114,7 +114,7 @@ void WorkloadAsker::Ask(std::span<Question> questions, uint64_t end_ns) {
   }
 }
 
-void WorkloadAsker::AskCri(Source& source, std::span<Question*> questions, uint64_t end_ns) {
+void WorkloadAsker::AskCri(Source& source, std::span<Question*> questions, uint64_t end_ns) const {
   const Result<CriLists> lists = source.cri->List();
   if (!lists) {
     source.Failed(lists.error());
@@ -160,7 +160,7 @@ void WorkloadAsker::AskCri(Source& source, std::span<Question*> questions, uint6
   }
 }
 
-void WorkloadAsker::AskDocker(Source& source, std::span<Question*> questions, uint64_t end_ns) {
+void WorkloadAsker::AskDocker(Source& source, std::span<Question*> questions, uint64_t end_ns) const {
   while (!questions.empty() && InTime(end_ns)) {
     const std::span<Question*> some = questions.first(std::min(questions.size(), DockerClient::kMaxIds));
     questions = questions.subspan(some.size());
@@ -253,7 +253,7 @@ Result<std::string> WorkloadAsker::Version(Source& source) const {
 
 void WorkloadAsker::Check() {
   for (Source& source : sources_) {
-    if (!source.Present()) {
+    if (stop_.stop_requested() || !source.Present()) {
       continue;
     }
     Result<std::string> version = Version(source);

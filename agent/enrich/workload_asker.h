@@ -34,7 +34,7 @@ class WorkloadAsker {
 
   bool CanAsk(Teller teller) const;  // is such a source configured
   // No question is asked after end_ns (MonotonicNs()); the one before it may take as long as one call may.
-  void Ask(std::span<Question> questions, uint64_t end_ns);
+  void Ask(std::span<Question> questions, uint64_t end_ns);  // what it was stopped before is not asked
   void Check();
   std::vector<WorkloadSource> Sources() const;
 
@@ -49,12 +49,14 @@ class WorkloadAsker {
     void Failed(const Error& error);
   };
 
-  static void AskCri(Source& source, std::span<Question*> questions, uint64_t end_ns);
-  static void AskDocker(Source& source, std::span<Question*> questions, uint64_t end_ns);
+  bool InTime(uint64_t end_ns) const;
+  void AskCri(Source& source, std::span<Question*> questions, uint64_t end_ns) const;
+  void AskDocker(Source& source, std::span<Question*> questions, uint64_t end_ns) const;
   void AskSlurm(Source& source, std::span<Question*> questions, uint64_t end_ns) const;
   Result<std::string> Version(Source& source) const;
 
   const uint64_t call_ms_;
+  const std::stop_token stop_;
   std::vector<Source> sources_;
 };
 

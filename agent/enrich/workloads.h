@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@ struct WorkloadOptions {
   std::string scontrol{};  // path of the program; empty: off
   uint64_t call_ms = 2000;  // for one answer
   uint64_t refresh_ms = 3000;  // for Refresh: no question is asked after it
+  std::stop_token stop{};  // ends Refresh and Check soon: at once, but for a scontrol that runs
   size_t max_kept = 16384;  // pods, containers and jobs; beyond, those longest not asked for are forgotten
 };
 

@@ -148,6 +148,33 @@ TEST_F(WorkloadsTest, SilenceIsBounded) {
   EXPECT_THAT(workloads_->next_refresh_ns(), testing::AllOf(testing::Gt(0u), Lt(UINT64_MAX)));
 }
 
+TEST_F(WorkloadsTest, AQuestionEndsWhenItIsToldTo) {
+  StartCri();
+  const std::string docker = folder_ / "docker.sock";
+  std::atomic<bool> asked{false};
+  const test::FakeHttp server(docker, [&](int fd, const std::string&) {
+    asked = true;
+    char byte = 0;
+    (void)!recv(fd, &byte, 1, 0);  // until it hangs up
+  });
+  cri_->delay_ms = 60'000;
+  for (const bool cri : {true, false}) {
+    std::stop_source stop;
+    options_ = {.call_ms = 60'000, .refresh_ms = 60'000, .stop = stop.get_token()};
+    (cri ? options_.cri_sockets.emplace_back() : options_.docker_socket) = cri ? cri_socket_ : docker;
+    Make();
+    Resolve(cri ? PodPath(1) : "/docker/" + Hex(5));
+    std::thread asks([&] { EXPECT_FALSE(workloads_->Refresh(0)); });
+    while (cri ? cri_->calls == 0 : !asked) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    stop.request_stop();
+    asks.join();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2)) << cri;
+  }
+}
+
 // Each answer is in time, and all of them together would not be: the rest is asked for by the next call.
 TEST_F(WorkloadsTest, ManyAnswersAreBoundedTogether) {
   const std::string scontrol = folder_ / "scontrol";
