@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/app/cgroup_rows.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
+#include "agent/base/utf8.h"
 #include "agent/enrich/workload_path.h"
 
 namespace moat::app {
@@ -36,6 +39,25 @@ policy::Identity IdentityOf(const event::Workload& workload) {
 // Only of these is there more to know than their path tells.
 bool IsAskedAbout(const event::Workload& workload) {
   return !workload.pod_uid.empty() || !workload.container_id.empty() || !workload.slurm_job.empty();
+}
+
+// For the log.
+std::string Told(const event::Workload& workload) {
+  std::string labels;
+  for (const auto& [key, value] : workload.pod_labels.empty() ? workload.container_labels : workload.pod_labels) {
+    labels += (labels.empty() ? "" : ",") + key + "=" + value;
+  }
+  std::string text = workload.cgroup + ": ";
+  if (!workload.slurm_job.empty()) {
+    text += "job " + workload.slurm_job + " of " + workload.slurm_user + ", account " + workload.slurm_account + ", partition " +
+            workload.slurm_partition;
+  } else if (!workload.pod_name.empty()) {
+    text += "pod " + workload.pod_namespace + "/" + workload.pod_name + ", container " + workload.pod_container + ", labels " +
+            labels;
+  } else {
+    text += "container " + workload.container_name + ", image " + workload.container_image + ", labels " + labels;
+  }
+  return Printable(text);
 }
 
 // All that is below is of the same workload. A pod's own cgroup holds containers of several kinds; a slice holds units.
@@ -90,6 +112,7 @@ bool CgroupRows::AddChanged(policy::Compiler& compiler) {
     event::Workload now = workloads_.OfPath(told.cgroup);
     // One that was known and is not now was thrown out for want of room: it is whose it was.
     if (now.known && now != told) {
+      spdlog::debug("workloads: {}", Told(now));
       compiler.AddCgroup(id, IdentityOf(now), Settled(now));
       told = std::move(now);
       any = true;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE]...
+// moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE | ARGUMENT]...
 // One pod with one container, run as a kubelet does. Says "sandbox ID", "container ID", starts the container when a line comes, says
 // "started NS" (CLOCK_MONOTONIC, before it asks), and removes both at the end of its input.
 #include <grpcpp/grpcpp.h>
@@ -36,6 +36,10 @@ class Pod {
     (*container_.mutable_labels())["io.kubernetes.container.name"] = words[6];
     for (size_t i = 8; i < words.size(); ++i) {
       const size_t equals = words[i].find('=');
+      if (equals == std::string::npos) {
+        container_.add_args(words[i]);
+        continue;
+      }
       (*config_.mutable_labels())[words[i].substr(0, equals)] = words[i].substr(equals + 1);
     }
   }
@@ -98,8 +102,9 @@ class Pod {
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (words.size() < 8) {
-    std::fputs("usage: moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE]...\n",
-               stderr);
+    std::fputs(
+        "usage: moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE | ARGUMENT]...\n",
+        stderr);
     return 2;
   }
   Pod pod(words);

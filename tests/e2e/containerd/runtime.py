@@ -50,6 +50,12 @@ def cgroup_mounts() -> list[pathlib.Path]:
         return [pathlib.Path(line.split()[4]) for line in mounts if " - cgroup" in line]
 
 
+def cgroup2_mount() -> pathlib.Path:
+    """The one that shows the whole tree."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        return next(pathlib.Path(line.split()[4]) for line in mounts if " - cgroup2 " in line and line.split()[3] == "/")
+
+
 def root_is_initramfs() -> bool:
     """As in a guest of tests/vm: the kernel lets nobody pivot away from it."""
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
