@@ -12,6 +12,7 @@ namespace moat::app {
 namespace {
 
 constexpr size_t kMaxCgroups = 100'000;
+constexpr uint64_t kEarlyNs = 2'000'000'000;
 
 bool IsBelow(std::string_view path, std::string_view top) {
   return top == "/" || (path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/'));
@@ -94,16 +95,36 @@ bool CgroupRows::Add(uint64_t id, const std::string& path, const policy::Set& se
 }
 
 void CgroupRows::AddAll(const policy::Set& set, policy::Compiler& compiler) {
-  told_.clear();
+  told_.clear();  // early_ stays: what cannot be found yet is not in the walk
   WalkCgroups(mount_, kMaxCgroups, [&](uint64_t id, const std::string& path) {
     Add(id, path, set, compiler);
     return true;
   });
 }
 
-bool CgroupRows::AddOne(uint64_t id, const policy::Set& set, policy::Compiler& compiler) {
+bool CgroupRows::Find(uint64_t id, bool& found, const policy::Set& set, policy::Compiler& compiler) {
   const Result<std::string> path = CgroupPath(mount_, id);
+  found = path || path.error().code != Code::kNotFound;
   return path && Add(id, *path, set, compiler);
+}
+
+bool CgroupRows::AddOne(uint64_t id, uint64_t now_ns, const policy::Set& set, policy::Compiler& compiler) {
+  bool found = false;
+  const bool any = Find(id, found, set, compiler);
+  if (!found) {
+    early_.emplace(id, now_ns + kEarlyNs);  // cgroup_mkdir() tells before kernfs_activate(), and may sleep in between
+  }
+  return any;
+}
+
+bool CgroupRows::AddEarly(uint64_t now_ns, const policy::Set& set, policy::Compiler& compiler) {
+  bool any = false;
+  std::erase_if(early_, [&](const auto& one) {
+    bool found = false;
+    any = Find(one.first, found, set, compiler) || any;
+    return found || now_ns >= one.second;
+  });
+  return any;
 }
 
 bool CgroupRows::AddChanged(policy::Compiler& compiler) {
@@ -123,6 +144,7 @@ bool CgroupRows::AddChanged(policy::Compiler& compiler) {
 
 void CgroupRows::Forget(const std::vector<uint64_t>& ids) {
   for (const uint64_t id : ids) {
+    early_.erase(id);
     if (const auto found = told_.find(id); found != told_.end()) {
       workloads_.Forget(found->second.cgroup);
       told_.erase(found);

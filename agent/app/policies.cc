@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <unordered_set>
 #include <utility>
 
 #include "agent/app/cgroup_rows.h"
@@ -283,9 +284,10 @@ class PoliciesImpl final : public Policies {
       WalkAgain();
       return;
     }
-    bool any = false;
+    bool any = rows_->AddEarly(MonotonicNs(), *now_.set, *now_.compiler);
+    const std::unordered_set<uint64_t> gone(news.gone.begin(), news.gone.end());
     for (const uint64_t id : news.made) {
-      any = rows_->AddOne(id, *now_.set, *now_.compiler) || any;
+      any = (!gone.contains(id) && rows_->AddOne(id, MonotonicNs(), *now_.set, *now_.compiler)) || any;
     }
     if (any) {
       AddRows();
@@ -315,7 +317,7 @@ class PoliciesImpl final : public Policies {
                         {probe_.Policies()->news_fd(), POLLIN, 0}};
       const uint64_t now_ns = MonotonicNs();
       const int wait_ms = due_ns == 0 ? 1000 : due_ns <= now_ns ? 0 : static_cast<int>((due_ns - now_ns) / 1'000'000) + 1;
-      (void)poll(ready, std::size(ready), wait_ms);
+      (void)poll(ready, std::size(ready), rows_->any_early() ? 1 : wait_ms);
       if (stop.stop_requested()) {
         return;
       }

@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
       fflush(stdout);
       last = error;
     }
-    usleep(1000);
+    usleep(5000);
   }
   for (;;) {
     pause();

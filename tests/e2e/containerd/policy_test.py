@@ -5,12 +5,14 @@
 usage: policy_test.py PROGRAMS   (build/bin)
 """
 
+import contextlib
 import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import uuid
@@ -80,9 +82,19 @@ class PolicyTest(PodsTest):
         super().setUp()
         self.top = cgroup2_mount() / KUBE
         self.top.mkdir(exist_ok=True)
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-        self.addCleanup(self.listener.close)
-        self.port = str(self.listener.getsockname()[1])
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port = str(listener.getsockname()[1])
+        taker = threading.Thread(target=self._take, args=(listener,))
+        taker.start()
+        self.addCleanup(taker.join)
+        self.addCleanup(listener.close)
+        self.addCleanup(listener.shutdown, socket.SHUT_RDWR)
+
+    @staticmethod
+    def _take(listener: socket.socket):
+        with contextlib.suppress(OSError):
+            while True:
+                listener.accept()[0].close()
 
     def moatd(self, unknown: str = "allow") -> Moatd:
         moatd = Moatd(self, unknown, self.containerd.socket)
