@@ -46,7 +46,7 @@ bool IsAskedAbout(const event::Workload& workload) {
 std::string Told(const event::Workload& workload) {
   std::string labels;
   for (const auto& [key, value] : workload.pod_labels.empty() ? workload.container_labels : workload.pod_labels) {
-    labels += (labels.empty() ? "" : ",") + key + "=" + value;
+    labels.append(labels.empty() ? "" : ",").append(key).append("=").append(value);
   }
   std::string text = workload.cgroup + ": ";
   if (!workload.slurm_job.empty()) {

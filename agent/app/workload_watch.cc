@@ -150,26 +150,36 @@ class WorkloadWatchImpl final : public WorkloadWatch {
     }
   }
 
-  // What an operator should know: who answers, and who does not any more.
+  // What an operator should know: who answers, who does not any more, and what is wrong with an answer.
   void TellSources() {
     for (const enrich::WorkloadSource& source : workloads_->Sources()) {
-      const auto [told, fresh] = told_.try_emplace(source.address, Told::kAbsent);
-      const Told now = !source.present        ? Told::kAbsent
-                       : source.reachable     ? Told::kAnswers
-                       : source.error.empty() ? Told::kAbsent
-                                              : Told::kSilent;
-      if (now == std::exchange(told->second, now)) {
-        continue;
-      }
-      switch (now) {
-        case Told::kAnswers: spdlog::info("workloads: {} answers", source.address); break;
-        case Told::kSilent:
-          spdlog::warn("workloads: {} does not answer, so whose its cgroups are stays unknown: {}", source.address,
-                       Printable(source.error));
-          break;
-        case Told::kAbsent: spdlog::warn("workloads: {} is gone", source.address); break;
+      Told& told = told_[source.address];
+      const State before = std::exchange(told.state, StateOf(source));
+      if (before != told.state && told.state == State::kAnswers) {
+        spdlog::info("workloads: {} answers", source.address);
+      } else if (before != told.state && told.state == State::kSilent) {
+        spdlog::warn("workloads: {} does not answer, so whose its cgroups are stays unknown: {}", source.address,
+                     Printable(source.error));
+      } else if (before != told.state) {
+        spdlog::warn("workloads: {} is gone", source.address);
+      } else if (told.state == State::kAnswers && !source.error.empty() && MonotonicNs() >= told.next_error_ns) {
+        told.next_error_ns = MonotonicNs() + kRoundNs;
+        spdlog::warn("workloads: {}", Printable(source.error));
       }
     }
+  }
+
+  enum class State : uint8_t { kAbsent, kAnswers, kSilent };
+  struct Told {
+    State state = State::kAbsent;
+    uint64_t next_error_ns = 0;
+  };
+
+  static State StateOf(const enrich::WorkloadSource& source) {
+    if (!source.present || (!source.reachable && source.error.empty())) {
+      return State::kAbsent;  // or not asked yet
+    }
+    return source.reachable ? State::kAnswers : State::kSilent;
   }
 
   void Sleep(const std::stop_token& stop, uint64_t until_ns) {
@@ -181,8 +191,6 @@ class WorkloadWatchImpl final : public WorkloadWatch {
     news_ = false;
     wake_.wait_for(lock, stop, std::chrono::nanoseconds(kApartNs), [] { return false; });
   }
-
-  enum class Told : uint8_t { kAbsent, kAnswers, kSilent };
 
   const Cgroup2Mount mount_;
   const std::string top_;  // "": all

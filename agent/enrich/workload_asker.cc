@@ -232,6 +232,9 @@ void WorkloadAsker::Source::Answered(size_t refused) {
 }
 
 void WorkloadAsker::Source::Failed(const Error& error) {
+  if (error.code == Code::kCancelled) {
+    return;  // nobody waited for the answer
+  }
   ++state.asked;
   ++state.failed;
   // It answers, be it only to say no, unless it could not be reached or was silent.
