@@ -8,6 +8,7 @@
 
 #include "agent/base/cgroup.h"
 #include "tests/unit/fake_runtimes.h"
+#include "tests/unit/sanitizer.h"
 
 namespace moat::app {
 namespace {
@@ -103,6 +104,7 @@ TEST_F(WorkloadWatchTest, ARuntimeThatIsSilentHoldsUpNeitherQuestionsNorTheEnd) 
 }
 
 TEST_F(WorkloadWatchTest, WhoCanBeAskedIsWhatIsConfiguredOrFound) {
+  MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
   const auto tellers = [this] {
     Start();
     return watch_->tellers();
