@@ -134,11 +134,20 @@ class PoliciesImpl final : public Policies {
 
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
-    return {.set = now_.set,
-            .rules = now_.rules,
-            .generation = probe_.Policies()->generation(),
-            .exposures = now_.exposures,
-            .problems = problems_};
+    InForce in_force{.set = now_.set,
+                     .rules = now_.rules,
+                     .generation = probe_.Policies()->generation(),
+                     .exposures = now_.exposures,
+                     .problems = problems_};
+    if (now_.set && AsksWhose(*now_.set)) {
+      for (const enrich::WorkloadSource& source : workloads_.Sources()) {
+        if (!source.reachable && !source.error.empty()) {
+          in_force.exposures.push_back("whose cgroups are stays unknown where " + source.address +
+                                       " would tell: " + source.error);
+        }
+      }
+    }
+    return in_force;
   }
 
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {

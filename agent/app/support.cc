@@ -126,6 +126,14 @@ const std::vector<Part>& Parts() {
 
 }  // namespace
 
+bool AsksWhose(const policy::Set& set) {
+  return std::ranges::any_of(set.policies, [](const policy::Policy& policy) {
+    return policy.mode != policy::Mode::kObserve && std::ranges::any_of(kHearsay, [&](const Hearsay& hearsay) {
+             return std::ranges::any_of(policy.subjects, hearsay.is);
+           });
+  });
+}
+
 Supported Support(policy::Set set, const std::vector<DomainStatus>& domains, const Tellers& tellers) {
   Supported out;
   const auto lacks = [&out](policy::Policy& policy, const std::string& what, void (*drop)(policy::Policy& policy)) {

@@ -21,6 +21,9 @@ struct Tellers {
   bool pods = false, containers = false, jobs = false;
 };
 
+// Does a policy that is enforced, or in dry-run, select by what only they can tell?
+bool AsksWhose(const policy::Set& set);
+
 // domains: as the probe describes them. A policy in mode observe asks for nothing.
 Supported Support(policy::Set set, const std::vector<DomainStatus>& domains, const Tellers& tellers);
 

@@ -88,7 +88,14 @@ class WorkloadWatchImpl final : public WorkloadWatch {
   Tellers tellers() const override {
     return {.pods = cri_.There(), .containers = cri_.There() || docker_.There(), .jobs = slurm_.There()};
   }
-  std::vector<enrich::WorkloadSource> Sources() const override { return workloads_->Sources(); }
+  std::vector<enrich::WorkloadSource> Sources() const override {
+    std::vector<enrich::WorkloadSource> sources = workloads_->Sources();
+    std::erase_if(sources, [this](const enrich::WorkloadSource& source) {
+      const Asked& asked = source.kind == "cri" ? cri_ : source.kind == "docker" ? docker_ : slurm_;
+      return !source.present && !asked.told;
+    });
+    return sources;
+  }
 
   void Settle(uint64_t ms) override {
     std::unique_lock lock(mutex_);

@@ -31,7 +31,7 @@ class WorkloadWatch {
 
   // Who is there to be asked, or is to be asked by configuration.
   virtual Tellers tellers() const = 0;
-  virtual std::vector<enrich::WorkloadSource> Sources() const = 0;
+  virtual std::vector<enrich::WorkloadSource> Sources() const = 0;  // those that are there, or should be
 
   // Waits until all that was there when this began has been asked about once, and no longer than ms. For the start.
   virtual void Settle(uint64_t ms) = 0;

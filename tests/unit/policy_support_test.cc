@@ -106,6 +106,8 @@ TEST(PolicySupport, WhoNobodyCanTellIsNotTakenForSelected) {
     Tellers nobody = kAll;
     nobody.*c.teller = false;
     EXPECT_THAT(Ask(spec, true).problems, IsEmpty()) << c.subject;
+    EXPECT_TRUE(AsksWhose(Ask(spec, true).set)) << c.subject;
+    EXPECT_FALSE(AsksWhose(Ask(spec, true, "observe").set)) << c.subject;
     EXPECT_THAT(Ask(spec, true, "enforce", nobody).problems, ElementsAre(HasSubstr(c.says))) << c.subject;
     EXPECT_THAT(Ask(spec, true, "observe", nobody).problems, IsEmpty()) << c.subject;
     const Supported watched = Ask("  onUnsupported: observe\n" + spec, true, "enforce", nobody);
@@ -115,6 +117,7 @@ TEST(PolicySupport, WhoNobodyCanTellIsNotTakenForSelected) {
   }
   EXPECT_THAT(Ask("  subjects: [{slurm: {job: \"1\"}}]\n  egress: {default: deny}\n", true, "enforce", {}).problems, IsEmpty())
       << "a job's number stands in its cgroup's path";
+  EXPECT_FALSE(AsksWhose(Ask("  subjects: [{slurm: {job: \"1\"}}]\n  egress: {default: deny}\n", true).set));
 }
 
 }  // namespace

@@ -119,9 +119,16 @@ TEST_F(WorkloadWatchTest, WhoCanBeAskedIsWhatIsConfiguredOrFound) {
   EXPECT_TRUE(tellers().pods);
   EXPECT_TRUE(tellers().containers);
   EXPECT_TRUE(tellers().jobs);
+  EXPECT_TRUE(Eventually([&] {
+    const auto sources = watch_->Sources();
+    return sources.size() == 2 && sources[0].error == "there is no " + config_.cri_sockets[0];
+  })) << "it should be there";
   config_ = {};
   config_.scope = "/moat-no-such-cgroup";
   EXPECT_EQ(tellers().jobs, std::filesystem::exists("/usr/bin/scontrol"));
+  for (const auto& source : watch_->Sources()) {
+    EXPECT_TRUE(source.present) << source.address << ": nobody said that it should be there";
+  }
 }
 
 TEST_F(WorkloadWatchTest, ACgroupThatIsNotThereIsAnError) {
