@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <unordered_set>
 #include <utility>
 
 #include "agent/app/cgroup_rows.h"
@@ -28,6 +29,7 @@ namespace {
 constexpr uint64_t kGuardNs = 2'000'000'000;  // what was taken from enforcement is noticed within 5 s
 constexpr uint64_t kNamesNs = 30'000'000'000;  // names that have expired are forgotten, resolvers looked up again
 constexpr uint64_t kForgetNs = 600'000'000'000;  // so long after it a name is still known to connections that were open then
+constexpr uint64_t kSettleMs = 1000;  // the start waits for no runtime any longer
 constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
 
 // Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
@@ -82,10 +84,12 @@ struct Force {
 
 class PoliciesImpl final : public Policies {
  public:
-  PoliciesImpl(const config::Config& config, probe::Probe& probe, std::function<void(const Policies&)> changed)
-      : config_(config), probe_(probe), changed_(std::move(changed)) {}
+  PoliciesImpl(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
+               std::function<void(const Policies&)> changed)
+      : config_(config), probe_(probe), workloads_(workloads), changed_(std::move(changed)) {}
 
   ~PoliciesImpl() override {
+    workloads_.OnChange({});
     if (worker_.running()) {
       worker_.RequestStop();
       const uint64_t one = 1;
@@ -99,10 +103,17 @@ class PoliciesImpl final : public Policies {
       return Fail(Code::kFailedPrecondition, "policies cannot be enforced: " + WhyNoDomain());
     }
     MOAT_ASSIGN(Cgroup2Mount mount, FindCgroup2Mount());
-    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope);
+    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope, workloads_);
     MOAT_ASSIGN(FileWatch watch, FileWatch::Open(config_.policy_files));
     watch_ = std::make_unique<FileWatch>(std::move(watch));
     wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    heard_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    workloads_.OnChange([this] {
+      const uint64_t one = 1;
+      (void)!write(heard_.get(), &one, sizeof(one));
+    });
+    // What was in force before knew whose the cgroups are: so must what replaces it.
+    workloads_.Settle(kSettleMs);
     labels_ = LabelBits(probe_.Policies()->Labels());
     KeepNames();
     if (Status status = Read(); !status) {
@@ -127,11 +138,20 @@ class PoliciesImpl final : public Policies {
 
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
-    return {.set = now_.set,
-            .rules = now_.rules,
-            .generation = probe_.Policies()->generation(),
-            .exposures = now_.exposures,
-            .problems = problems_};
+    InForce in_force{.set = now_.set,
+                     .rules = now_.rules,
+                     .generation = probe_.Policies()->generation(),
+                     .exposures = now_.exposures,
+                     .problems = problems_};
+    if (now_.set && AsksWhose(*now_.set)) {
+      for (const enrich::WorkloadSource& source : workloads_.Sources()) {
+        if (!source.reachable && !source.error.empty()) {
+          in_force.exposures.push_back("whose cgroups are stays unknown where " + source.address +
+                                       " would tell: " + source.error);
+        }
+      }
+    }
+    return in_force;
   }
 
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {
@@ -189,7 +209,7 @@ class PoliciesImpl final : public Policies {
 
   Status Apply(policy::Set set) {
     Force next;
-    Supported supported = Support(std::move(set), probe_.Domains());
+    Supported supported = Support(std::move(set), probe_.Domains(), workloads_.tellers());
     if (!supported.problems.empty()) {
       return Refuse(std::move(supported.problems));
     }
@@ -268,6 +288,7 @@ class PoliciesImpl final : public Policies {
   void TakeNews() {
     const std::lock_guard lock(reading_);
     const probe::PolicyMaps::News news = probe_.Policies()->TakeNews();
+    rows_->Forget(news.gone);
     if (!now_.set) {
       return;
     }
@@ -276,9 +297,10 @@ class PoliciesImpl final : public Policies {
       WalkAgain();
       return;
     }
-    bool any = false;
+    bool any = rows_->AddEarly(MonotonicNs(), *now_.set, *now_.compiler);
+    const std::unordered_set<uint64_t> gone(news.gone.begin(), news.gone.end());
     for (const uint64_t id : news.made) {
-      any = rows_->AddOne(id, *now_.set, *now_.compiler) || any;
+      any = (!gone.contains(id) && rows_->AddOne(id, MonotonicNs(), *now_.set, *now_.compiler)) || any;
     }
     if (any) {
       AddRows();
@@ -301,18 +323,34 @@ class PoliciesImpl final : public Policies {
     (void)probe_.Policies()->ForgetExpired(now_ns > kForgetNs ? now_ns - kForgetNs : 0);
   }
 
+  // Of some cgroups it is known now whose they are.
+  void TakeHeard() {
+    uint64_t times = 0;
+    if (read(heard_.get(), &times, sizeof(times)) != sizeof(times)) {
+      return;
+    }
+    const std::lock_guard lock(reading_);
+    if (now_.set && rows_->AddChanged(*now_.compiler)) {
+      AddRows();
+    }
+  }
+
   void Run(const std::stop_token& stop) {
     uint64_t guard_ns = 0, names_ns = MonotonicNs() + kNamesNs;
     uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
     while (!stop.stop_requested()) {
-      pollfd ready[] = {{wake_.get(), POLLIN, 0}, {watch_->fd(), POLLIN, 0}, {probe_.Policies()->news_fd(), POLLIN, 0}};
+      pollfd ready[] = {{wake_.get(), POLLIN, 0},
+                        {heard_.get(), POLLIN, 0},
+                        {watch_->fd(), POLLIN, 0},
+                        {probe_.Policies()->news_fd(), POLLIN, 0}};
       const uint64_t now_ns = MonotonicNs();
       const int wait_ms = due_ns == 0 ? 1000 : due_ns <= now_ns ? 0 : static_cast<int>((due_ns - now_ns) / 1'000'000) + 1;
-      (void)poll(ready, std::size(ready), wait_ms);
+      (void)poll(ready, std::size(ready), rows_->any_early() ? 1 : wait_ms);
       if (stop.stop_requested()) {
         return;
       }
       TakeNews();
+      TakeHeard();
       if (MonotonicNs() >= guard_ns) {
         guard_ns = MonotonicNs() + kGuardNs;
         const std::lock_guard lock(reading_);
@@ -343,10 +381,11 @@ class PoliciesImpl final : public Policies {
   std::mutex reading_;  // one reading, or one handful of news, at a time; taken before mutex_
   config::Config config_;
   probe::Probe& probe_;
+  WorkloadWatch& workloads_;
   const std::function<void(const Policies&)> changed_;
   std::unique_ptr<CgroupRows> rows_;
   std::unique_ptr<FileWatch> watch_;
-  Fd wake_;
+  Fd wake_, heard_;
   LabelBits labels_;
   std::vector<policy::Resolver> resolvers_;
 
@@ -360,9 +399,9 @@ class PoliciesImpl final : public Policies {
 
 }  // namespace
 
-Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe,
+Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
                                                   std::function<void(const Policies&)> changed) {
-  auto policies = std::make_unique<PoliciesImpl>(config, probe, std::move(changed));
+  auto policies = std::make_unique<PoliciesImpl>(config, probe, workloads, std::move(changed));
   MOAT_TRY(policies->Begin());
   return policies;
 }

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/app/workload_watch.h"
 #include "agent/base/error.h"
 #include "agent/config/config.h"
 #include "agent/event/batch.h"
@@ -31,8 +32,8 @@ struct InForce {
 class Policies {
  public:
   // Fails when the files have mistakes or this kernel cannot enforce them. changed: names of rules or assets are other than before; called
-  // on the thread that reads. probe must outlive it.
-  static Result<std::unique_ptr<Policies>> Start(const config::Config& config, probe::Probe& probe,
+  // on the thread that reads. probe and workloads must outlive it.
+  static Result<std::unique_ptr<Policies>> Start(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
                                                  std::function<void(const Policies&)> changed);
   // What is in force stays so.
   virtual ~Policies() = default;

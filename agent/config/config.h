@@ -67,6 +67,11 @@ struct Config {
   // DNS servers whose answers say what an address is called, beside those in /etc/resolv.conf. Addresses, as inet_pton reads them.
   std::vector<std::string> resolvers;
   bool enforce() const { return !policy_files.empty(); }
+  // runtimes: who is asked whose a pod, container or job is. kAuto: what usual hosts have, where it is there; empty: nobody
+  static constexpr const char* kAuto = "auto";
+  std::vector<std::string> cri_sockets = {kAuto};
+  std::string docker_socket = kAuto;
+  std::string scontrol = kAuto;
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;
