@@ -15,6 +15,7 @@
 
 #include "agent/app/cgroup_rows.h"
 #include "agent/app/file_watch.h"
+#include "agent/app/label_bits.h"
 #include "agent/app/resolvers.h"
 #include "agent/app/support.h"
 #include "agent/base/clock.h"
@@ -31,49 +32,6 @@ constexpr uint64_t kNamesNs = 30'000'000'000;  // names that have expired are fo
 constexpr uint64_t kForgetNs = 600'000'000'000;  // so long after it a name is still known to connections that were open then
 constexpr uint64_t kSettleMs = 1000;  // the start waits for no runtime any longer
 constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
-
-// Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
-class LabelBits {
- public:
-  Result<std::vector<config::Asset>> Place(std::vector<config::Asset> assets) {
-    std::vector<std::string> names = names_;
-    const auto bit_of = [&names](const std::string& name) {
-      return static_cast<size_t>(std::ranges::find(names, name) - names.begin());
-    };
-    for (const config::Asset& asset : assets) {
-      if (bit_of(asset.name) < names.size()) {
-        continue;
-      }
-      if (names.size() < config::kMaxAssets) {
-        names.push_back(asset.name);
-        continue;
-      }
-      const auto unused = std::ranges::find_if(
-          names, [&](const std::string& name) { return std::ranges::find(assets, name, &config::Asset::name) == assets.end(); });
-      if (unused == names.end()) {
-        return Fail(Code::kResourceExhausted, "more than " + std::to_string(config::kMaxAssets) + " assets");
-      }
-      spdlog::warn("asset {} takes the label of {}, which is no asset any more: who holds that one is taken to hold this one",
-                   asset.name, *unused);
-      *unused = asset.name;
-    }
-    std::vector<config::Asset> placed(names.size());
-    for (size_t bit = 0; bit < names.size(); ++bit) {
-      placed[bit].name = names[bit];  // of one that is gone: no paths, but those who hold it have a name for it
-    }
-    for (config::Asset& asset : assets) {
-      placed[bit_of(asset.name)] = std::move(asset);
-    }
-    names_ = std::move(names);
-    return placed;
-  }
-
-  explicit LabelBits(std::vector<std::string> names = {}) : names_(std::move(names)) {}
-  const std::vector<std::string>& names() const { return names_; }
-
- private:
-  std::vector<std::string> names_;
-};
 
 struct Force {
   std::shared_ptr<const policy::Set> set;
