@@ -10,6 +10,7 @@
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
+#include "agent/app/policy_control.h"
 #include "agent/app/self.h"
 #include "agent/app/steps.h"
 #include "agent/base/cgroup.h"
@@ -36,7 +37,7 @@ class AppImpl final : public App {
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
-        {"policies", [this] { return StartPolicies(); }, [this] { policies_.reset(); }},
+        {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
     });
   }
@@ -148,6 +149,7 @@ class AppImpl final : public App {
       return std::unexpected(started.error());
     }
     policies_ = std::move(*started);
+    control_ = MakePolicyControl(config_, *policies_);
     SetNames();
     return {};
   }
@@ -155,7 +157,7 @@ class AppImpl final : public App {
   void SetNames() { pipeline_->SetNames(MakeNames(*probe_, policies_.get())); }
 
   Status StartServer() {
-    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }));
+    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }, control_.get()));
     return {};
   }
 
@@ -209,6 +211,7 @@ class AppImpl final : public App {
   std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<Policies> policies_;  // null: none are configured
+  std::unique_ptr<api::PolicyControl> control_;
   std::unique_ptr<api::Server> server_;
   Steps steps_;  // last: it stops the others
 };

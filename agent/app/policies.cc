@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "agent/app/cgroup_rows.h"
@@ -18,6 +19,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/policy/compile.h"
+#include "agent/policy/numbering.h"
 #include "agent/policy/parse.h"
 #include "agent/probe/policy_maps.h"
 
@@ -75,6 +77,7 @@ struct Force {
   std::unique_ptr<policy::Compiler> compiler;
   std::shared_ptr<const policy::Rules> rules;
   std::vector<std::string> exposures;
+  std::optional<std::vector<policy::Source>> sources;  // none: it is an earlier moatd's. Of what was cleared: what it was
 };
 
 class PoliciesImpl final : public Policies {
@@ -114,7 +117,7 @@ class PoliciesImpl final : public Policies {
   Status SetAssets(const std::vector<config::Asset>& assets) override {
     const std::lock_guard lock(reading_);
     std::vector<config::Asset> before = std::exchange(config_.assets, assets);
-    Status status = ReadLocked();
+    Status status = ReadLocked(/*always=*/true);
     if (!status) {
       config_.assets = std::move(before);
     }
@@ -123,11 +126,48 @@ class PoliciesImpl final : public Policies {
 
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
-    return {.set = now_.set,
-            .rules = now_.rules,
-            .generation = probe_.Policies()->generation(),
-            .exposures = now_.exposures,
-            .problems = problems_};
+    InForce out{.set = now_.set,
+                .rules = now_.rules,
+                .generation = probe_.Policies()->generation(),
+                .exposures = now_.exposures,
+                .problems = problems_,
+                .sources = now_.sources.value_or(std::vector<policy::Source>()),
+                .counts = {},
+                .cleared = cleared_};
+    if (out.rules) {
+      out.counts = probe_.Policies()->Counts(out.rules->first, out.rules->texts.size());
+    }
+    return out;
+  }
+
+  Result<PoliciesChange> Change(uint32_t expected, bool dry_run, const Edit& edit) override {
+    const std::lock_guard lock(reading_);
+    return ChangeLocked(expected, dry_run, edit);
+  }
+
+  Result<PoliciesChange> Rollback() override {
+    const std::lock_guard lock(reading_);
+    std::optional<std::vector<policy::Source>> to = cleared_ ? now_.sources : previous_;
+    if (!to) {
+      return Fail(Code::kFailedPrecondition, "there is nothing to go back to: this moatd has made no change yet");
+    }
+    return ChangeLocked(0, false, [&](const std::vector<policy::Source>&) { return SourceEdit{.sources = *to}; });
+  }
+
+  Status Clear() override {
+    const std::lock_guard lock(reading_);
+    MOAT_TRY(probe_.Policies()->Clear());
+    {
+      const std::lock_guard state(mutex_);
+      before_ = now_.rules;
+      Force none;
+      none.sources = std::move(now_.sources);
+      now_ = std::move(none);
+      cleared_ = true;
+    }
+    changed_(*this);
+    spdlog::warn("policies: all of them were taken out of force");
+    return {};
   }
 
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {
@@ -155,21 +195,82 @@ class PoliciesImpl final : public Policies {
 
   Status Read() {
     const std::lock_guard lock(reading_);
-    return ReadLocked();
+    return ReadLocked(/*always=*/false);
   }
 
-  // All of it, or nothing.
-  Status ReadLocked() {
-    policy::Parsed parsed = policy::ParseAndCheck(config_.policy_files, config_.assets);
+  // All of it, or nothing. always: although the files are those that are in force, or were when all was cleared.
+  Status ReadLocked(bool always) {
+    std::vector<config::Problem> unread;
+    std::vector<policy::Source> sources = policy::ReadSources(config_.policy_files, unread);
+    if (now_.sources && unread.empty() && SameSources(sources, *now_.sources) && !always) {
+      const std::lock_guard lock(mutex_);
+      problems_.clear();
+      return {};
+    }
+    policy::Parsed parsed = policy::ParseAndCheckSources(sources, config_.assets);
+    parsed.problems.insert(parsed.problems.begin(), unread.begin(), unread.end());
     std::vector<std::string> problems;
     problems.reserve(parsed.problems.size());
     for (const config::Problem& problem : parsed.problems) {
       problems.push_back(config::ToString(problem));
     }
     if (problems.empty()) {
-      return Apply(std::move(parsed.set));
+      return Apply(std::move(parsed.set), std::move(sources));
     }
     return Refuse(std::move(problems));
+  }
+
+  Result<PoliciesChange> ChangeLocked(uint32_t expected, bool dry_run, const Edit& edit) {
+    const uint32_t generation = probe_.Policies()->generation();
+    if (expected != 0 && expected != generation) {
+      return Fail(Code::kAborted, "generation " + std::to_string(generation) + " is in force, not " + std::to_string(expected) +
+                                      ": somebody else has changed it, look again");
+    }
+    PoliciesChange change;
+    const std::vector<policy::Source> files = policy::ReadSources(config_.policy_files, change.problems);
+    if (!change.problems.empty()) {
+      return change;
+    }
+    MOAT_ASSIGN(SourceEdit next, edit(files));
+    change.problems = std::move(next.problems);
+    if (!change.problems.empty()) {
+      return change;
+    }
+    policy::Parsed parsed = policy::ParseAndCheckSources(next.sources, config_.assets);
+    Supported supported;
+    if (parsed.problems.empty()) {
+      supported = Support(parsed.set, probe_.Domains());
+      for (const std::string& problem : supported.problems) {
+        parsed.problems.push_back(config::FromString(problem));
+      }
+    }
+    for (const config::Problem& problem : parsed.problems) {
+      change.problems.push_back(InGiven(problem, next));
+    }
+    if (!change.problems.empty()) {
+      return change;
+    }
+    if (dry_run) {
+      policy::Rules rules;
+      policy::Number(supported.set, rules);
+      change.set = {.set = std::make_shared<const policy::Set>(std::move(supported.set)),
+                    .rules = std::make_shared<const policy::Rules>(std::move(rules)),
+                    .generation = generation,
+                    .exposures = std::move(supported.exposures),
+                    .problems = {},
+                    .sources = std::move(next.sources),
+                    .counts = {}};
+      return change;
+    }
+    MOAT_TRY(WriteSources(files, next.sources, change.written));
+    const bool same = now_.set && now_.sources && SameSources(*now_.sources, next.sources);
+    if (Status status = same ? Status() : Apply(std::move(parsed.set), next.sources); !status) {
+      std::vector<std::string> ignored;
+      Status undone = WriteSources(next.sources, files, ignored);
+      return Fail(status.error().code, status.error().message + (undone ? "" : "; and " + undone.error().message));
+    }
+    change.set = Get();
+    return change;
   }
 
   Status Refuse(std::vector<std::string> problems) {
@@ -183,8 +284,9 @@ class PoliciesImpl final : public Policies {
     return Fail(Code::kInvalidArgument, all);
   }
 
-  Status Apply(policy::Set set) {
+  Status Apply(policy::Set set, std::vector<policy::Source> sources) {
     Force next;
+    next.sources = std::move(sources);
     Supported supported = Support(std::move(set), probe_.Domains());
     if (!supported.problems.empty()) {
       return Refuse(std::move(supported.problems));
@@ -236,7 +338,11 @@ class PoliciesImpl final : public Policies {
     size_t policies = 0;
     {
       const std::lock_guard lock(mutex_);
+      if (now_.sources && !SameSources(*now_.sources, *next.sources)) {
+        previous_ = std::move(now_.sources);
+      }
       now_ = std::move(next);
+      cleared_ = false;
       problems_.clear();
       policies = now_.set->policies.size();
     }
@@ -329,6 +435,8 @@ class PoliciesImpl final : public Policies {
   Force now_;
   std::shared_ptr<const policy::Rules> before_;
   std::vector<std::string> problems_;
+  std::optional<std::vector<policy::Source>> previous_;  // the files before the last change
+  bool cleared_ = false;
 
   Worker worker_;  // last: it uses all of the above
 };
