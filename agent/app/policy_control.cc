@@ -50,7 +50,7 @@ std::string Words(const policy::Subject& subject) {
     case Kind::kCgroup: return "cgroup " + subject.name + " and below";
   }
   for (const auto& [name, value] : subject.labels) {
-    text += " " + name + "=" + value;
+    text.append(" ").append(name).append("=").append(value);
   }
   return text;
 }

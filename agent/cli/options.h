@@ -72,7 +72,7 @@ struct CommandWords {
     bool takes_value = false;
   };
   std::vector<Option> options;
-  std::vector<std::string> words;  // what may come first after it: subcommands, shells
+  std::vector<std::string> words{};  // what may come first after it: subcommands, shells
 };
 
 int RunWatch(const Options& options);
