@@ -10,6 +10,7 @@
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
+#include "agent/app/policy_control.h"
 #include "agent/app/self.h"
 #include "agent/app/steps.h"
 #include "agent/app/workload_watch.h"
@@ -38,7 +39,7 @@ class AppImpl final : public App {
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
         {"workloads", [this] { return StartWorkloads(); }, [this] { workloads_.reset(); }},
-        {"policies", [this] { return StartPolicies(); }, [this] { policies_.reset(); }},
+        {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
     });
   }
@@ -160,6 +161,7 @@ class AppImpl final : public App {
       return std::unexpected(started.error());
     }
     policies_ = std::move(*started);
+    control_ = MakePolicyControl(config_, *policies_);
     SetNames();
     return {};
   }
@@ -167,7 +169,7 @@ class AppImpl final : public App {
   void SetNames() { pipeline_->SetNames(MakeNames(*probe_, policies_.get())); }
 
   Status StartServer() {
-    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }));
+    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }, control_.get()));
     return {};
   }
 
@@ -222,6 +224,7 @@ class AppImpl final : public App {
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system
   std::unique_ptr<Policies> policies_;  // null: none are configured
+  std::unique_ptr<api::PolicyControl> control_;
   std::unique_ptr<api::Server> server_;
   Steps steps_;  // last: it stops the others
 };

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
@@ -21,6 +22,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/policy/compile.h"
+#include "agent/policy/numbering.h"
 #include "agent/policy/parse.h"
 #include "agent/probe/policy_maps.h"
 
@@ -38,6 +40,7 @@ struct Force {
   std::unique_ptr<policy::Compiler> compiler;
   std::shared_ptr<const policy::Rules> rules;
   std::vector<std::string> exposures;
+  std::optional<std::vector<policy::Source>> sources;  // none: it is an earlier moatd's. Of what was cleared: what it was
 };
 
 class PoliciesImpl final : public Policies {
@@ -87,7 +90,7 @@ class PoliciesImpl final : public Policies {
   Status SetAssets(const std::vector<config::Asset>& assets) override {
     const std::lock_guard lock(reading_);
     std::vector<config::Asset> before = std::exchange(config_.assets, assets);
-    Status status = ReadLocked();
+    Status status = ReadLocked(/*always=*/true);
     if (!status) {
       config_.assets = std::move(before);
     }
@@ -96,20 +99,55 @@ class PoliciesImpl final : public Policies {
 
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
-    InForce in_force{.set = now_.set,
-                     .rules = now_.rules,
-                     .generation = probe_.Policies()->generation(),
-                     .exposures = now_.exposures,
-                     .problems = problems_};
+    InForce out{.set = now_.set,
+                .rules = now_.rules,
+                .generation = probe_.Policies()->generation(),
+                .exposures = now_.exposures,
+                .problems = problems_,
+                .sources = now_.sources.value_or(std::vector<policy::Source>()),
+                .counts = {},
+                .cleared = cleared_};
+    if (out.rules) {
+      out.counts = probe_.Policies()->Counts(out.rules->first, out.rules->texts.size());
+    }
     if (now_.set && AsksWhose(*now_.set)) {
       for (const enrich::WorkloadSource& source : workloads_.Sources()) {
         if (!source.reachable && !source.error.empty()) {
-          in_force.exposures.push_back("whose cgroups are stays unknown where " + source.address +
-                                       " would tell: " + source.error);
+          out.exposures.push_back("whose cgroups are stays unknown where " + source.address + " would tell: " + source.error);
         }
       }
     }
-    return in_force;
+    return out;
+  }
+
+  Result<PoliciesChange> Change(uint32_t expected, bool dry_run, const Edit& edit) override {
+    const std::lock_guard lock(reading_);
+    return ChangeLocked(expected, dry_run, edit);
+  }
+
+  Result<PoliciesChange> Rollback() override {
+    const std::lock_guard lock(reading_);
+    std::optional<std::vector<policy::Source>> to = cleared_ ? now_.sources : previous_;
+    if (!to) {
+      return Fail(Code::kFailedPrecondition, "there is nothing to go back to: this moatd has made no change yet");
+    }
+    return ChangeLocked(0, false, [&](const std::vector<policy::Source>&) { return SourceEdit{.sources = *to}; });
+  }
+
+  Status Clear() override {
+    const std::lock_guard lock(reading_);
+    MOAT_TRY(probe_.Policies()->Clear());
+    {
+      const std::lock_guard state(mutex_);
+      before_ = now_.rules;
+      Force none;
+      none.sources = std::move(now_.sources);
+      now_ = std::move(none);
+      cleared_ = true;
+    }
+    changed_(*this);
+    spdlog::warn("policies: all of them were taken out of force");
+    return {};
   }
 
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {
@@ -137,21 +175,82 @@ class PoliciesImpl final : public Policies {
 
   Status Read() {
     const std::lock_guard lock(reading_);
-    return ReadLocked();
+    return ReadLocked(/*always=*/false);
   }
 
-  // All of it, or nothing.
-  Status ReadLocked() {
-    policy::Parsed parsed = policy::ParseAndCheck(config_.policy_files, config_.assets);
+  // All of it, or nothing. always: although the files are those that are in force, or were when all was cleared.
+  Status ReadLocked(bool always) {
+    std::vector<config::Problem> unread;
+    std::vector<policy::Source> sources = policy::ReadSources(config_.policy_files, unread);
+    if (now_.sources && unread.empty() && SameSources(sources, *now_.sources) && !always) {
+      const std::lock_guard lock(mutex_);
+      problems_.clear();
+      return {};
+    }
+    policy::Parsed parsed = policy::ParseAndCheckSources(sources, config_.assets);
+    parsed.problems.insert(parsed.problems.begin(), unread.begin(), unread.end());
     std::vector<std::string> problems;
     problems.reserve(parsed.problems.size());
     for (const config::Problem& problem : parsed.problems) {
       problems.push_back(config::ToString(problem));
     }
     if (problems.empty()) {
-      return Apply(std::move(parsed.set));
+      return Apply(std::move(parsed.set), std::move(sources));
     }
     return Refuse(std::move(problems));
+  }
+
+  Result<PoliciesChange> ChangeLocked(uint32_t expected, bool dry_run, const Edit& edit) {
+    const uint32_t generation = probe_.Policies()->generation();
+    if (expected != 0 && expected != generation) {
+      return Fail(Code::kAborted, "generation " + std::to_string(generation) + " is in force, not " + std::to_string(expected) +
+                                      ": somebody else has changed it, look again");
+    }
+    PoliciesChange change;
+    const std::vector<policy::Source> files = policy::ReadSources(config_.policy_files, change.problems);
+    if (!change.problems.empty()) {
+      return change;
+    }
+    MOAT_ASSIGN(SourceEdit next, edit(files));
+    change.problems = std::move(next.problems);
+    if (!change.problems.empty()) {
+      return change;
+    }
+    policy::Parsed parsed = policy::ParseAndCheckSources(next.sources, config_.assets);
+    Supported supported;
+    if (parsed.problems.empty()) {
+      supported = Support(parsed.set, probe_.Domains(), workloads_.tellers());
+      for (const std::string& problem : supported.problems) {
+        parsed.problems.push_back(config::FromString(problem));
+      }
+    }
+    for (const config::Problem& problem : parsed.problems) {
+      change.problems.push_back(InGiven(problem, next));
+    }
+    if (!change.problems.empty()) {
+      return change;
+    }
+    if (dry_run) {
+      policy::Rules rules;
+      policy::Number(supported.set, rules);
+      change.set = {.set = std::make_shared<const policy::Set>(std::move(supported.set)),
+                    .rules = std::make_shared<const policy::Rules>(std::move(rules)),
+                    .generation = generation,
+                    .exposures = std::move(supported.exposures),
+                    .problems = {},
+                    .sources = std::move(next.sources),
+                    .counts = {}};
+      return change;
+    }
+    MOAT_TRY(WriteSources(files, next.sources, change.written));
+    const bool same = now_.set && now_.sources && SameSources(*now_.sources, next.sources);
+    if (Status status = same ? Status() : Apply(std::move(parsed.set), next.sources); !status) {
+      std::vector<std::string> ignored;
+      Status undone = WriteSources(next.sources, files, ignored);
+      return Fail(status.error().code, status.error().message + (undone ? "" : "; and " + undone.error().message));
+    }
+    change.set = Get();
+    return change;
   }
 
   Status Refuse(std::vector<std::string> problems) {
@@ -165,8 +264,9 @@ class PoliciesImpl final : public Policies {
     return Fail(Code::kInvalidArgument, all);
   }
 
-  Status Apply(policy::Set set) {
+  Status Apply(policy::Set set, std::vector<policy::Source> sources) {
     Force next;
+    next.sources = std::move(sources);
     Supported supported = Support(std::move(set), probe_.Domains(), workloads_.tellers());
     if (!supported.problems.empty()) {
       return Refuse(std::move(supported.problems));
@@ -218,7 +318,11 @@ class PoliciesImpl final : public Policies {
     size_t policies = 0;
     {
       const std::lock_guard lock(mutex_);
+      if (now_.sources && !SameSources(*now_.sources, *next.sources)) {
+        previous_ = std::move(now_.sources);
+      }
       now_ = std::move(next);
+      cleared_ = false;
       problems_.clear();
       policies = now_.set->policies.size();
     }
@@ -243,17 +347,18 @@ class PoliciesImpl final : public Policies {
     }
   }
 
-  void TakeNews() {
+  // True: some that came cannot be found yet, and are looked for again.
+  bool TakeNews() {
     const std::lock_guard lock(reading_);
     const probe::PolicyMaps::News news = probe_.Policies()->TakeNews();
     rows_->Forget(news.gone);
     if (!now_.set) {
-      return;
+      return false;
     }
     if (news.lost) {
       spdlog::warn("policies: not every cgroup that came was told: looking at all of them");
       WalkAgain();
-      return;
+      return rows_->any_early();
     }
     bool any = rows_->AddEarly(MonotonicNs(), *now_.set, *now_.compiler);
     const std::unordered_set<uint64_t> gone(news.gone.begin(), news.gone.end());
@@ -264,6 +369,7 @@ class PoliciesImpl final : public Policies {
       AddRows();
     }
     probe_.Policies()->RemoveCgroups(news.gone);  // one that was gone before its row was written
+    return rows_->any_early();
   }
 
   // Whose answers are believed, and what was learnt of them. Of a connection that is open a name is good after it has expired.
@@ -295,6 +401,7 @@ class PoliciesImpl final : public Policies {
 
   void Run(const std::stop_token& stop) {
     uint64_t guard_ns = 0, names_ns = MonotonicNs() + kNamesNs;
+    bool early = false;
     uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
     while (!stop.stop_requested()) {
       pollfd ready[] = {{wake_.get(), POLLIN, 0},
@@ -303,11 +410,11 @@ class PoliciesImpl final : public Policies {
                         {probe_.Policies()->news_fd(), POLLIN, 0}};
       const uint64_t now_ns = MonotonicNs();
       const int wait_ms = due_ns == 0 ? 1000 : due_ns <= now_ns ? 0 : static_cast<int>((due_ns - now_ns) / 1'000'000) + 1;
-      (void)poll(ready, std::size(ready), rows_->any_early() ? 1 : wait_ms);
+      (void)poll(ready, std::size(ready), early ? 1 : wait_ms);
       if (stop.stop_requested()) {
         return;
       }
-      TakeNews();
+      early = TakeNews();
       TakeHeard();
       if (MonotonicNs() >= guard_ns) {
         guard_ns = MonotonicNs() + kGuardNs;
@@ -351,6 +458,8 @@ class PoliciesImpl final : public Policies {
   Force now_;
   std::shared_ptr<const policy::Rules> before_;
   std::vector<std::string> problems_;
+  std::optional<std::vector<policy::Source>> previous_;  // the files before the last change
+  bool cleared_ = false;
 
   Worker worker_;  // last: it uses all of the above
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdio>
 #include <exception>
 #include <map>
 #include <string_view>
@@ -254,6 +255,17 @@ std::string ToString(const Problem& problem) {
     return problem.file + ": " + problem.message;
   }
   return problem.file + ":" + std::to_string(problem.line) + ":" + std::to_string(problem.column) + ": " + problem.message;
+}
+
+Problem FromString(const std::string& text) {
+  // The first ":LINE:COLUMN: ".
+  for (size_t at = text.find(':'); at != std::string::npos; at = text.find(':', at + 1)) {
+    int line = 0, column = 0, length = 0;
+    if (std::sscanf(text.c_str() + at, ":%9d:%9d: %n", &line, &column, &length) == 2 && length > 0) {
+      return {text.substr(0, at), line, column, text.substr(at + static_cast<size_t>(length))};
+    }
+  }
+  return {"policies", 0, 0, text};
 }
 
 Loaded Load(const std::string& path) {

@@ -88,6 +88,8 @@ struct Problem {
   std::string message;
 };
 std::string ToString(const Problem& problem);
+// The other way; a text without a place is a message.
+Problem FromString(const std::string& text);
 
 // By line and column within each file; the files stay in the order in which they were read.
 std::vector<Problem> InFileOrder(std::vector<Problem> problems);
