@@ -161,7 +161,7 @@ class AppImpl final : public App {
       return std::unexpected(started.error());
     }
     policies_ = std::move(*started);
-    control_ = MakePolicyControl(config_, *policies_);
+    control_ = MakePolicyControl(config_, *policies_, *workloads_);
     SetNames();
     return {};
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "agent/app/identity.h"
 #include "agent/base/utf8.h"
 #include "agent/enrich/workload_path.h"
 
@@ -19,32 +20,6 @@ bool IsBelow(std::string_view path, std::string_view top) {
 }
 
 size_t Level(std::string_view path) { return path == "/" ? 0 : static_cast<size_t>(std::ranges::count(path, '/')); }
-
-// What its path tells already, so that a runtime's answer changes nobody's budgets.
-std::string BudgetsOf(const event::Workload& workload) {
-  return !workload.pod_uid.empty()        ? "pod " + workload.pod_uid
-         : !workload.container_id.empty() ? "container " + workload.container_id
-         : !workload.slurm_job.empty()    ? "job " + workload.slurm_job
-                                          : "";
-}
-
-policy::Identity IdentityOf(const event::Workload& workload) {
-  return {.known = workload.known,
-          .cgroup = workload.cgroup,
-          .workload = BudgetsOf(workload),
-          .executable = "",
-          .unit = workload.unit,
-          .pod_namespace = workload.pod_namespace,
-          .pod_container = workload.pod_container,
-          .pod_labels = workload.pod_labels,
-          .container_name = workload.container_name,
-          .container_image = workload.container_image,
-          .container_labels = workload.container_labels,
-          .slurm_account = workload.slurm_account,
-          .slurm_user = workload.slurm_user,
-          .slurm_partition = workload.slurm_partition,
-          .slurm_job = workload.slurm_job};
-}
 
 // Only of these is there more to know than their path tells.
 bool IsAskedAbout(const event::Workload& workload) {

@@ -11,7 +11,9 @@
 #include <system_error>
 #include <utility>
 
-#include "agent/enrich/container.h"
+#include "agent/app/identity.h"
+#include "agent/base/cgroup.h"
+#include "agent/enrich/workload_path.h"
 #include "agent/event/event.h"
 #include "agent/policy/evaluate.h"
 
@@ -112,14 +114,44 @@ api::PolicySetReport ReportOf(const InForce& force) {
   return report;
 }
 
-// What a cgroup's path tells, where nothing else was said.
-void FillFromCgroup(policy::Identity& who) {
-  const enrich::Container container = enrich::ParseContainer(who.cgroup);
-  who.unit = who.unit.empty() ? container.unit : who.unit;
-  who.slurm_job = who.slurm_job.empty() ? container.slurm_job : who.slurm_job;
+// Whose a cgroup is. Of one that is not there no runtime is asked: what its path tells is all there is.
+event::Workload WorkloadOf(const std::string& cgroup, WorkloadWatch& workloads) {
+  const bool plain = std::filesystem::path(cgroup).lexically_normal() == cgroup;
+  const auto mount = FindCgroup2Mount();
+  return plain && mount && CgroupId(*mount, cgroup) ? workloads.OfPath(cgroup) : enrich::ReadWorkloadPath(cgroup).told;
 }
 
-Result<policy::Identity> IdentityOf(uint32_t pid) {
+// What its cgroup tells of it, where nothing else was said.
+policy::Identity Filled(policy::Identity said, WorkloadWatch& workloads) {
+  if (said.cgroup.empty()) {
+    return said;
+  }
+  policy::Identity who = IdentityOf(WorkloadOf(said.cgroup, workloads));
+  const auto take = [](auto& to, auto& from) {
+    if (from.empty()) {
+      return false;
+    }
+    to = std::move(from);
+    return true;
+  };
+  take(who.executable, said.executable);
+  take(who.unit, said.unit);
+  // What a runtime would tell: who says it knows whose it is.
+  bool told = false;
+  for (std::string policy::Identity::* field :
+       {&policy::Identity::pod_namespace, &policy::Identity::pod_container, &policy::Identity::container_name,
+        &policy::Identity::container_image, &policy::Identity::slurm_account, &policy::Identity::slurm_user,
+        &policy::Identity::slurm_partition, &policy::Identity::slurm_job}) {
+    told = take(who.*field, said.*field) || told;
+  }
+  for (auto field : {&policy::Identity::pod_labels, &policy::Identity::container_labels}) {
+    told = take(who.*field, said.*field) || told;
+  }
+  who.known = who.known || told;
+  return who;
+}
+
+Result<policy::Identity> IdentityOfProcess(uint32_t pid, WorkloadWatch& workloads) {
   const std::string directory = "/proc/" + std::to_string(pid);
   std::ifstream file(directory + "/cgroup");
   policy::Identity who;
@@ -133,10 +165,7 @@ Result<policy::Identity> IdentityOf(uint32_t pid) {
   }
   std::error_code error;  // of a kernel thread there is none
   who.executable = std::filesystem::read_symlink(directory + "/exe", error).string();
-  const enrich::Container container = enrich::ParseContainer(who.cgroup);
-  who.known = container.pod_uid.empty() && container.container_id.empty() && container.slurm_job.empty();
-  FillFromCgroup(who);
-  return who;
+  return Filled(std::move(who), workloads);
 }
 
 // Several rules may stand at the place of their policy: its default, what is unknown, those of GPUs.
@@ -161,7 +190,8 @@ std::string RuleText(const policy::Rules& rules, const policy::Decision& decisio
 
 class Control final : public api::PolicyControl {
  public:
-  Control(const config::Config& config, Policies& policies) : paths_(config.policy_files), policies_(policies) {}
+  Control(const config::Config& config, Policies& policies, WorkloadWatch& workloads)
+      : paths_(config.policy_files), policies_(policies), workloads_(workloads) {}
 
   Result<api::PolicyChange> Apply(const std::vector<policy::Source>& files, uint32_t expected, bool dry_run) override {
     return Report(policies_.Change(expected, dry_run,
@@ -182,11 +212,11 @@ class Control final : public api::PolicyControl {
   Result<api::PolicySetReport> List() override { return ReportOf(policies_.Get()); }
 
   Result<api::PolicyAnswer> Explain(const api::PolicyQuestion& question) override {
-    api::PolicyAnswer answer{.who = question.who};
+    api::PolicyAnswer answer;
     if (question.pid != 0) {
-      MOAT_ASSIGN(answer.who, IdentityOf(question.pid));
+      MOAT_ASSIGN(answer.who, IdentityOfProcess(question.pid, workloads_));
     } else {
-      FillFromCgroup(answer.who);
+      answer.who = Filled(question.who, workloads_);
     }
     const InForce force = policies_.Get();
     if (!force.set || !force.rules) {
@@ -279,12 +309,14 @@ class Control final : public api::PolicyControl {
 
   const std::vector<std::string> paths_;
   Policies& policies_;
+  WorkloadWatch& workloads_;
 };
 
 }  // namespace
 
-std::unique_ptr<api::PolicyControl> MakePolicyControl(const config::Config& config, Policies& policies) {
-  return std::make_unique<Control>(config, policies);
+std::unique_ptr<api::PolicyControl> MakePolicyControl(const config::Config& config, Policies& policies,
+                                                      WorkloadWatch& workloads) {
+  return std::make_unique<Control>(config, policies, workloads);
 }
 
 }  // namespace moat::app

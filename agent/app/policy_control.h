@@ -6,11 +6,12 @@
 
 #include "agent/api/policy_control.h"
 #include "agent/app/policies.h"
+#include "agent/app/workload_watch.h"
 #include "agent/config/config.h"
 
 namespace moat::app {
 
-// policies must outlive it.
-std::unique_ptr<api::PolicyControl> MakePolicyControl(const config::Config& config, Policies& policies);
+// policies and workloads must outlive it.
+std::unique_ptr<api::PolicyControl> MakePolicyControl(const config::Config& config, Policies& policies, WorkloadWatch& workloads);
 
 }  // namespace moat::app
