@@ -17,12 +17,12 @@
 #include "agent/app/cgroup_rows.h"
 #include "agent/app/file_watch.h"
 #include "agent/app/label_bits.h"
+#include "agent/app/policy_plan.h"
 #include "agent/app/resolvers.h"
 #include "agent/app/support.h"
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/policy/compile.h"
-#include "agent/policy/numbering.h"
 #include "agent/policy/parse.h"
 #include "agent/probe/policy_maps.h"
 
@@ -206,51 +206,21 @@ class PoliciesImpl final : public Policies {
       return Fail(Code::kAborted, "generation " + std::to_string(generation) + " is in force, not " + std::to_string(expected) +
                                       ": somebody else has changed it, look again");
     }
-    PoliciesChange change;
-    const std::vector<policy::Source> files = policy::ReadSources(config_.policy_files, change.problems);
-    if (!change.problems.empty()) {
-      return change;
+    MOAT_ASSIGN(PolicyPlan plan, PlanChange(config_, edit, probe_.Domains(), workloads_.tellers()));
+    PoliciesChange& change = plan.change;
+    if (dry_run || !change.problems.empty()) {
+      change.set.generation = generation;
+      return std::move(change);
     }
-    MOAT_ASSIGN(SourceEdit next, edit(files));
-    change.problems = std::move(next.problems);
-    if (!change.problems.empty()) {
-      return change;
-    }
-    policy::Parsed parsed = policy::ParseAndCheckSources(next.sources, config_.assets);
-    Supported supported;
-    if (parsed.problems.empty()) {
-      supported = Support(parsed.set, probe_.Domains(), workloads_.tellers());
-      for (const std::string& problem : supported.problems) {
-        parsed.problems.push_back(config::FromString(problem));
-      }
-    }
-    for (const config::Problem& problem : parsed.problems) {
-      change.problems.push_back(InGiven(problem, next));
-    }
-    if (!change.problems.empty()) {
-      return change;
-    }
-    if (dry_run) {
-      policy::Rules rules;
-      policy::Number(supported.set, rules);
-      change.set = {.set = std::make_shared<const policy::Set>(std::move(supported.set)),
-                    .rules = std::make_shared<const policy::Rules>(std::move(rules)),
-                    .generation = generation,
-                    .exposures = std::move(supported.exposures),
-                    .problems = {},
-                    .sources = std::move(next.sources),
-                    .counts = {}};
-      return change;
-    }
-    MOAT_TRY(WriteSources(files, next.sources, change.written));
-    const bool same = now_.set && now_.sources && SameSources(*now_.sources, next.sources);
-    if (Status status = same ? Status() : Apply(std::move(parsed.set), next.sources); !status) {
+    MOAT_TRY(WriteSources(plan.before, plan.after, change.written));
+    const bool same = now_.set && now_.sources && SameSources(*now_.sources, plan.after);
+    if (Status status = same ? Status() : Apply(std::move(plan.set), plan.after); !status) {
       std::vector<std::string> ignored;
-      Status undone = WriteSources(next.sources, files, ignored);
+      Status undone = WriteSources(plan.after, plan.before, ignored);
       return Fail(status.error().code, status.error().message + (undone ? "" : "; and " + undone.error().message));
     }
     change.set = Get();
-    return change;
+    return std::move(change);
   }
 
   Status Refuse(std::vector<std::string> problems) {
