@@ -271,6 +271,8 @@ TEST_F(PolicyApiTest, WithoutPoliciesTheAgentSaysWhatToWrite) {
   EXPECT_THAT(out_, HasSubstr("policies: {files: ["));
   agent_.reset();
   EXPECT_EQ(Ctl({"list"}), 3) << out_;
+  EXPECT_EQ(Ctl({"clear", "--yes"}), 3) << out_;
+  EXPECT_THAT(out_, HasSubstr("moatd --unload"));
 }
 
 }  // namespace
