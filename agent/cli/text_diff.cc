@@ -48,6 +48,7 @@ std::vector<Line> Compare(const std::vector<std::string_view>& a, const std::vec
     }
   }
   std::vector<Line> out;
+  out.reserve(a.size() + columns);
   for (size_t i = 0; i < head; ++i) {
     out.push_back({.text = a[i]});
   }

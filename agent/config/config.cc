@@ -4,11 +4,12 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
-#include <cstdio>
 #include <exception>
 #include <map>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -228,6 +229,20 @@ Loaded LoadUnguarded(const std::string& path) {
   return loaded;
 }
 
+// ":12" at `at`, which moves behind it. 0: there is none.
+int TakeNumber(std::string_view text, size_t& at) {
+  int number = 0;
+  if (at >= text.size() || text[at] != ':') {
+    return 0;
+  }
+  const auto [end, error] = std::from_chars(text.data() + at + 1, text.data() + text.size(), number);
+  if (error != std::errc()) {
+    return 0;
+  }
+  at = static_cast<size_t>(end - text.data());
+  return number;
+}
+
 }  // namespace
 
 std::vector<Problem> InFileOrder(std::vector<Problem> problems) {
@@ -259,10 +274,11 @@ std::string ToString(const Problem& problem) {
 
 Problem FromString(const std::string& text) {
   // The first ":LINE:COLUMN: ".
-  for (size_t at = text.find(':'); at != std::string::npos; at = text.find(':', at + 1)) {
-    int line = 0, column = 0, length = 0;
-    if (std::sscanf(text.c_str() + at, ":%9d:%9d: %n", &line, &column, &length) == 2 && length > 0) {
-      return {text.substr(0, at), line, column, text.substr(at + static_cast<size_t>(length))};
+  for (size_t colon = text.find(':'); colon != std::string::npos; colon = text.find(':', colon + 1)) {
+    size_t at = colon;
+    const int line = TakeNumber(text, at), column = TakeNumber(text, at);
+    if (line > 0 && column > 0 && text.compare(at, 2, ": ") == 0) {
+      return {text.substr(0, colon), line, column, text.substr(at + 2)};
     }
   }
   return {"policies", 0, 0, text};

@@ -368,5 +368,19 @@ TEST_F(ConfigTest, DeviceClassesAreThoseOfTheEvents) {
   EXPECT_THAT(ProblemsIn("gpu: {devices: [{path: /dev/x, class: none}]}\n"), ElementsAre(HasSubstr("must be one of nvidia, ")));
 }
 
+TEST(ConfigProblem, IsReadBackFromItsText) {
+  for (const Problem& problem : {Problem{"/etc/a.yaml", 3, 12, "x: 7:8: y"}, Problem{"/a:b:1/c", 1, 1, ""}}) {
+    const Problem read = FromString(ToString(problem));
+    EXPECT_EQ(read.file, problem.file);
+    EXPECT_EQ(read.line, problem.line);
+    EXPECT_EQ(read.column, problem.column);
+    EXPECT_EQ(read.message, problem.message);
+  }
+  for (const char* text : {"", "no place", "a:1", "a:1:", "a:1:2", "a:1:2:b", "a:-1:2: b", "a:99999999999:2: b", "a:x:2: b"}) {
+    EXPECT_EQ(FromString(text).line, 0) << text;
+    EXPECT_EQ(FromString(text).message, text);
+  }
+}
+
 }  // namespace
 }  // namespace moat::config
