@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: deploy/packages.sh [build|test|llama]...
+usage: deploy/packages.sh [build|test|llama|containerd]...
 
 Installs the Debian 12 packages of the named sets (default: build); what is there already is left alone, and nothing is
 downloaded when all are there. Needs root only when something is missing.
@@ -13,6 +13,7 @@ downloaded when all are there. Needs root only when something is missing.
   build   compilers, libraries and tools to build moatd and moatctl
   test    what the tests need in addition
   llama   node and npm, for the test that runs the real llama.cpp; skipped where any node and npm are installed
+  containerd   for the test that runs pods; skipped where any containerd and runc are installed (docker brings its own)
   --list  print the packages instead of installing them
 USAGE
 }
@@ -23,7 +24,7 @@ build=(
   clang-19 bpftool libbpf-dev                  # BPF
   libelf-dev zlib1g-dev                        # for libbpf
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libssl-dev
-  libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
+  libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libcpp-httplib-dev
 )
 # shellcheck disable=SC2034
 test=(
@@ -33,15 +34,17 @@ test=(
 )
 # shellcheck disable=SC2034
 llama=(nodejs npm)
+# shellcheck disable=SC2034
+containerd=(containerd runc)
 
 list_only=false
 sets=()
 for arg in "$@"; do
   case $arg in
-    build | test | llama) sets+=("$arg") ;;
+    build | test | llama | containerd) sets+=("$arg") ;;
     --list) list_only=true ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "packages.sh: unknown set '$arg' (build, test, llama)" >&2; exit 2 ;;
+    *) echo "packages.sh: unknown set '$arg' (build, test, llama, containerd)" >&2; exit 2 ;;
   esac
 done
 ((${#sets[@]})) || sets=(build)
@@ -50,6 +53,9 @@ wanted=()
 for set in "${sets[@]}"; do
   # Any node will do, a distribution's or another: its npm package then need not exist as a Debian package at all.
   if [[ $set == llama ]] && command -v node >/dev/null && command -v npm >/dev/null; then
+    continue
+  fi
+  if [[ $set == containerd ]] && command -v containerd >/dev/null && command -v runc >/dev/null; then
     continue
   fi
   declare -n packages=$set

@@ -61,6 +61,7 @@ if $install; then
   deploy/packages.sh build test
   if [[ " ${tiers[*]} " == *" e2e "* ]]; then
     deploy/packages.sh llama || echo "run.sh: no node and npm: the llama.cpp test will be skipped"
+    deploy/packages.sh containerd || echo "run.sh: no containerd: the test that runs pods will be skipped"
   fi
 fi
 

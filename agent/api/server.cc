@@ -38,9 +38,9 @@ namespace moat::api {
 namespace {
 
 constexpr mode_t kSocketMode = 0660;
-constexpr int kMaxRequestBytes = 64 * 1024;
+constexpr int kMaxRequestBytes = (1 << 20) + 64 * 1024;  // a MiB of policies, and the rest of the message
 constexpr int kMaxStreamsPerConnection = 128;
-constexpr int kMaxThreads = 8;  // of the synchronous part (reflection)
+constexpr int kMaxThreads = 8;  // of the synchronous part (reflection, Policies)
 
 // A request of one second at the end, then calls are cut.
 constexpr auto kStopWait = std::chrono::seconds(1);
@@ -107,8 +107,11 @@ Status ClearPath(const std::string& path, const sockaddr_un& address) {
 
 class ServerImpl final : public Server {
  public:
-  ServerImpl(Hub& hub, StatusSource status)
-      : hub_(hub), monitor_(MakeMonitorService(hub, status)), status_(MakeStatusService(std::move(status))) {}
+  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies)
+      : hub_(hub),
+        monitor_(MakeMonitorService(hub, status)),
+        status_(MakeStatusService(std::move(status))),
+        policies_(MakePoliciesService(policies)) {}
 
   ~ServerImpl() override {
     if (!server_) {
@@ -152,7 +155,7 @@ class ServerImpl final : public Server {
     }
     inode_ = info.st_ino;
     auto* health = server_->GetHealthCheckService();
-    for (const char* service : {"moat.v1.Monitor", "moat.v1.Status"}) {
+    for (const char* service : {"moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies"}) {
       health->SetServingStatus(service, true);
     }
     return {};
@@ -199,6 +202,7 @@ class ServerImpl final : public Server {
     builder.AddListeningPort("unix:" + path_, grpc::InsecureServerCredentials());
     builder.RegisterService(monitor_.get());
     builder.RegisterService(status_.get());
+    builder.RegisterService(policies_.get());
     builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
     // A client may ask every ten seconds whether we live. We ask nobody: a dead peer of a unix socket is told by the kernel.
@@ -213,7 +217,7 @@ class ServerImpl final : public Server {
   }
 
   Hub& hub_;
-  std::unique_ptr<grpc::Service> monitor_, status_;
+  std::unique_ptr<grpc::Service> monitor_, status_, policies_;
   std::unique_ptr<grpc::Server> server_;
   std::string path_;
   ino_t inode_ = 0;
@@ -221,8 +225,9 @@ class ServerImpl final : public Server {
 
 }  // namespace
 
-Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status) {
-  auto server = std::make_unique<ServerImpl>(hub, std::move(status));
+Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
+                                              PolicyControl* policies) {
+  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies);
   MOAT_TRY(server->Listen(config.socket, config.socket_group));
   return server;
 }

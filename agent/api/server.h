@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gRPC server: Monitor, Status, health and reflection on a unix socket (mode 0660).
+// The gRPC server: Monitor, Status, Policies, health and reflection on a unix socket (mode 0660).
 #pragma once
 
 #include <cstdint>
@@ -47,10 +47,13 @@ bool Healthy(const StatusSnapshot& snapshot);
 // The message of Status/Get as proto3 JSON, without what is zero or empty; "" when it cannot be written (a text that is not UTF-8).
 std::string ToJson(const StatusSnapshot& snapshot);
 
+class PolicyControl;
+
 class Server {
  public:
-  // status is called on gRPC's threads. hub must outlive the server.
-  static Result<std::unique_ptr<Server>> Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status);
+  // status is called on gRPC's threads. hub and policies must outlive the server; policies: null when none are configured.
+  static Result<std::unique_ptr<Server>> Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
+                                               PolicyControl* policies = nullptr);
   virtual ~Server() = default;  // stops, waits at most a second for streams, removes the socket
 };
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "agent/api/hub.h"
+#include "agent/api/policy_control.h"
 #include "agent/api/server.h"
 
 namespace grpc {
@@ -18,5 +19,7 @@ using StatusSource = std::function<StatusSnapshot()>;
 
 std::unique_ptr<grpc::Service> MakeMonitorService(Hub& hub, StatusSource status);  // watch.cc
 std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status);             // status_service.cc
+// control: null when no policies are configured; must outlive the service.
+std::unique_ptr<grpc::Service> MakePoliciesService(PolicyControl* control);  // policies_service.cc
 
 }  // namespace moat::api

@@ -166,6 +166,12 @@ class MonitorService final : public v1::Monitor::WithRawCallbackMethod_Watch<v1:
   MonitorService(Hub& hub, StatusSource status) : hub_(hub), status_(std::move(status)) {}
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext*, const grpc::ByteBuffer* bytes) override {
+    constexpr size_t kMaxBytes = size_t{64} * 1024;  // only policies may be longer
+    if (bytes->Length() > kMaxBytes) {
+      auto* reactor = new WatchReactor(hub_, {});
+      reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "the request is longer than 64 KiB"});
+      return reactor;
+    }
     grpc::Slice slice;
     v1::WatchRequest request;
     if (!bytes->DumpToSingleSlice(&slice).ok() || !request.ParseFromArray(slice.begin(), static_cast<int>(slice.size()))) {

@@ -10,8 +10,10 @@
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
+#include "agent/app/policy_control.h"
 #include "agent/app/self.h"
 #include "agent/app/steps.h"
+#include "agent/app/workload_watch.h"
 #include "agent/base/cgroup.h"
 #include "agent/base/clock.h"
 #include "agent/base/version.h"
@@ -36,7 +38,8 @@ class AppImpl final : public App {
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
-        {"policies", [this] { return StartPolicies(); }, [this] { policies_.reset(); }},
+        {"workloads", [this] { return StartWorkloads(); }, [this] { workloads_.reset(); }},
+        {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
     });
   }
@@ -134,6 +137,16 @@ class AppImpl final : public App {
     return {};
   }
 
+  Status StartWorkloads() {
+    auto started = WorkloadWatch::Start(config_);
+    if (started) {
+      workloads_ = std::move(*started);
+      return {};
+    }
+    // Without cgroups all else can be watched.
+    return config_.enforce() ? Status(std::unexpected(started.error())) : Status();
+  }
+
   Status StartPolicies() {
     if (!config_.enforce()) {
       if (!config_.policy_pins.empty() && !probe::Pins::Held(config_.policy_pins).empty()) {
@@ -142,12 +155,13 @@ class AppImpl final : public App {
       return {};
     }
     // The names of rules are wanted before there is anybody to ask for them.
-    auto started = Policies::Start(config_, *probe_,
+    auto started = Policies::Start(config_, *probe_, *workloads_,
                                    [this](const Policies& policies) { pipeline_->SetNames(MakeNames(*probe_, &policies)); });
     if (!started) {
       return std::unexpected(started.error());
     }
     policies_ = std::move(*started);
+    control_ = MakePolicyControl(config_, *policies_, *workloads_);
     SetNames();
     return {};
   }
@@ -155,7 +169,7 @@ class AppImpl final : public App {
   void SetNames() { pipeline_->SetNames(MakeNames(*probe_, policies_.get())); }
 
   Status StartServer() {
-    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }));
+    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }, control_.get()));
     return {};
   }
 
@@ -208,7 +222,9 @@ class AppImpl final : public App {
   std::unique_ptr<api::Hub> hub_;
   std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
   std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system
   std::unique_ptr<Policies> policies_;  // null: none are configured
+  std::unique_ptr<api::PolicyControl> control_;
   std::unique_ptr<api::Server> server_;
   Steps steps_;  // last: it stops the others
 };

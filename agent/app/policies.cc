@@ -10,10 +10,14 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "agent/app/cgroup_rows.h"
 #include "agent/app/file_watch.h"
+#include "agent/app/label_bits.h"
+#include "agent/app/policy_plan.h"
 #include "agent/app/resolvers.h"
 #include "agent/app/support.h"
 #include "agent/base/clock.h"
@@ -28,64 +32,25 @@ namespace {
 constexpr uint64_t kGuardNs = 2'000'000'000;  // what was taken from enforcement is noticed within 5 s
 constexpr uint64_t kNamesNs = 30'000'000'000;  // names that have expired are forgotten, resolvers looked up again
 constexpr uint64_t kForgetNs = 600'000'000'000;  // so long after it a name is still known to connections that were open then
+constexpr uint64_t kSettleMs = 1000;  // the start waits for no runtime any longer
 constexpr uint64_t kSettleNs = 200'000'000;  // an editor or the kubelet writes more than one file
-
-// Keeps a name's label bit while this agent runs: processes hold it. A bit is given away only when all others are taken.
-class LabelBits {
- public:
-  Result<std::vector<config::Asset>> Place(std::vector<config::Asset> assets) {
-    std::vector<std::string> names = names_;
-    const auto bit_of = [&names](const std::string& name) {
-      return static_cast<size_t>(std::ranges::find(names, name) - names.begin());
-    };
-    for (const config::Asset& asset : assets) {
-      if (bit_of(asset.name) < names.size()) {
-        continue;
-      }
-      if (names.size() < config::kMaxAssets) {
-        names.push_back(asset.name);
-        continue;
-      }
-      const auto unused = std::ranges::find_if(
-          names, [&](const std::string& name) { return std::ranges::find(assets, name, &config::Asset::name) == assets.end(); });
-      if (unused == names.end()) {
-        return Fail(Code::kResourceExhausted, "more than " + std::to_string(config::kMaxAssets) + " assets");
-      }
-      spdlog::warn("asset {} takes the label of {}, which is no asset any more: who holds that one is taken to hold this one",
-                   asset.name, *unused);
-      *unused = asset.name;
-    }
-    std::vector<config::Asset> placed(names.size());
-    for (size_t bit = 0; bit < names.size(); ++bit) {
-      placed[bit].name = names[bit];  // of one that is gone: no paths, but those who hold it have a name for it
-    }
-    for (config::Asset& asset : assets) {
-      placed[bit_of(asset.name)] = std::move(asset);
-    }
-    names_ = std::move(names);
-    return placed;
-  }
-
-  explicit LabelBits(std::vector<std::string> names = {}) : names_(std::move(names)) {}
-  const std::vector<std::string>& names() const { return names_; }
-
- private:
-  std::vector<std::string> names_;
-};
 
 struct Force {
   std::shared_ptr<const policy::Set> set;
   std::unique_ptr<policy::Compiler> compiler;
   std::shared_ptr<const policy::Rules> rules;
   std::vector<std::string> exposures;
+  std::optional<std::vector<policy::Source>> sources;  // none: it is an earlier moatd's. Of what was cleared: what it was
 };
 
 class PoliciesImpl final : public Policies {
  public:
-  PoliciesImpl(const config::Config& config, probe::Probe& probe, std::function<void(const Policies&)> changed)
-      : config_(config), probe_(probe), changed_(std::move(changed)) {}
+  PoliciesImpl(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
+               std::function<void(const Policies&)> changed)
+      : config_(config), probe_(probe), workloads_(workloads), changed_(std::move(changed)) {}
 
   ~PoliciesImpl() override {
+    workloads_.OnChange({});
     if (worker_.running()) {
       worker_.RequestStop();
       const uint64_t one = 1;
@@ -99,10 +64,17 @@ class PoliciesImpl final : public Policies {
       return Fail(Code::kFailedPrecondition, "policies cannot be enforced: " + WhyNoDomain());
     }
     MOAT_ASSIGN(Cgroup2Mount mount, FindCgroup2Mount());
-    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope);
+    rows_ = std::make_unique<CgroupRows>(std::move(mount), config_.scope, workloads_);
     MOAT_ASSIGN(FileWatch watch, FileWatch::Open(config_.policy_files));
     watch_ = std::make_unique<FileWatch>(std::move(watch));
     wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    heard_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    workloads_.OnChange([this] {
+      const uint64_t one = 1;
+      (void)!write(heard_.get(), &one, sizeof(one));
+    });
+    // What was in force before knew whose the cgroups are: so must what replaces it.
+    workloads_.Settle(kSettleMs);
     labels_ = LabelBits(probe_.Policies()->Labels());
     KeepNames();
     if (Status status = Read(); !status) {
@@ -118,7 +90,7 @@ class PoliciesImpl final : public Policies {
   Status SetAssets(const std::vector<config::Asset>& assets) override {
     const std::lock_guard lock(reading_);
     std::vector<config::Asset> before = std::exchange(config_.assets, assets);
-    Status status = ReadLocked();
+    Status status = ReadLocked(/*always=*/true);
     if (!status) {
       config_.assets = std::move(before);
     }
@@ -127,11 +99,55 @@ class PoliciesImpl final : public Policies {
 
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
-    return {.set = now_.set,
-            .rules = now_.rules,
-            .generation = probe_.Policies()->generation(),
-            .exposures = now_.exposures,
-            .problems = problems_};
+    InForce out{.set = now_.set,
+                .rules = now_.rules,
+                .generation = probe_.Policies()->generation(),
+                .exposures = now_.exposures,
+                .problems = problems_,
+                .sources = now_.sources.value_or(std::vector<policy::Source>()),
+                .counts = {},
+                .cleared = cleared_};
+    if (out.rules) {
+      out.counts = probe_.Policies()->Counts(out.rules->first, out.rules->texts.size());
+    }
+    if (now_.set && AsksWhose(*now_.set)) {
+      for (const enrich::WorkloadSource& source : workloads_.Sources()) {
+        if (!source.reachable && !source.error.empty()) {
+          out.exposures.push_back("whose cgroups are stays unknown where " + source.address + " would tell: " + source.error);
+        }
+      }
+    }
+    return out;
+  }
+
+  Result<PoliciesChange> Change(uint32_t expected, bool dry_run, const Edit& edit) override {
+    const std::lock_guard lock(reading_);
+    return ChangeLocked(expected, dry_run, edit);
+  }
+
+  Result<PoliciesChange> Rollback() override {
+    const std::lock_guard lock(reading_);
+    std::optional<std::vector<policy::Source>> to = cleared_ ? now_.sources : previous_;
+    if (!to) {
+      return Fail(Code::kFailedPrecondition, "there is nothing to go back to: this moatd has made no change yet");
+    }
+    return ChangeLocked(0, false, [&](const std::vector<policy::Source>&) { return SourceEdit{.sources = *to}; });
+  }
+
+  Status Clear() override {
+    const std::lock_guard lock(reading_);
+    MOAT_TRY(probe_.Policies()->Clear());
+    {
+      const std::lock_guard state(mutex_);
+      before_ = now_.rules;
+      Force none;
+      none.sources = std::move(now_.sources);
+      now_ = std::move(none);
+      cleared_ = true;
+    }
+    changed_(*this);
+    spdlog::warn("policies: all of them were taken out of force");
+    return {};
   }
 
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {
@@ -159,21 +175,52 @@ class PoliciesImpl final : public Policies {
 
   Status Read() {
     const std::lock_guard lock(reading_);
-    return ReadLocked();
+    return ReadLocked(/*always=*/BudgetsHaveChanged());
   }
 
-  // All of it, or nothing.
-  Status ReadLocked() {
-    policy::Parsed parsed = policy::ParseAndCheck(config_.policy_files, config_.assets);
+  // All of it, or nothing. always: although the files are those that are in force, or were when all was cleared.
+  Status ReadLocked(bool always) {
+    std::vector<config::Problem> unread;
+    std::vector<policy::Source> sources = policy::ReadSources(config_.policy_files, unread);
+    if (now_.sources && unread.empty() && SameSources(sources, *now_.sources) && !always) {
+      const std::lock_guard lock(mutex_);
+      problems_.clear();
+      return {};
+    }
+    policy::Parsed parsed = policy::ParseAndCheckSources(sources, config_.assets);
+    parsed.problems.insert(parsed.problems.begin(), unread.begin(), unread.end());
     std::vector<std::string> problems;
     problems.reserve(parsed.problems.size());
     for (const config::Problem& problem : parsed.problems) {
       problems.push_back(config::ToString(problem));
     }
     if (problems.empty()) {
-      return Apply(std::move(parsed.set));
+      return Apply(std::move(parsed.set), std::move(sources));
     }
     return Refuse(std::move(problems));
+  }
+
+  Result<PoliciesChange> ChangeLocked(uint32_t expected, bool dry_run, const Edit& edit) {
+    const uint32_t generation = probe_.Policies()->generation();
+    if (expected != 0 && expected != generation) {
+      return Fail(Code::kAborted, "generation " + std::to_string(generation) + " is in force, not " + std::to_string(expected) +
+                                      ": somebody else has changed it, look again");
+    }
+    MOAT_ASSIGN(PolicyPlan plan, PlanChange(config_, edit, probe_.Domains(), workloads_.tellers()));
+    PoliciesChange& change = plan.change;
+    if (dry_run || !change.problems.empty()) {
+      change.set.generation = generation;
+      return std::move(change);
+    }
+    MOAT_TRY(WriteSources(plan.before, plan.after, change.written));
+    const bool same = now_.set && now_.sources && SameSources(*now_.sources, plan.after);
+    if (Status status = same ? Status() : Apply(std::move(plan.set), plan.after); !status) {
+      std::vector<std::string> ignored;
+      Status undone = WriteSources(plan.after, plan.before, ignored);
+      return Fail(status.error().code, status.error().message + (undone ? "" : "; and " + undone.error().message));
+    }
+    change.set = Get();
+    return std::move(change);
   }
 
   Status Refuse(std::vector<std::string> problems) {
@@ -187,9 +234,10 @@ class PoliciesImpl final : public Policies {
     return Fail(Code::kInvalidArgument, all);
   }
 
-  Status Apply(policy::Set set) {
+  Status Apply(policy::Set set, std::vector<policy::Source> sources) {
     Force next;
-    Supported supported = Support(std::move(set), probe_.Domains());
+    next.sources = std::move(sources);
+    Supported supported = Support(std::move(set), probe_.Domains(), workloads_.tellers());
     if (!supported.problems.empty()) {
       return Refuse(std::move(supported.problems));
     }
@@ -241,7 +289,11 @@ class PoliciesImpl final : public Policies {
     size_t policies = 0;
     {
       const std::lock_guard lock(mutex_);
+      if (now_.sources && !SameSources(*now_.sources, *next.sources)) {
+        previous_ = std::move(now_.sources);
+      }
       now_ = std::move(next);
+      cleared_ = false;
       problems_.clear();
       policies = now_.set->policies.size();
     }
@@ -290,25 +342,29 @@ class PoliciesImpl final : public Policies {
     }
   }
 
-  void TakeNews() {
+  // True: some that came cannot be found yet, and are looked for again.
+  bool TakeNews() {
     const std::lock_guard lock(reading_);
     const probe::PolicyMaps::News news = probe_.Policies()->TakeNews();
+    rows_->Forget(news.gone);
     if (!now_.set) {
-      return;
+      return false;
     }
     if (news.lost) {
       spdlog::warn("policies: not every cgroup that came was told: looking at all of them");
       WalkAgain();
-      return;
+      return rows_->any_early();
     }
-    bool any = false;
+    bool any = rows_->AddEarly(MonotonicNs(), *now_.set, *now_.compiler);
+    const std::unordered_set<uint64_t> gone(news.gone.begin(), news.gone.end());
     for (const uint64_t id : news.made) {
-      any = rows_->AddOne(id, *now_.set, *now_.compiler) || any;
+      any = (!gone.contains(id) && rows_->AddOne(id, MonotonicNs(), *now_.set, *now_.compiler)) || any;
     }
     if (any) {
       AddRows();
     }
     probe_.Policies()->RemoveCgroups(news.gone);  // one that was gone before its row was written
+    return rows_->any_early();
   }
 
   // Whose answers are believed, and what was learnt of them. Of a connection that is open a name is good after it has expired.
@@ -326,18 +382,35 @@ class PoliciesImpl final : public Policies {
     (void)probe_.Policies()->ForgetExpired(now_ns > kForgetNs ? now_ns - kForgetNs : 0);
   }
 
+  // Of some cgroups it is known now whose they are.
+  void TakeHeard() {
+    uint64_t times = 0;
+    if (read(heard_.get(), &times, sizeof(times)) != sizeof(times)) {
+      return;
+    }
+    const std::lock_guard lock(reading_);
+    if (now_.set && rows_->AddChanged(*now_.compiler)) {
+      AddRows();
+    }
+  }
+
   void Run(const std::stop_token& stop) {
     uint64_t guard_ns = 0, names_ns = MonotonicNs() + kNamesNs;
+    bool early = false;
     uint64_t due_ns = 0;  // when to read the files again; 0: they have not changed
     while (!stop.stop_requested()) {
-      pollfd ready[] = {{wake_.get(), POLLIN, 0}, {watch_->fd(), POLLIN, 0}, {probe_.Policies()->news_fd(), POLLIN, 0}};
+      pollfd ready[] = {{wake_.get(), POLLIN, 0},
+                        {heard_.get(), POLLIN, 0},
+                        {watch_->fd(), POLLIN, 0},
+                        {probe_.Policies()->news_fd(), POLLIN, 0}};
       const uint64_t now_ns = MonotonicNs();
       const int wait_ms = due_ns == 0 ? 1000 : due_ns <= now_ns ? 0 : static_cast<int>((due_ns - now_ns) / 1'000'000) + 1;
-      (void)poll(ready, std::size(ready), wait_ms);
+      (void)poll(ready, std::size(ready), early ? 1 : wait_ms);
       if (stop.stop_requested()) {
         return;
       }
-      TakeNews();
+      early = TakeNews();
+      TakeHeard();
       if (MonotonicNs() >= guard_ns) {
         guard_ns = MonotonicNs() + kGuardNs;
         const std::lock_guard lock(reading_);
@@ -372,10 +445,11 @@ class PoliciesImpl final : public Policies {
   std::mutex reading_;  // one reading, or one handful of news, at a time; taken before mutex_
   config::Config config_;
   probe::Probe& probe_;
+  WorkloadWatch& workloads_;
   const std::function<void(const Policies&)> changed_;
   std::unique_ptr<CgroupRows> rows_;
   std::unique_ptr<FileWatch> watch_;
-  Fd wake_;
+  Fd wake_, heard_;
   LabelBits labels_;
   std::vector<policy::Resolver> resolvers_;
   std::vector<uint64_t> asset_bytes_;  // by label, as the budgets in force have them
@@ -384,15 +458,17 @@ class PoliciesImpl final : public Policies {
   Force now_;
   std::shared_ptr<const policy::Rules> before_;
   std::vector<std::string> problems_;
+  std::optional<std::vector<policy::Source>> previous_;  // the files before the last change
+  bool cleared_ = false;
 
   Worker worker_;  // last: it uses all of the above
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe,
+Result<std::unique_ptr<Policies>> Policies::Start(const config::Config& config, probe::Probe& probe, WorkloadWatch& workloads,
                                                   std::function<void(const Policies&)> changed) {
-  auto policies = std::make_unique<PoliciesImpl>(config, probe, std::move(changed));
+  auto policies = std::make_unique<PoliciesImpl>(config, probe, workloads, std::move(changed));
   MOAT_TRY(policies->Begin());
   return policies;
 }

@@ -25,35 +25,25 @@ std::string Missing(const std::vector<DomainStatus>& domains, const std::vector<
   return "";
 }
 
-bool Any(const policy::Policy& policy, bool (*is)(policy::Subject::Kind kind)) {
-  return std::ranges::any_of(policy.subjects, [is](const policy::Subject& subject) { return is(subject.kind); });
-}
-
 void DropNothing(policy::Policy&) {}  // who it is stays undecided, and unknown says what that means
 
-// What no kernel is told yet. To take it for enforced would be worse than to refuse it.
-struct Untold {
+// Subjects that a cgroup's path does not tell.
+struct Hearsay {
   const char* what;
-  const char* why;
-  bool (*asks)(const policy::Policy& policy);
-  void (*drop)(policy::Policy& policy);
+  const char* why;  // when there is nobody to ask
+  bool Tellers::* known;
+  bool (*is)(const policy::Subject& subject);
 };
 
-constexpr Untold kUntold[] = {
-    {"subjects by pod or container", "no container runtime is asked who is who",
-     [](const policy::Policy& policy) {
-       return Any(policy, [](policy::Subject::Kind kind) {
-         return kind == policy::Subject::Kind::kPod || kind == policy::Subject::Kind::kContainer;
-       });
-     },
-     DropNothing},
-    {"Slurm accounts, users and partitions", "only the number of a job is known",
-     [](const policy::Policy& policy) {
-       return std::ranges::any_of(policy.subjects, [](const policy::Subject& subject) {
-         return !(subject.slurm_account.empty() && subject.slurm_user.empty() && subject.slurm_partition.empty());
-       });
-     },
-     DropNothing},
+constexpr Hearsay kHearsay[] = {
+    {"subjects by pod", "no Kubernetes container runtime is found or configured to be asked: runtimes.cri", &Tellers::pods,
+     [](const policy::Subject& subject) { return subject.kind == policy::Subject::Kind::kPod; }},
+    {"subjects by container", "no container runtime is found or configured to be asked: runtimes.cri, runtimes.docker",
+     &Tellers::containers, [](const policy::Subject& subject) { return subject.kind == policy::Subject::Kind::kContainer; }},
+    {"Slurm accounts, users and partitions", "no scontrol is found or configured to be asked: runtimes.slurm", &Tellers::jobs,
+     [](const policy::Subject& subject) {
+       return !(subject.slurm_account.empty() && subject.slurm_user.empty() && subject.slurm_partition.empty());
+     }},
 };
 
 struct Part {
@@ -85,7 +75,15 @@ const std::vector<Part>& Parts() {
 
 }  // namespace
 
-Supported Support(policy::Set set, const std::vector<DomainStatus>& domains) {
+bool AsksWhose(const policy::Set& set) {
+  return std::ranges::any_of(set.policies, [](const policy::Policy& policy) {
+    return policy.mode != policy::Mode::kObserve && std::ranges::any_of(kHearsay, [&](const Hearsay& hearsay) {
+             return std::ranges::any_of(policy.subjects, hearsay.is);
+           });
+  });
+}
+
+Supported Support(policy::Set set, const std::vector<DomainStatus>& domains, const Tellers& tellers) {
   Supported out;
   const auto lacks = [&out](policy::Policy& policy, const std::string& what, void (*drop)(policy::Policy& policy)) {
     const std::string text = "policy " + policy.name + ": " + what;
@@ -101,9 +99,9 @@ Supported Support(policy::Set set, const std::vector<DomainStatus>& domains) {
     if (policy.mode == policy::Mode::kObserve) {
       continue;
     }
-    for (const Untold& untold : kUntold) {
-      if (untold.asks(policy)) {
-        lacks(policy, std::string(untold.what) + " cannot be enforced by this version (" + untold.why + ")", untold.drop);
+    for (const Hearsay& hearsay : kHearsay) {
+      if (!(tellers.*hearsay.known) && std::ranges::any_of(policy.subjects, hearsay.is)) {
+        lacks(policy, std::string(hearsay.what) + " cannot be enforced on this host (" + hearsay.why + ")", DropNothing);
       }
     }
     for (const Part& part : Parts()) {

@@ -36,7 +36,22 @@ std::string Values(const std::string& option) {
   if (option == "--since") {
     return "oldest";
   }
+  if (option == "--gpu-call") {
+    return "debug profile foreign-memory export reconfigure internal raw-access";
+  }
+  if (option == "--operation") {
+    return "read write map exec";
+  }
   return "";
+}
+
+// Of a command: its subcommands.
+std::string Words(const CommandWords& command) {
+  std::string words;
+  for (const std::string& word : command.words) {
+    words += (words.empty() ? "" : " ") + word;
+  }
+  return words;
 }
 
 std::string Names(const std::vector<CommandWords>& commands) {
@@ -85,18 +100,18 @@ std::string Bash(const std::vector<CommandWords>& commands) {
       ") command=${COMP_WORDS[i]}; break;; esac\n"
       "  done\n"
       "  case $before in\n";
-  for (const char* option : {"--kind", "--color", "--output", "--since"}) {
+  for (const char* option : {"--kind", "--color", "--output", "--since", "--gpu-call", "--operation"}) {
     text += std::string("    ") + option + (option == std::string("--output") ? "|-o" : "") + ") COMPREPLY=($(compgen -W '" +
             Values(option) + "' -- \"$word\")); return;;\n";
   }
   text += "  esac\n  case $command in\n";
   for (const auto& command : commands) {
-    std::string words = command.name.empty() ? Names(commands) : command.name == "completion" ? "bash zsh fish" : "";
+    std::string words = command.name.empty() ? Names(commands) : command.name == "completion" ? "bash zsh fish" : Words(command);
     for (const auto& option : command.options) {
       words += " " + option.name;
     }
-    text +=
-        "    " + (command.name.empty() ? "\"\"" : command.name) + ") COMPREPLY=($(compgen -W '" + words + "' -- \"$word\"));;\n";
+    text += "    " + (command.name.empty() ? "\"\"" : command.name) + ") COMPREPLY=($(compgen " +
+            (command.words.empty() ? "" : "-f ") + "-W '" + words + "' -- \"$word\"));;\n";
   }
   return text + "  esac\n}\ncomplete -F _moatctl moatctl\n";
 }
@@ -132,7 +147,10 @@ std::string Zsh(const std::vector<CommandWords>& commands) {
   for (const auto& command : commands) {
     if (!command.name.empty()) {
       text += "  " + command.name + ") _arguments" + options(command) +
-              (command.name == "completion" ? " \\\n    '1:shell:(bash zsh fish)'" : "") + ";;\n";
+              (command.name == "completion" ? " \\\n    '1:shell:(bash zsh fish)'"
+               : !command.words.empty()     ? " \\\n    '1:command:(" + Words(command) + ")' \\\n    '*:file:_files'"
+                                            : "") +
+              ";;\n";
     }
   }
   return text + "  esac\n}\n_moatctl \"$@\"\n";
@@ -153,6 +171,11 @@ std::string Fish(const std::vector<CommandWords>& commands) {
         text += " -x" + (values.empty() ? "" : " -a '" + values + "'");
       }
       text += "\n";
+    }
+  }
+  for (const auto& command : commands) {
+    if (!command.name.empty() && !command.words.empty()) {
+      text += "complete -c moatctl -n '__fish_seen_subcommand_from " + command.name + "' -F -a '" + Words(command) + "'\n";
     }
   }
   return text + "complete -c moatctl -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n";

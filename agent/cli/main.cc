@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include "agent/cli/options.h"
+#include "agent/cli/policy_commands.h"
 
 namespace {
 
@@ -16,7 +18,8 @@ using moat::cli::Options;
 
 constexpr const char* kFooter =
     "Exit codes: 0 done, also when interrupted; 1 failed, or doctor found the agent not healthy; 2 wrong usage or a bad filter;\n"
-    "3 the agent cannot be reached, or has ended: of doctor too, whatever it then finds out that an agent would see.\n"
+    "3 the agent cannot be reached, or has ended: of doctor too, whatever it then finds out that an agent would see;\n"
+    "4 policy explain: denied; 5 policy explain: would be denied, were it not for dry-run; 6 policies have mistakes.\n"
     "Environment: MOAT_ADDRESS as --address; NO_COLOR, when not empty, as --color never.";
 
 constexpr const char* kDoctorFooter =
@@ -26,9 +29,20 @@ constexpr const char* kDoctorFooter =
     "ask \"moatd --doctor\" itself for that, it exits with 0 or 1.";
 
 CommandWords WordsOf(const CLI::App& app, const std::string& name) {
-  CommandWords words{name, app.get_description(), {}};
+  CommandWords words{name, app.get_description(), {}, {}};
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    words.words.push_back(name.empty() ? "" : command->get_name());
+    for (const CLI::Option* option : command->get_options()) {
+      const std::string flag = option->get_lnames().empty() ? "" : "--" + option->get_lnames().front();
+      const auto same = [&](const CommandWords::Option& known) { return known.name == flag; };
+      if (!name.empty() && !flag.empty() && std::ranges::none_of(words.options, same)) {
+        words.options.push_back({flag, option->get_description(), option->get_type_size() > 0});
+      }
+    }
+  }
   for (const CLI::Option* option : app.get_options()) {
-    if (!option->get_lnames().empty()) {
+    const auto same = [&](const CommandWords::Option& known) { return known.name == "--" + option->get_lnames().front(); };
+    if (!option->get_lnames().empty() && std::ranges::none_of(words.options, same)) {
       words.options.push_back({"--" + option->get_lnames().front(), option->get_description(), option->get_type_size() > 0});
     }
   }
@@ -86,6 +100,7 @@ int main(int argc, char** argv) {
   add_output(doctor, {"human", "json"});
   doctor->add_option("--moatd", options.moatd, "the program to ask when no agent answers; else the one beside moatctl or on PATH")
       ->type_name("PATH");
+  CLI::App* policy = moat::cli::AddPolicyCommands(app, options, add_output);
   CLI::App* completion = app.add_subcommand("completion", "a completion script for your shell");
   completion->add_option("shell", shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
 
@@ -99,7 +114,7 @@ int main(int argc, char** argv) {
     return moat::cli::kExitUsage;
   }
   options.color = WantsColor(color);
-  options.json = output == "json";
+  options.json = options.json || output == "json";
   options.discard = output == "none";
 
   if (*watch) {
@@ -110,6 +125,9 @@ int main(int argc, char** argv) {
   }
   if (*doctor) {
     return RunDoctor(options);
+  }
+  if (*policy) {
+    return moat::cli::RunPolicy(*policy, options);
   }
   std::vector<CommandWords> commands{WordsOf(app, "")};
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {

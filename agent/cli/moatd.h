@@ -4,8 +4,8 @@
 
 #include <string>
 
+#include "agent/base/child.h"
 #include "agent/base/error.h"
-#include "agent/cli/child.h"
 #include "moat/v1/status.pb.h"
 
 namespace moat::cli {

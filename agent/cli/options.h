@@ -9,9 +9,38 @@
 namespace moat::cli {
 
 // Stable: scripts rely on them, --help states them.
-enum ExitCode : int { kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitUnreachable = 3 };
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitFailed = 1,
+  kExitUsage = 2,
+  kExitUnreachable = 3,
+  kExitDenied = 4,     // policy explain
+  kExitWouldDeny = 5,  // policy explain: of policies in dry-run
+  kExitMistakes = 6,   // policy check, apply, diff: the policies have mistakes
+};
 
 inline constexpr const char* kDefaultAddress = "unix:///run/moat/moat.sock";
+
+struct PolicyWords {
+  std::vector<std::string> files;
+  bool dry_run = false, yes = false;
+  uint32_t expected = 0;  // generation; 0: any
+  std::string name;
+
+  // explain: who ...
+  uint32_t pid = 0;
+  std::string cgroup, executable, unit, pod, pod_container, container, image;
+  std::vector<std::string> labels;  // "app=vllm": of the pod, or of the container
+  std::string slurm_account, slurm_user, slurm_partition, slurm_job;
+  std::vector<std::string> holds;
+  // ... and what: one of to, asset, gpu, gpu_call
+  std::string to;  // "10.0.0.1:443/tcp"
+  std::vector<std::string> names;
+  bool reply = false;
+  std::string asset, operation = "read";
+  bool gpu = false;
+  std::string gpu_call;
+};
 
 struct Options {
   std::string address = kDefaultAddress;
@@ -29,6 +58,8 @@ struct Options {
 
   // doctor
   std::string moatd;  // the program; empty: to be found
+
+  PolicyWords policy;
 };
 
 // A command and its options, for the completion scripts.
@@ -41,11 +72,21 @@ struct CommandWords {
     bool takes_value = false;
   };
   std::vector<Option> options;
+  std::vector<std::string> words{};  // what may come first after it: subcommands, shells
 };
 
 int RunWatch(const Options& options);
 int RunStatus(const Options& options);
 int RunDoctor(const Options& options);
+int RunPolicyCheck(const Options& options);
+int RunPolicyApply(const Options& options);
+int RunPolicyList(const Options& options);
+int RunPolicyGet(const Options& options);
+int RunPolicyDelete(const Options& options);
+int RunPolicyRollback(const Options& options);
+int RunPolicyClear(const Options& options);
+int RunPolicyDiff(const Options& options);     // policy_diff.cc
+int RunPolicyExplain(const Options& options);  // policy_explain.cc
 // shell: bash, zsh or fish.
 std::string Completion(const std::string& shell, const std::vector<CommandWords>& commands);
 

@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <exception>
 #include <map>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -25,6 +27,7 @@ const std::vector<std::string_view> kDeviceClasses = {"nvidia",    "nvidia-uvm",
 constexpr uint32_t kPage = 4096;
 constexpr uint32_t kMaxRing = 1u << 30;
 constexpr size_t kMaxSocketPath = 107;  // sun_path, less its end
+constexpr size_t kMaxCriSockets = 8;
 
 void ReadScope(const Reading& reading, Section& top, Config& config) {
   const Node* node = top.Child("scope");
@@ -38,16 +41,71 @@ void ReadScope(const Reading& reading, Section& top, Config& config) {
   }
 }
 
+void CheckSocketPath(Section& section, const Node& node, const std::string& what, const std::string& path) {
+  if (path.size() > kMaxSocketPath) {
+    section.Complain(node, what + " is longer than a unix socket's path may be (107 bytes)");
+  }
+}
+
 void ReadApi(const Reading& reading, Section& top, Config& config) {
   Section api(reading, top.Child("api"), "api");
   api.AbsolutePath("socket", config.socket);
-  if (config.socket.size() > kMaxSocketPath) {
-    reading.Complain(*api.Child("socket"), "api.socket is longer than a unix socket's path may be (107 bytes)");
+  if (const Node* node = api.Child("socket")) {
+    CheckSocketPath(api, *node, "api.socket", config.socket);
   }
   api.Text("socket_group", config.socket_group);
   api.Number("max_subscribers", config.max_subscribers, 1, 1024);
   api.Number("subscriber_queue_events", config.subscriber_queue_events, 512, 16u << 20);
   api.Number("resume_events", config.resume_events, 0, 16u << 20);
+}
+
+// "" is a value: off.
+void ReadPathOrNone(Section& section, std::string_view key, std::string& field) {
+  if (const Node* node = section.Child(key); node != nullptr && node->type == Node::Type::kScalar && node->value.empty()) {
+    field.clear();
+  } else {
+    section.AbsolutePath(key, field);
+  }
+}
+
+// A path, "auto", or "" for nobody.
+bool ReadAsked(const Reading& reading, const Node& node, const std::string& what, size_t longest, std::string& field) {
+  const bool word = node.type == Node::Type::kScalar && (node.value.empty() || node.value == Config::kAuto);
+  if (!word && !CheckPath(reading, node, what)) {
+    return false;
+  }
+  if (node.value.size() > longest) {
+    reading.Complain(node, what + " is longer than a unix socket's path may be (107 bytes)");
+    return false;
+  }
+  field = node.value;
+  return true;
+}
+
+void ReadRuntimes(const Reading& reading, Section& top, Config& config) {
+  Section runtimes(reading, top.Child("runtimes"), "runtimes");
+  if (const Node* cri = runtimes.Child("cri"); cri != nullptr && cri->type != Node::Type::kNull) {
+    config.cri_sockets.clear();
+    if (cri->type == Node::Type::kList) {
+      if (cri->items.size() > kMaxCriSockets) {
+        reading.Complain(*cri, "runtimes.cri has more than " + std::to_string(kMaxCriSockets) + " sockets");
+      }
+      for (const Node& node : cri->items) {
+        std::string path;
+        if (CheckPath(reading, node, "runtimes.cri[]") && ReadAsked(reading, node, "runtimes.cri[]", kMaxSocketPath, path)) {
+          config.cri_sockets.push_back(std::move(path));
+        }
+      }
+    } else if (std::string path; ReadAsked(reading, *cri, "runtimes.cri", kMaxSocketPath, path) && !path.empty()) {
+      config.cri_sockets.push_back(std::move(path));
+    }
+  }
+  if (const Node* docker = runtimes.Child("docker")) {
+    ReadAsked(reading, *docker, "runtimes.docker", kMaxSocketPath, config.docker_socket);
+  }
+  if (const Node* slurm = runtimes.Child("slurm")) {
+    ReadAsked(reading, *slurm, "runtimes.slurm", SIZE_MAX, config.scontrol);
+  }
 }
 
 void ReadGpu(const Reading& reading, Section& top, Config& config) {
@@ -108,11 +166,7 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
   }
   {
     Section policies(reading, top.Child("policies"), "policies");
-    if (const Node* pins = policies.Child("pins"); pins != nullptr && pins->type == Node::Type::kScalar && pins->value.empty()) {
-      config.policy_pins.clear();
-    } else {
-      policies.AbsolutePath("pins", config.policy_pins);
-    }
+    ReadPathOrNone(policies, "pins", config.policy_pins);
     policies.Each("files", [&](const Node& node) {
       if (CheckPath(reading, node, "policies.files[]")) {
         config.policy_files.push_back(node.value);
@@ -128,6 +182,7 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
       }
     });
   }
+  ReadRuntimes(reading, top, config);
   ReadGpu(reading, top, config);
   ReadBackends(reading, top, config);
   ReadApi(reading, top, config);
@@ -174,6 +229,20 @@ Loaded LoadUnguarded(const std::string& path) {
   return loaded;
 }
 
+// ":12" at `at`, which moves behind it. 0: there is none.
+int TakeNumber(std::string_view text, size_t& at) {
+  int number = 0;
+  if (at >= text.size() || text[at] != ':') {
+    return 0;
+  }
+  const auto [end, error] = std::from_chars(text.data() + at + 1, text.data() + text.size(), number);
+  if (error != std::errc()) {
+    return 0;
+  }
+  at = static_cast<size_t>(end - text.data());
+  return number;
+}
+
 }  // namespace
 
 std::vector<Problem> InFileOrder(std::vector<Problem> problems) {
@@ -201,6 +270,18 @@ std::string ToString(const Problem& problem) {
     return problem.file + ": " + problem.message;
   }
   return problem.file + ":" + std::to_string(problem.line) + ":" + std::to_string(problem.column) + ": " + problem.message;
+}
+
+Problem FromString(const std::string& text) {
+  // The first ":LINE:COLUMN: ".
+  for (size_t colon = text.find(':'); colon != std::string::npos; colon = text.find(':', colon + 1)) {
+    size_t at = colon;
+    const int line = TakeNumber(text, at), column = TakeNumber(text, at);
+    if (line > 0 && column > 0 && text.compare(at, 2, ": ") == 0) {
+      return {text.substr(0, colon), line, column, text.substr(at + 2)};
+    }
+  }
+  return {"policies", 0, 0, text};
 }
 
 Loaded Load(const std::string& path) {

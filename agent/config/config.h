@@ -67,6 +67,11 @@ struct Config {
   // DNS servers whose answers say what an address is called, beside those in /etc/resolv.conf. Addresses, as inet_pton reads them.
   std::vector<std::string> resolvers;
   bool enforce() const { return !policy_files.empty(); }
+  // runtimes: who is asked whose a pod, container or job is. kAuto: what usual hosts have, where it is there; empty: nobody
+  static constexpr const char* kAuto = "auto";
+  std::vector<std::string> cri_sockets = {kAuto};
+  std::string docker_socket = kAuto;
+  std::string scontrol = kAuto;
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;
@@ -83,6 +88,8 @@ struct Problem {
   std::string message;
 };
 std::string ToString(const Problem& problem);
+// The other way; a text without a place is a message.
+Problem FromString(const std::string& text);
 
 // By line and column within each file; the files stay in the order in which they were read.
 std::vector<Problem> InFileOrder(std::vector<Problem> problems);

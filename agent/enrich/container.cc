@@ -120,20 +120,30 @@ bool SlurmRoot(const std::vector<std::string_view>& names, size_t i) {
   return i == 1 && names[0] == "system.slice" && (names[1] == "slurmstepd.scope" || names[1].ends_with("_slurmstepd.scope"));
 }
 
-void TakeSlurm(const std::vector<std::string_view>& names, size_t i, Container& to) {
+// How many of the names lead to the job; 0: there is none.
+size_t TakeSlurm(const std::vector<std::string_view>& names, size_t i, Container& to) {
   ++i;
   if (i < names.size() && names[i].starts_with("uid_")) {
     ++i;
   }
   auto job = i < names.size() ? Between(names[i], "job_", "") : std::nullopt;
   if (!job || !IsDigits(*job)) {
-    return;
+    return 0;
   }
   to.slurm_job = *job;
   auto step = i + 1 < names.size() ? Between(names[i + 1], "step_", "") : std::nullopt;
   if (step && (IsDigits(*step) || *step == "batch" || *step == "extern" || *step == "interactive")) {
     to.slurm_step = *step;
   }
+  return i + 1;
+}
+
+std::string Join(const std::vector<std::string_view>& names, size_t count) {
+  std::string path;
+  for (size_t i = 0; i < count; ++i) {
+    path.append("/").append(names[i]);
+  }
+  return path;
 }
 
 }  // namespace
@@ -149,6 +159,7 @@ Container ParseContainer(std::string_view path) {
   }
   Container container;
   bool in_kube = false;
+  size_t root = 0, job = 0;  // how many of the names lead there
   for (size_t i = 0; i < names.size(); ++i) {
     std::string_view name = names[i];
     std::string_view parent = i > 0 ? names[i - 1] : std::string_view();
@@ -156,15 +167,17 @@ Container ParseContainer(std::string_view path) {
     if (!container.user && anchored && KubeRoot(name)) {
       in_kube = true;
     } else if (!container.user && SlurmRoot(names, i)) {
-      TakeSlurm(names, i, container);
+      job = job > 0 ? job : TakeSlurm(names, i, container);
     }
     if (in_kube && container.pod_uid.empty()) {
       container.pod_uid = PodOf(name);
       if (!container.pod_uid.empty()) {
+        root = i + 1;
         continue;
       }
     }
     if (TakeContainer(name, parent, !container.pod_uid.empty(), container)) {
+      root = i + 1;
       break;
     }
     // systemd's own: slices hold units; the outermost service or scope is the unit, but user@UID.service holds a manager of its own.
@@ -175,6 +188,7 @@ Container ParseContainer(std::string_view path) {
       container.unit = name;
     }
   }
+  container.root = Join(names, job > 0 ? job : root);
   return container;
 }
 

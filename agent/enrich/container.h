@@ -17,6 +17,8 @@ struct Container {
   std::string container_id{};  // 64 hexadecimal digits; may be empty in a pod (its own cgroup, or a runtime with short names)
   std::string slurm_job{}, slurm_step{};  // "1234", "0" | "batch" | "extern" | "interactive"
   std::string unit{};         // "vllm.service", "session-3.scope": the outermost systemd unit
+  // The cgroup that the runtime made for that container, else pod, else job: whoever runs in it chose the names below.
+  std::string root{};
   bool user = false;  // below user@UID.service: the names were chosen by that user (rootless podman and docker), not by root
 };
 

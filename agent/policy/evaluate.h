@@ -35,6 +35,7 @@ struct Identity {
   std::string container_name{}, container_image{};
   std::map<std::string, std::string> container_labels{};
   std::string slurm_account{}, slurm_user{}, slurm_partition{}, slurm_job{};
+  bool operator==(const Identity&) const = default;
 };
 
 // Where a connection or a datagram goes. names: those under which this process has learnt the address, none when it is not known.

@@ -101,17 +101,25 @@ Parsed Guarded(const std::string& what, const Body& body) {
   }
 }
 
-void ReadAll(const std::vector<std::string>& paths, const std::vector<config::Asset>& known, Parsed& parsed) {
+void Know(const std::vector<config::Asset>& known, Parsed& parsed) {
   parsed.set.assets = known;
   for (const config::Asset& asset : known) {
     parsed.set.names.push_back(asset.name);
   }
+}
+
+std::vector<std::string> FilesOf(const std::string& path, std::vector<config::Problem>& problems) {
+  Node at;
+  at.type = Node::Type::kScalar;
+  at.value = path;
+  return config::YamlFiles(Reading{path, &problems, nullptr}, at);
+}
+
+void ReadAll(const std::vector<std::string>& paths, const std::vector<config::Asset>& known, Parsed& parsed) {
+  Know(known, parsed);
   Reader reader(parsed);
   for (const std::string& path : paths) {
-    Node at;
-    at.type = Node::Type::kScalar;
-    at.value = path;
-    for (const std::string& file : config::YamlFiles(Reading{path, &parsed.problems, nullptr}, at)) {
+    for (const std::string& file : FilesOf(path, parsed.problems)) {
       reader.ReadFile(file);
     }
   }
@@ -133,6 +141,27 @@ Parsed ParseText(const std::string& text, const std::string& file) {
 Parsed ParseAndCheck(const std::vector<std::string>& paths, const std::vector<config::Asset>& known) {
   return Guarded("policies", [&](Parsed& parsed) {
     ReadAll(paths, known, parsed);
+    std::ranges::move(Check(parsed.set), std::back_inserter(parsed.problems));
+  });
+}
+
+std::vector<Source> ReadSources(const std::vector<std::string>& paths, std::vector<config::Problem>& problems) {
+  std::vector<Source> sources;
+  for (const std::string& path : paths) {
+    for (const std::string& file : FilesOf(path, problems)) {
+      sources.push_back({.file = file, .text = config::ReadFile(file, problems)});
+    }
+  }
+  return sources;
+}
+
+Parsed ParseAndCheckSources(const std::vector<Source>& sources, const std::vector<config::Asset>& known) {
+  return Guarded("policies", [&](Parsed& parsed) {
+    Know(known, parsed);
+    Reader reader(parsed);
+    for (const Source& source : sources) {
+      reader.ReadText(source.text, source.file);
+    }
     std::ranges::move(Check(parsed.set), std::back_inserter(parsed.problems));
   });
 }

@@ -20,6 +20,17 @@ struct Parsed {
 // known: assets that were told of elsewhere; they come first.
 Parsed Parse(const std::vector<std::string>& paths, const std::vector<config::Asset>& known = {});
 
+// A file and what is in it.
+struct Source {
+  std::string file;
+  std::string text;
+  bool operator==(const Source&) const = default;
+};
+
+// The files that Parse() would read. Of those that cannot be read there is a problem.
+std::vector<Source> ReadSources(const std::vector<std::string>& paths, std::vector<config::Problem>& problems);
+Parsed ParseAndCheckSources(const std::vector<Source>& sources, const std::vector<config::Asset>& known = {});
+
 // One text as if it were the only file, and Check().
 Parsed ParseText(const std::string& text, const std::string& file);
 

@@ -6,7 +6,7 @@ import re
 
 from tree import Finding, Tree
 
-# Folder -> folders it may include, beside itself. "moat/v1" and "grpc" are generated from proto/, "skeleton" from bpf/.
+# Folder -> folders it may include, beside itself. "proto/x" is generated from proto/x, "skeleton" from bpf/.
 TABLE = {
     "agent/base": [],
     "agent/event": ["agent/base"],
@@ -14,7 +14,7 @@ TABLE = {
     "agent/decode": ["agent/base", "agent/event", "bpf/abi"],
     "agent/policy": ["agent/base", "agent/event", "agent/config", "bpf/abi"],
     "agent/probe": ["agent/base", "agent/config", "bpf/abi", "skeleton", "agent/policy/image.h"],
-    "agent/enrich": ["agent/base", "agent/event", "agent/config"],
+    "agent/enrich": ["agent/base", "agent/event", "agent/config", "proto/cri"],
     "agent/detect": ["agent/base", "agent/event", "agent/config"],
     "agent/store": ["agent/base", "agent/event", "agent/config"],
     "agent/report": ["agent/base", "agent/event", "agent/store"],
@@ -33,12 +33,13 @@ TABLE = {
 # Headers of others that only some folders may see: libbpf stays in probe, protobuf at the edge, slow ones in few files.
 THIRD_PARTY = {
     "bpf/": ["agent/probe", "bpf/", "tests/"],
-    "grpcpp/": ["agent/api", "agent/cli", "tests/"],
-    "grpc/": ["agent/api", "agent/cli", "tests/"],
-    "google/protobuf/": ["agent/api", "agent/cli", "tests/"],
+    "grpcpp/": ["agent/api", "agent/cli", "agent/enrich", "tests/"],
+    "grpc/": ["agent/api", "agent/cli", "agent/enrich", "tests/"],
+    "google/protobuf/": ["agent/api", "agent/cli", "agent/enrich", "tests/"],
     "yaml-cpp/": ["agent/config", "agent/policy", "tests/"],
     "CLI/": ["agent/app", "agent/cli", "tests/"],
-    "nlohmann/": ["agent/cli", "agent/sink", "agent/report", "tests/"],
+    "nlohmann/": ["agent/cli", "agent/enrich", "agent/sink", "agent/report", "tests/"],
+    "httplib.h": ["agent/enrich", "agent/sink", "tests/"],
     "sqlite3.h": ["agent/store", "tests/"],
 }
 
@@ -55,11 +56,11 @@ def row_of(folder: str) -> str | None:
 
 
 def target_of(tree: Tree, path: str, name: str) -> str | None:
-    """What an include means, as a path below the root, "proto" or "skeleton"; None: a system header."""
+    """What an include means, as a path below the root, "proto/..." or "skeleton"; None: a system header."""
     if name.endswith(".skel.h"):
         return "skeleton"
     if name.endswith((".pb.h", ".grpc.pb.h")):
-        return "proto"
+        return "proto/" + name
     for candidate in (posixpath.normpath(posixpath.join(posixpath.dirname(path), name)), posixpath.normpath(name)):
         if (tree.root / candidate).is_file():
             return candidate

@@ -13,7 +13,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "agent/cli/child.h"
+#include "agent/base/child.h"
 #include "agent/cli/moatd.h"
 #include "agent/cli/options.h"
 #include "tests/unit/sanitizer.h"

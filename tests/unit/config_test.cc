@@ -109,6 +109,7 @@ gpu:
   watch: [{class: nvidia, command: 0x2a}, {command: 3222292010, whole: true}]
 api: {socket: /run/x.sock, socket_group: moat, max_subscribers: 3, subscriber_queue_events: 1024, resume_events: 0}
 process: {scan: false}
+runtimes: {cri: [/run/a.sock], docker: "", slurm: /opt/slurm/bin/scontrol}
 backends: {avoid: [lsm, kprobe]}
 rings: {urgent: 64KiB, bulk: 8388608}
 pipeline: {queue_batches: 8, poll_ms: 1, flush_ms: 2, sums_ms: 100}
@@ -130,6 +131,9 @@ log: {level: debug}
   want.subscriber_queue_events = 1024;
   want.resume_events = 0;
   want.scan_processes = false;
+  want.cri_sockets = {"/run/a.sock"};
+  want.docker_socket = "";
+  want.scontrol = "/opt/slurm/bin/scontrol";
   want.ring_urgent_bytes = 65536;
   want.ring_bulk_bytes = 8388608;
   want.queue_batches = 8;
@@ -167,6 +171,34 @@ log: {level: inof}
                   "moatd.yaml:12:11: pipeline must be a mapping (key: value)",
                   HasSubstr("moatd.yaml:13:14: log.level must be one of trace, debug, info, warn, error, off, not \"inof\" "
                             "(did you mean 'info'?)")));
+}
+
+TEST_F(ConfigTest, RuntimesAreOneOrMoreOrNobody) {
+  EXPECT_THAT(LoadText("runtimes: {cri: /run/a.sock}\n").config.cri_sockets, ElementsAre("/run/a.sock"));
+  EXPECT_THAT(LoadText("runtimes: {cri: [/run/a.sock, /run/b.sock]}\n").config.cri_sockets,
+              ElementsAre("/run/a.sock", "/run/b.sock"));
+  for (const char* nobody : {"[]", "\"\""}) {
+    EXPECT_THAT(LoadText(std::string("runtimes: {cri: ") + nobody + "}\n").config.cri_sockets, IsEmpty()) << nobody;
+  }
+  EXPECT_EQ(LoadText("runtimes: {slurm: \"\"}\n").config.scontrol, "");
+  EXPECT_EQ(LoadText("runtimes: {cri: auto, docker: auto, slurm: auto}\n").config, Config{});
+}
+
+TEST_F(ConfigTest, RuntimesThatNobodyCanAsk) {
+  const std::string at_most = "/" + std::string(106, 's');
+  EXPECT_THAT(ProblemsIn("runtimes: {cri: [" + at_most + "], docker: " + at_most + "}\n"), IsEmpty());
+  EXPECT_THAT(ProblemsIn("runtimes:\n  cri: [run/a.sock, \"\", " + at_most + "s, auto]\n  docker: docker.sock\n  slurm: [x]\n"),
+              ElementsAre(HasSubstr("moatd.yaml:2:9: runtimes.cri[] must be an absolute path, not \"run/a.sock\""),
+                          HasSubstr("moatd.yaml:2:21: runtimes.cri[] must be a path"),
+                          HasSubstr("moatd.yaml:2:25: runtimes.cri[] is longer than a unix socket's path may be"),
+                          HasSubstr("runtimes.cri[] must be an absolute path, not \"auto\""),
+                          HasSubstr("moatd.yaml:3:11: runtimes.docker must be an absolute path, not \"docker.sock\""),
+                          HasSubstr("moatd.yaml:4:10: runtimes.slurm must be a path")));
+  EXPECT_THAT(ProblemsIn("runtimes: {cri: {a: b}}\n"), ElementsAre(HasSubstr("moatd.yaml:1:17: runtimes.cri must be a path")));
+  EXPECT_THAT(ProblemsIn("runtimes: {docker: " + at_most + "s}\n"),
+              ElementsAre(HasSubstr("moatd.yaml:1:20: runtimes.docker is longer than a unix socket's path may be")));
+  EXPECT_THAT(ProblemsIn("runtimes: {cri: [/1, /2, /3, /4, /5, /6, /7, /8, /9]}\n"),
+              ElementsAre(HasSubstr("moatd.yaml:1:17: runtimes.cri has more than 8 sockets")));
 }
 
 TEST_F(ConfigTest, UnknownKeyFarFromAllListsThem) {
@@ -334,6 +366,20 @@ TEST_F(ConfigTest, DeviceClassesAreThoseOfTheEvents) {
     EXPECT_THAT(ProblemsIn("gpu: {devices: [{path: /dev/x, class: " + name + "}]}\n"), IsEmpty()) << name;
   }
   EXPECT_THAT(ProblemsIn("gpu: {devices: [{path: /dev/x, class: none}]}\n"), ElementsAre(HasSubstr("must be one of nvidia, ")));
+}
+
+TEST(ConfigProblem, IsReadBackFromItsText) {
+  for (const Problem& problem : {Problem{"/etc/a.yaml", 3, 12, "x: 7:8: y"}, Problem{"/a:b:1/c", 1, 1, ""}}) {
+    const Problem read = FromString(ToString(problem));
+    EXPECT_EQ(read.file, problem.file);
+    EXPECT_EQ(read.line, problem.line);
+    EXPECT_EQ(read.column, problem.column);
+    EXPECT_EQ(read.message, problem.message);
+  }
+  for (const char* text : {"", "no place", "a:1", "a:1:", "a:1:2", "a:1:2:b", "a:-1:2: b", "a:99999999999:2: b", "a:x:2: b"}) {
+    EXPECT_EQ(FromString(text).line, 0) << text;
+    EXPECT_EQ(FromString(text).message, text);
+  }
 }
 
 }  // namespace

@@ -130,6 +130,17 @@ TEST(Container, WhatIsNotQuiteAnIdIsNone) {
   });
 }
 
+TEST(Container, RootIsWhatTheRuntimeMade) {
+  const std::string pod = "/kubepods/burstable/pod" + kUid, job = "/slurm/uid_1000/job_5";
+  EXPECT_EQ(ParseContainer(pod).root, pod);
+  EXPECT_EQ(ParseContainer(pod + "/system.slice").root, pod);
+  EXPECT_EQ(ParseContainer(pod + "/" + kId + "/a/b").root, pod + "/" + kId);
+  EXPECT_EQ(ParseContainer("//docker/" + kId + "/docker/" + kOther).root, "/docker/" + kId);
+  EXPECT_EQ(ParseContainer(job + "/step_0/docker/" + kId).root, job);
+  EXPECT_EQ(ParseContainer("/slurm/uid_1000/job_x").root, "");
+  EXPECT_EQ(ParseContainer("/system.slice/vllm.service").root, "");
+}
+
 TEST(Container, RuntimeNames) {
   EXPECT_STREQ(RuntimeName(Runtime::kNone), "");
   EXPECT_STREQ(RuntimeName(Runtime::kDocker), "docker");

@@ -37,7 +37,9 @@ std::vector<DomainStatus> Kernel(bool lsm) {
 
 constexpr const char* kUnit = "  subjects: [{unit: a.service}]\n";
 
-Supported Ask(const std::string& spec, bool lsm, const std::string& mode = "enforce") {
+constexpr Tellers kAll = {.pods = true, .containers = true, .jobs = true};
+
+Supported Ask(const std::string& spec, bool lsm, const std::string& mode = "enforce", const Tellers& tellers = kAll) {
   policy::Parsed parsed = policy::ParseText(
       "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: w}\nspec: {paths: [/w]}\n---\napiVersion: moat/v1\nkind: Policy\n"
       "metadata: {name: p}\nspec:\n  mode: " +
@@ -46,7 +48,7 @@ Supported Ask(const std::string& spec, bool lsm, const std::string& mode = "enfo
   for (const config::Problem& problem : parsed.problems) {
     ADD_FAILURE() << config::ToString(problem);
   }
-  return Support(std::move(parsed.set), Kernel(lsm));
+  return Support(std::move(parsed.set), Kernel(lsm), tellers);
 }
 
 TEST(PolicySupport, WhatThisKernelCanDoIsTaken) {
@@ -77,11 +79,35 @@ TEST(PolicySupport, OfAPolicyThatObservesNothingIsAsked) {
   EXPECT_THAT(Ask(kUnit + std::string("  assets: [{asset: w, read: allow}]\n"), false, "observe").problems, IsEmpty());
 }
 
-TEST(PolicySupport, WhatNoKernelIsToldIsNotTakenForEnforced) {
-  EXPECT_THAT(Ask("  subjects: [{pod: {namespace: a}}]\n  egress: {default: deny}\n", true).problems,
-              ElementsAre(HasSubstr("subjects by pod or container")));
-  EXPECT_THAT(Ask("  subjects: [{slurm: {account: a}}]\n  egress: {default: deny}\n", true).problems,
-              ElementsAre(HasSubstr("Slurm accounts")));
+TEST(PolicySupport, WhoNobodyCanTellIsNotTakenForSelected) {
+  const struct {
+    const char* subject;
+    bool Tellers::* teller;
+    const char* says;
+  } kCases[] = {
+      {"pod: {namespace: a}", &Tellers::pods, "policy p: subjects by pod cannot be enforced on this host (no Kubernetes"},
+      {"container: {image: a}", &Tellers::containers,
+       "policy p: subjects by container cannot be enforced on this host (no container"},
+      {"slurm: {account: a}", &Tellers::jobs, "policy p: Slurm accounts, users and partitions cannot be enforced on this host"},
+      {"slurm: {user: a}", &Tellers::jobs, "policy p: Slurm accounts, users and partitions cannot be enforced on this host"},
+  };
+  for (const auto& c : kCases) {
+    const std::string spec = std::string("  subjects: [{unit: a.service}, {") + c.subject + "}]\n  egress: {default: deny}\n";
+    Tellers nobody = kAll;
+    nobody.*c.teller = false;
+    EXPECT_THAT(Ask(spec, true).problems, IsEmpty()) << c.subject;
+    EXPECT_TRUE(AsksWhose(Ask(spec, true).set)) << c.subject;
+    EXPECT_FALSE(AsksWhose(Ask(spec, true, "observe").set)) << c.subject;
+    EXPECT_THAT(Ask(spec, true, "enforce", nobody).problems, ElementsAre(HasSubstr(c.says))) << c.subject;
+    EXPECT_THAT(Ask(spec, true, "observe", nobody).problems, IsEmpty()) << c.subject;
+    const Supported watched = Ask("  onUnsupported: observe\n" + spec, true, "enforce", nobody);
+    EXPECT_THAT(watched.problems, IsEmpty()) << c.subject;
+    EXPECT_THAT(watched.exposures, ElementsAre(HasSubstr(c.says))) << c.subject;
+    EXPECT_EQ(watched.set.policies.front().subjects.size(), 2u) << "they stay undecided";
+  }
+  EXPECT_THAT(Ask("  subjects: [{slurm: {job: \"1\"}}]\n  egress: {default: deny}\n", true, "enforce", {}).problems, IsEmpty())
+      << "a job's number stands in its cgroup's path";
+  EXPECT_FALSE(AsksWhose(Ask("  subjects: [{slurm: {job: \"1\"}}]\n  egress: {default: deny}\n", true).set));
 }
 
 }  // namespace

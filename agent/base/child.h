@@ -11,7 +11,7 @@
 
 #include "agent/base/error.h"
 
-namespace moat::cli {
+namespace moat {
 
 struct ChildLimits {
   uint64_t ms = 10'000;
@@ -27,4 +27,4 @@ struct ChildResult {
 // limit: then it, and nothing but it, is killed. What it started may live on and hold the pipes: they are not waited for.
 Result<ChildResult> RunChild(const std::string& program, const std::vector<std::string>& args, const ChildLimits& limits);
 
-}  // namespace moat::cli
+}  // namespace moat

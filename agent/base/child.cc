@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/cli/child.h"
+#include "agent/base/child.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +15,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/fd.h"
 
-namespace moat::cli {
+namespace moat {
 
 namespace {
 
@@ -138,4 +138,4 @@ Result<ChildResult> RunChild(const std::string& program, const std::vector<std::
   return result;
 }
 
-}  // namespace moat::cli
+}  // namespace moat
