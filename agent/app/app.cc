@@ -7,6 +7,7 @@
 
 #include "agent/api/hub.h"
 #include "agent/api/server.h"
+#include "agent/app/canary.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
@@ -133,7 +134,7 @@ class AppImpl final : public App {
                                  .poll_ms = config_.poll_ms,
                                  .sums_ms = config_.sums_ms,
                                  .scan = config_.scan_processes && config_.process},
-                                *probe_, MakeNames(*probe_, nullptr), std::move(tree), {hub_.get()}, recorder_.get());
+                                *probe_, MakeNames(*probe_, nullptr), std::move(tree), {hub_.get(), canary_log_.get()}, recorder_.get());
     return {};
   }
 
@@ -220,6 +221,7 @@ class AppImpl final : public App {
   uint64_t attach_ms_ = 0;
   std::unique_ptr<probe::Probe> probe_;
   std::unique_ptr<api::Hub> hub_;
+  const std::unique_ptr<event::Consumer> canary_log_ = MakeCanaryLog();
   std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system

@@ -15,6 +15,7 @@ std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe, const P
       names->assets.resize(asset.id + 1);
     }
     names->assets[asset.id] = {asset.name, asset.asset_class, asset.bytes};
+    names->canaries |= uint64_t{asset.asset_class == "canary"} << asset.id;
     for (const probe::ResolvedAsset::File& file : asset.files) {
       names->paths.try_emplace({file.dev, file.inode}, file.path);
     }

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "agent/app/batch_pool.h"
+#include "agent/app/canary.h"
 #include "agent/app/collector.h"
 #include "agent/app/ledger.h"
 #include "agent/base/clock.h"
@@ -171,6 +172,7 @@ class PipelineImpl final : public Pipeline {
       std::lock_guard lock(names_mutex_);
       batch->names = names_;
     }
+    MarkCanaries(*batch);
     std::array<uint32_t, kKinds> delivered{};
     uint64_t seq = seq_.Get();
     for (event::Event& event : batch->events) {

@@ -28,6 +28,7 @@ struct Names {
   };
   std::unordered_map<uint32_t, Rule> rules;
   std::vector<Asset> assets;                      // index: asset id = label bit
+  uint64_t canaries = 0;                          // bit n: asset n is of class canary
   std::unordered_map<uint32_t, std::string> devices;  // rdev -> "/dev/nvidia0"
   // (dev << 40 ^ inode) would collide: keyed exactly.
   std::map<std::pair<uint32_t, uint64_t>, std::string> paths;  // (dev, inode) -> path of an asset file

@@ -47,6 +47,7 @@ inline constexpr uint32_t kFlagUnreadable = 0x2;  // some memory could not be re
 inline constexpr uint32_t kFlagNoOwner = 0x4;  // seen outside the context of a process: no pid
 inline constexpr uint32_t kFlagLabelLost = 0x8;  // labels may be incomplete
 inline constexpr uint32_t kFlagNoResult = 0x10;  // seen before it was carried out
+inline constexpr uint32_t kFlagCanary = 0x10000;  // about an asset of class canary; set by the pipeline, no record has it
 inline constexpr uint32_t kExecMemfd = 0x1;
 inline constexpr uint32_t kExecDeleted = 0x2;
 inline constexpr uint32_t kExecArgvTruncated = 0x4;

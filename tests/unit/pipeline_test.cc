@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "agent/base/clock.h"
+#include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/process.h"
 
@@ -396,6 +397,30 @@ TEST_F(PipelineTest, StopsFromSleepAndDeliversWhatIsLeft) {
   pipeline_.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
   EXPECT_EQ(keeper_.Count(Kind::kGpuOpen), 3000u);
+}
+
+TEST_F(PipelineTest, WhatIsAboutACanarySaysSo) {
+  Start();
+  auto names = std::make_shared<event::Names>();
+  names->assets = {{"llama", "weights", 1}, {"bait", "canary", 1}};
+  names->canaries = 2;
+  pipeline_->SetNames(names);
+  for (const uint32_t asset : {0u, 1u, 40u}) {
+    auto open = Make<moat_file_open>(MOAT_KIND_FILE_OPEN, 1);
+    open.asset = asset;
+    probe_.Put(false, open);
+  }
+  probe_.Put(false, GpuOpen(1));
+  ASSERT_TRUE(Eventually([&] { return keeper_.Count(Kind::kGpuOpen) == 1; }));
+  std::vector<bool> marked;
+  for (const event::Event& event : keeper_.events()) {
+    if (event.header.kind == Kind::kFileOpen) {
+      marked.push_back((event.header.flags & event::kFlagCanary) != 0);
+    } else {
+      EXPECT_EQ(event.header.flags & event::kFlagCanary, 0u);
+    }
+  }
+  EXPECT_EQ(marked, (std::vector<bool>{false, true, false}));
 }
 
 TEST_F(PipelineTest, NewNamesTravelWithTheNextBatch) {
