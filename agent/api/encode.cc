@@ -288,12 +288,9 @@ struct FlagName {
   uint32_t bit;
   uint8_t name;
 };
-constexpr FlagName kFlags[] = {{event::kFlagTruncated, v1::FLAG_TRUNCATED},
-                               {event::kFlagUnreadable, v1::FLAG_UNREADABLE},
-                               {event::kFlagNoOwner, v1::FLAG_NO_OWNER},
-                               {event::kFlagLabelLost, v1::FLAG_LABEL_LOST},
-                               {event::kFlagNoResult, v1::FLAG_NO_RESULT},
-                               {event::kFlagCanary, v1::FLAG_CANARY}};
+constexpr FlagName kFlags[] = {{event::kFlagTruncated, v1::FLAG_TRUNCATED}, {event::kFlagUnreadable, v1::FLAG_UNREADABLE},
+                               {event::kFlagNoOwner, v1::FLAG_NO_OWNER},    {event::kFlagLabelLost, v1::FLAG_LABEL_LOST},
+                               {event::kFlagNoResult, v1::FLAG_NO_RESULT},  {event::kFlagCanary, v1::FLAG_CANARY}};
 constexpr FlagName kExecFlags[] = {{event::kExecMemfd, v1::EXEC_FLAG_MEMFD},
                                    {event::kExecDeleted, v1::EXEC_FLAG_DELETED},
                                    {event::kExecArgvTruncated, v1::EXEC_FLAG_ARGS_TRUNCATED},

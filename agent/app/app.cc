@@ -130,11 +130,12 @@ class AppImpl final : public App {
     }
     auto tree =
         enrich::ProcessTree::Create([](const event::ProcessKey& key) { return enrich::ReadProcess("/proc", key); }, cgroups);
-    pipeline_ = Pipeline::Start({.queue_batches = config_.queue_batches,
-                                 .poll_ms = config_.poll_ms,
-                                 .sums_ms = config_.sums_ms,
-                                 .scan = config_.scan_processes && config_.process},
-                                *probe_, MakeNames(*probe_, nullptr), std::move(tree), {hub_.get(), canary_log_.get()}, recorder_.get());
+    pipeline_ =
+        Pipeline::Start({.queue_batches = config_.queue_batches,
+                         .poll_ms = config_.poll_ms,
+                         .sums_ms = config_.sums_ms,
+                         .scan = config_.scan_processes && config_.process},
+                        *probe_, MakeNames(*probe_, nullptr), std::move(tree), {hub_.get(), canary_log_.get()}, recorder_.get());
     return {};
   }
 

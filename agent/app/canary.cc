@@ -39,8 +39,8 @@ class CanaryLog final : public event::Consumer {
     }
     const event::Process* who = event.header.info.get();
     spdlog::warn("canary {} was touched: {} by {}[{}], uid {}, {}, cgroup {}", names.assets[asset].name,
-                 event::KindName(event.header.kind), Printable(event.header.comm.view()), event.header.process.pid, event.header.uid,
-                 who != nullptr && !who->exe.empty() ? Printable(who->exe) : "of an unknown executable",
+                 event::KindName(event.header.kind), Printable(event.header.comm.view()), event.header.process.pid,
+                 event.header.uid, who != nullptr && !who->exe.empty() ? Printable(who->exe) : "of an unknown executable",
                  who != nullptr && !who->cgroup.empty() ? Printable(who->cgroup) : std::to_string(event.header.cgroup_id));
   }
 

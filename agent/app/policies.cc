@@ -200,6 +200,19 @@ class PoliciesImpl final : public Policies {
     return Refuse(std::move(problems));
   }
 
+  // The files may have changed: what comes back is what was in force.
+  void WriteAgain(const std::vector<std::string>& altered) {
+    for (const std::string& what : altered) {
+      spdlog::error("policies: {} were changed by somebody, and are written again", what);
+    }
+    if (now_.sources) {
+      policy::Parsed parsed = policy::ParseAndCheckSources(*now_.sources, config_.assets);
+      (void)Apply(std::move(parsed.set), *now_.sources);
+    }
+    resolvers_.clear();
+    KeepNames();
+  }
+
   Result<PoliciesChange> ChangeLocked(uint32_t expected, bool dry_run, const Edit& edit) {
     const uint32_t generation = probe_.Policies()->generation();
     if (expected != 0 && expected != generation) {
@@ -416,6 +429,9 @@ class PoliciesImpl final : public Policies {
         const std::lock_guard lock(reading_);
         for (const std::string& what : probe_.Repair()) {
           spdlog::error("policies: {}", what);
+        }
+        if (const std::vector<std::string> altered = probe_.Policies()->Altered(); !altered.empty()) {
+          WriteAgain(altered);
         }
         if (due_ns == 0 && BudgetsHaveChanged()) {
           due_ns = MonotonicNs() + kSettleNs;  // an asset of which a budget is a part

@@ -168,6 +168,48 @@ void PolicyMaps::RemoveAllBut(uint32_t generation) {
   Remove<moat_pol_asset_key>(assets_, generation);
 }
 
+template <typename Key, typename Value>
+void PolicyMaps::Note(const char* name, int map, const policy::Rows::Table<Key, Value>& table, uint32_t generation) {
+  RowBook& book = books_.try_emplace(name, map, sizeof(Key), sizeof(Value)).first->second;
+  for (const auto& [key, value] : table) {
+    Key row = key;
+    row.generation = generation;
+    book.Wrote(&row, &value);
+  }
+}
+
+void PolicyMaps::NoteAll(const policy::Rows& rows, uint32_t generation) {
+  Note("cgroups", cgroups_, rows.cgroups, generation);
+  Note("profiles", profiles_, rows.profiles, generation);
+  Note("executables", exes_, rows.exes, generation);
+  Note("profiles by executable", by_exe_, rows.by_exe, generation);
+  Note("holders", holdings_, rows.holdings, generation);
+  Note("peers", peers_, rows.peers, generation);
+  Note("ports", ports_, rows.ports, generation);
+  Note("masks", masks_, rows.masks, generation);
+  Note("names", names_, rows.names, generation);
+  Note("peers by name", named_, rows.named, generation);
+  Note("assets", assets_, rows.assets, generation);
+}
+
+void PolicyMaps::ForgetImage() {
+  for (auto& [name, book] : books_) {
+    if (name != "GPU commands" && name != "resolvers") {
+      book.Forget();
+    }
+  }
+}
+
+std::vector<std::string> PolicyMaps::Altered() {
+  std::vector<std::string> told;
+  for (auto& [name, book] : books_) {
+    if (const size_t rows = book.Altered(); rows > 0) {
+      told.push_back(std::to_string(rows) + " rows of the table of " + name);
+    }
+  }
+  return told;
+}
+
 Status PolicyMaps::SetCommands() {
   for (const Command& command : kCommands) {
     const moat_pol_command_key key{.class_id = command.class_id, .number = command.number};
@@ -175,6 +217,7 @@ Status PolicyMaps::SetCommands() {
     if (bpf_map_update_elem(commands_, &key, &categories, BPF_ANY) != 0) {
       return FailErrno(errno, "write the table of GPU commands");
     }
+    books_.try_emplace("GPU commands", commands_, sizeof(key), sizeof(categories)).first->second.Wrote(&key, &categories);
   }
   return {};
 }
@@ -183,6 +226,7 @@ Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
   moat_control* control = maps_.control();
   const uint32_t old = generation(), fresh = control->policy_last == UINT32_MAX ? 1 : control->policy_last + 1;
   const moat_pol_count none{};
+  MOAT_TRY(SetCommands());
   for (size_t i = 0; i < rules.texts.size(); ++i) {
     const uint32_t slot = (rules.first + static_cast<uint32_t>(i)) % MOAT_RULES;
     (void)bpf_map_update_elem(counts_, &slot, &none, BPF_ANY);
@@ -209,6 +253,8 @@ Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
   __atomic_store_n(&control->policy_names, names_wanted ? 1 : 0, __ATOMIC_RELEASE);
   __atomic_store_n(&control->policy_budgets, budgets ? 1 : 0, __ATOMIC_RELEASE);
   RemoveAllBut(fresh);
+  ForgetImage();
+  NoteAll(rows, fresh);
   return {};
 }
 
@@ -216,7 +262,9 @@ Status PolicyMaps::Add(const policy::Rows& rows) {
   if (std::ranges::any_of(rows.profiles, [](const auto& row) { return (row.second.flags & MOAT_POL_SPENDS) != 0; })) {
     __atomic_store_n(&maps_.control()->policy_budgets, 1, __ATOMIC_RELEASE);
   }
-  return Write(rows, generation());
+  Status status = Write(rows, generation());
+  NoteAll(rows, generation());
+  return status;
 }
 
 std::vector<PolicyMaps::Sent> PolicyMaps::SentBytes(uint64_t now_ns) const {
@@ -261,6 +309,9 @@ void PolicyMaps::RemoveCgroups(const std::vector<uint64_t>& ids) {
     key.cgroup_id = id;
     key.generation = generation();
     (void)bpf_map_delete_elem(cgroups_, &key);
+    if (const auto book = books_.find("cgroups"); book != books_.end()) {
+      book->second.Removed(&key);
+    }
   }
 }
 
@@ -278,10 +329,13 @@ Status PolicyMaps::Clear() {
   WaitForPrograms();
   __atomic_store_n(&maps_.control()->policy_names, 0, __ATOMIC_RELEASE);
   RemoveAllBut(0);
+  ForgetImage();
   return {};
 }
 
 Status PolicyMaps::SetResolvers(const std::vector<policy::Resolver>& resolvers) {
+  RowBook& book = books_.try_emplace("resolvers", resolvers_, sizeof(moat_pol_resolver_key), sizeof(uint32_t)).first->second;
+  book.Forget();
   std::vector<moat_pol_resolver_key> gone;
   moat_pol_resolver_key key{};
   const moat_pol_resolver_key* at = nullptr;
@@ -297,6 +351,7 @@ Status PolicyMaps::SetResolvers(const std::vector<policy::Resolver>& resolvers) 
     if (bpf_map_update_elem(resolvers_, &row, &flags, BPF_ANY) != 0) {
       return FailErrno(errno, "write the table of resolvers (" + std::to_string(resolvers.size()) + ")");
     }
+    book.Wrote(&row, &flags);
     std::erase_if(gone, [&row](const moat_pol_resolver_key& old) { return std::memcmp(&old, &row, sizeof(row)) == 0; });
   }
   for (const moat_pol_resolver_key& old : gone) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "agent/policy/image.h"
 #include "agent/probe/domain.h"
 #include "agent/probe/ring.h"
+#include "agent/probe/row_book.h"
 #include "agent/probe/shared_maps.h"
 
 namespace moat::probe {
@@ -27,6 +29,9 @@ class PolicyMaps {
   Status Add(const policy::Rows& rows);
   // Rows of cgroups that are gone.
   void RemoveCgroups(const std::vector<uint64_t>& ids);
+  // What somebody else has changed in the tables that the decisions are made by: "3 rows of the table of ports". What was added is removed
+  // again, the rest comes back with the next Swap. A millisecond or two for each thousand rows.
+  std::vector<std::string> Altered();
   // Puts the generation back that the last Swap or Clear made; whether it was another.
   bool RestoreGeneration();
   // No policy is in force any more.
@@ -74,12 +79,17 @@ class PolicyMaps {
   Status SetCommands();
   Status Write(const policy::Rows& rows, uint32_t generation);
   void RemoveAllBut(uint32_t generation);
+  template <typename Key, typename Value>
+  void Note(const char* name, int map, const policy::Rows::Table<Key, Value>& table, uint32_t generation);
+  void NoteAll(const policy::Rows& rows, uint32_t generation);
+  void ForgetImage();
 
   const SharedMaps& maps_;
   Ring news_;
   uint32_t news_lost_ = 0;
   uint64_t swapped_ns_ = 0;
   uint32_t expected_ = 0;  // generation
+  std::map<std::string, RowBook> books_;  // by what the table is of; empty: nothing was written yet
   int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, names_, named_, resolvers_, learnt_, sent_, assets_,
       counts_, labels_, commands_;  // borrowed
 };

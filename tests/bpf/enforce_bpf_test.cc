@@ -239,6 +239,47 @@ TEST_F(EnforceBpfTest, WhatSomebodyTakesAwayIsPutBack) {
   EXPECT_THAT(probe().Repair(), IsEmpty());
 }
 
+// Whoever has a descriptor of a table can write to it.
+template <typename Row>
+void ChangeOneAddOneRemoveOne(const char* table, void (*change)(Row&)) {
+  const int map = OwnMap(table);
+  Row first{}, second{};
+  ASSERT_EQ(bpf_map_get_next_key(map, nullptr, &first), 0) << table;
+  ASSERT_EQ(bpf_map_get_next_key(map, &first, &second), 0) << table;
+  char value[1024] = {};
+  ASSERT_EQ(bpf_map_lookup_elem(map, &first, value), 0);
+  Row strange = first;
+  change(strange);
+  EXPECT_EQ(bpf_map_update_elem(map, &strange, value, BPF_NOEXIST), 0) << table;
+  value[0] = static_cast<char>(value[0] ^ 1);
+  EXPECT_EQ(bpf_map_update_elem(map, &first, value, BPF_EXIST), 0) << table;
+  EXPECT_EQ(bpf_map_delete_elem(map, &second), 0) << table;
+}
+
+TEST_F(EnforceBpfTest, WhatSomebodyWritesIntoTheTablesIsNoticed) {
+  Start();
+  const std::string policy = PolicyOf(
+      "  egress: {default: deny, allow: [{cidr: 127.0.0.2/32, ports: [443/tcp]}, {cidr: 127.0.0.3/32, ports: [53/udp]}]}\n");
+  Enforce(policy);
+  EXPECT_THAT(probe().Policies()->Altered(), IsEmpty());
+  ChangeOneAddOneRemoveOne<moat_pol_peer_key>("moat_pol_peers", [](moat_pol_peer_key& key) { key.address[0] = 10; });
+  ChangeOneAddOneRemoveOne<moat_pol_port_key>("moat_pol_ports", [](moat_pol_port_key& key) { key.protocol = MOAT_POL_ICMP; });
+  ChangeOneAddOneRemoveOne<moat_pol_command_key>("moat_pol_commands", [](moat_pol_command_key& key) { key.number = 4711; });
+  const moat_pol_cgroup_key other{.cgroup_id = 1, .generation = probe().Policies()->generation(), .pad = 0};
+  const moat_pol_cgroup free{};
+  EXPECT_EQ(bpf_map_update_elem(OwnMap("moat_pol_cgroups"), &other, &free, BPF_NOEXIST), 0);
+  EXPECT_THAT(probe().Policies()->Altered(), ElementsAre("2 rows of the table of GPU commands", "1 rows of the table of cgroups",
+                                                         "2 rows of the table of peers", "2 rows of the table of ports"));
+  EXPECT_NE(bpf_map_lookup_elem(OwnMap("moat_pol_cgroups"), &other, nullptr), 0) << "what was added is gone";
+  Enforce(policy);
+  EXPECT_THAT(probe().Policies()->Altered(), IsEmpty());
+  EXPECT_TRUE(probe().Policies()->Add({}));
+  probe().Policies()->RemoveCgroups({cgroup_id()});
+  EXPECT_THAT(probe().Policies()->Altered(), IsEmpty());
+  EXPECT_TRUE(probe().Policies()->Clear());
+  EXPECT_THAT(probe().Policies()->Altered(), IsEmpty());
+}
+
 // A thousand swaps between two policies that say the opposite of each other, while connects go on. A verdict names the generation that it
 // was made by: what it says must be what that policy says, by that policy's own rule.
 TEST_F(EnforceBpfTest, EachDecisionIsOfOnePolicyWhileTheySwap) {

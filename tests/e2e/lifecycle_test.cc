@@ -5,13 +5,16 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
+#include <set>
 
 #include "tests/e2e/agent.h"
 #include "tests/e2e/refusal.h"
@@ -294,6 +297,52 @@ TEST_F(LifecycleTest, ADomainSwitchedOffIsOff) {
     EXPECT_EQ(domain.loaded(), domain.name() != "net") << domain.name();
   }
   EXPECT_EQ(agent.End(SIGTERM), 0);
+}
+
+TEST_F(LifecycleTest, WhateverTouchesACanarySaysSo) {
+  const std::string bait = place_.Write("bait", "bait"), other = place_.Write("other", "other");
+  Agent agent(place_,
+              "assets: {inline: [{name: bait, class: canary, paths: [" + bait + "]}, {name: other, paths: [" + other + "]}]}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  Watcher watcher(agent, {});
+  ASSERT_TRUE(watcher.WaitConnected());
+  const auto touches = [](const std::string& path, bool all) {
+    char byte;
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    (void)!::read(fd, &byte, 1);
+    (void)::mmap(nullptr, 1, PROT_READ, MAP_PRIVATE, fd, 0);
+    (void)!::write(fd, "x", 1);
+    if (all) {
+      (void)!::ftruncate(fd, 2);
+      (void)::link(path.c_str(), (path + ".link").c_str());
+      (void)::rename(path.c_str(), (path + ".new").c_str());
+      (void)::unlink((path + ".new").c_str());
+    }
+  };
+  EXPECT_EQ(WaitFor(place_.Spawn([&] { touches(other, /*all=*/true); })), 0);
+  const pid_t pid = place_.Spawn([&] { touches(bait, /*all=*/true); });
+  EXPECT_EQ(WaitFor(pid), 0);
+  const auto told = [&] {
+    std::set<std::string> out;
+    for (const Watcher::Seen& seen : watcher.seen()) {
+      const v1::Event& event = seen.event;
+      const bool flagged = std::ranges::find(event.flags(), static_cast<int>(v1::FLAG_CANARY)) != event.flags().end();
+      EXPECT_TRUE(!flagged || static_cast<pid_t>(event.pid()) == pid || event.pid() == 0) << event.ShortDebugString();
+      if (flagged) {
+        out.insert(v1::Kind_Name(event.kind()) +
+                   (event.has_file_tamper() ? " " + v1::TamperOp_Name(event.file_tamper().op()) : std::string()));
+      }
+    }
+    return out;
+  };
+  EXPECT_TRUE(
+      Eventually([&] { return told().contains("KIND_FILE_TAMPER TAMPER_OP_UNLINK") && told().contains("KIND_FILE_IO"); }));
+  EXPECT_THAT(told(),
+              testing::IsSupersetOf({"KIND_FILE_OPEN", "KIND_FILE_MAP", "KIND_FILE_IO", "KIND_FILE_TAMPER TAMPER_OP_WRITE",
+                                     "KIND_FILE_TAMPER TAMPER_OP_TRUNCATE", "KIND_FILE_TAMPER TAMPER_OP_LINK",
+                                     "KIND_FILE_TAMPER TAMPER_OP_RENAME", "KIND_FILE_TAMPER TAMPER_OP_UNLINK"}));
+  EXPECT_THAT(agent.Log(), HasSubstr("canary bait was touched: file_open by moat_e2e_tests[" + std::to_string(pid) + "]"));
+  EXPECT_THAT(agent.Log(), testing::Not(HasSubstr("canary other")));
 }
 
 }  // namespace

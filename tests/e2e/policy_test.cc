@@ -2,6 +2,7 @@
 // Policies from file to verdict, through the real agent: in force when it is ready, changed with the file, and still in force when the
 // agent is gone.
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <gmock/gmock.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
@@ -196,6 +197,32 @@ int CgroupRows(const std::string& pins) {
 }
 
 // Cgroups that come get their rows, and those that go leave none.
+// Another process with the right to use BPF empties the tables by way of their pins.
+TEST_F(PolicyTest, TablesThatSomebodyElseChangesAreWrittenAgainWithinFiveSeconds) {
+  place_.Write("policies/closed.yaml", Policy(allowed_));
+  Agent agent(place_, Settings());
+  ASSERT_TRUE(agent.WaitReady());
+  EXPECT_EQ(Inside(denied_), EPERM);
+  size_t emptied = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(pins())) {
+    const std::string name = entry.path().filename();
+    if (name == "map_moat_pol_cgroups" || name == "map_moat_pol_profiles") {
+      const Fd map(bpf_obj_get(entry.path().c_str()));
+      char key[256];
+      while (bpf_map_get_next_key(map.get(), nullptr, key) == 0 && bpf_map_delete_elem(map.get(), key) == 0) {
+        ++emptied;
+      }
+    }
+  }
+  ASSERT_GE(emptied, 2u);
+  const auto since = std::chrono::steady_clock::now();
+  EXPECT_EQ(Inside(denied_), 0);
+  EXPECT_TRUE(Eventually([&] { return Inside(denied_) == EPERM; }));
+  EXPECT_LT(std::chrono::steady_clock::now() - since, 5s);
+  EXPECT_EQ(Inside(allowed_), 0);
+  EXPECT_THAT(agent.Log(), HasSubstr("rows of the table of cgroups were changed by somebody, and are written again"));
+}
+
 TEST_F(PolicyTest, TenThousandCgroupsLeaveNothingBehind) {
   place_.Write("policies/closed.yaml", Policy(allowed_));
   Agent agent(place_, Settings());
