@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "agent/probe/canary.h"
+#include "agent/probe/guard.h"
 
 namespace moat::probe {
 
@@ -92,7 +93,7 @@ void Domains::Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd,
   AttachOnce(calls, cgroup_fd);
 }
 
-Status Domains::PinLinks() {
+Status Domains::PinLinks(const SharedMaps& maps) {
   if (!pins_) {
     return {};
   }
@@ -100,6 +101,9 @@ Status Domains::PinLinks() {
     MOAT_TRY((*this)[name].PinLinks(*pins_));
   }
   pins_->RemoveOtherLinks();
+  if (Status guarded = Guard(*pins_, (*this)["enforce"], maps); !guarded) {
+    spdlog::warn("whoever may use BPF can change what is enforced, which is only noticed: {}", guarded.error().message);
+  }
   return {};
 }
 

@@ -31,7 +31,8 @@ class Domains {
   // From now on what policies need is kept there (pins.h). Before MakeMaps.
   void Keep(std::unique_ptr<Pins> pins) { pins_ = std::move(pins); }
   // After Attach: the links of enforcement, and of what labels processes.
-  Status PinLinks();
+  // And guards all that is pinned.
+  Status PinLinks(const SharedMaps& maps);
   // Attaches all of them and makes sure, by the agent's own calls, that every hook runs; one that does not gives way to the next in its
   // row. cgroup_fd: where cgroup programs go; in_scope: this process lies below it. calls outlives the domains.
   void Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd, bool in_scope);

@@ -187,7 +187,7 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_TRY(RequireOne());
   calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
   domains_->Attach(*maps_, *calls_, cgroup_.get(), /*in_scope=*/config.scope == "host");
-  if (Status pinned = domains_->PinLinks(); !pinned) {
+  if (Status pinned = domains_->PinLinks(*maps_); !pinned) {
     not_kept_ = pinned.error().message;
   }
   // Only now: a domain that had to take another program has other maps than before.
@@ -313,7 +313,7 @@ std::vector<std::string> ProbeImpl::Repair() {
     told.push_back("the program of " + event + " was detached by somebody, and is attached again");
   }
   if (!told.empty()) {
-    if (Status pinned = domains_->PinLinks(); !pinned) {
+    if (Status pinned = domains_->PinLinks(*maps_); !pinned) {
       told.push_back("what was attached again is not kept: " + pinned.error().message);
     }
   }

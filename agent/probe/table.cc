@@ -29,6 +29,8 @@ constexpr Unseen kPassed = {"passed_fd",
 constexpr Unseen kAfter = {"after", "the call is seen when it returns: it cannot be denied here"};
 constexpr Unseen kResult = {"result", "the call is seen before it is carried out: its result is not known"};
 constexpr Unseen kNoDeny = {"no_deny", "nothing can be refused here: it takes lsm or fmod_ret programs"};
+constexpr Unseen kNoGuard = {"no_guard",
+                             "who may use BPF can change moat's own maps and links: it is only noticed, within 5 seconds"};
 constexpr Unseen kOPath = {"o_path", "opens with O_PATH, which give no way to the bytes"};
 constexpr Unseen kClone = {"ficlone", "files cloned by sharing their extents (FICLONE, copy_file_range on btrfs and xfs)"};
 constexpr Unseen kPages = {"page_touch", "which pages of a mapping are touched: the whole mapping counts as read"};
@@ -451,6 +453,12 @@ const std::vector<Row> kTable = {
     {"enforce.socket", "enforce", {MOAT_DENIES("moat_pol_socket", "socket_create")}, {kNoDeny}},
     {"enforce.socket_send", "enforce", {MOAT_DENIES("moat_pol_socket_send", "socket_sendmsg")}, {kNoDeny}},
     {"enforce.socket_connect", "enforce", {MOAT_DENIES("moat_pol_socket_connect", "socket_connect")}, {kNoDeny}},
+    {"enforce.guard_map", "enforce", {MOAT_DENIES("moat_guard_map_fd", "bpf_map")}, {kNoGuard}},
+    {"enforce.guard_link", "enforce", {MOAT_DENIES("moat_guard_bpf", "bpf")}, {kNoGuard}},
+    {"enforce.guard_unlink", "enforce", {MOAT_DENIES("moat_guard_unlink", "inode_unlink")}, {kNoGuard}},
+    {"enforce.guard_rmdir", "enforce", {MOAT_DENIES("moat_guard_rmdir", "inode_rmdir")}, {kNoGuard}},
+    {"enforce.guard_rename", "enforce", {MOAT_DENIES("moat_guard_rename", "inode_rename")}, {kNoGuard}},
+    {"enforce.guard_umount", "enforce", {MOAT_DENIES("moat_guard_umount", "sb_umount")}, {kNoGuard}},
 };
 
 }  // namespace

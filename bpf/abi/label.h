@@ -53,6 +53,8 @@ struct moat_control {
 	__u32 policy_news_lost; /* cgroups that came or went and were not told */
 	__u32 policy_names; /* 1: the image in force speaks of names, or the one before it did */
 	__u32 policy_budgets; /* the same of budgets */
+	__u32 guard_pid_ns; /* number of the agent's pid namespace, whose processes may touch what is moat's (guard.h); 0: everybody may */
+	__u32 pad;
 	__u8 stirred[MOAT_MAX_ASSETS]; /* 0 or 1, set by programs: user space is to look at this asset's files again */
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */
 	/* 0: no inode of an asset hashes here, on any device. Bytes and not bits, because not every kernel has an atomic "or". */

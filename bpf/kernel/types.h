@@ -68,6 +68,7 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct mount {
@@ -181,6 +182,26 @@ struct thread_info {
 #define MOAT_TS_COMPAT 0x2u       /* arch/x86/include/asm/thread_info.h, thread_info.status */
 #define MOAT_TIF_32BIT (1ul << 22) /* arch/arm64/include/asm/thread_info.h, thread_info.flags */
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct pid_namespace *pid_ns_for_children;
+};
+
+struct bpf_map {
+	__u32 id;
+};
+
+struct bpf_link {
+	__u32 id;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -192,6 +213,7 @@ struct task_struct {
 	const struct cred *cred;
 	const struct cred *real_cred;
 	struct files_struct *files;
+	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct css_set *cgroups;

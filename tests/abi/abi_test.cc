@@ -16,6 +16,7 @@
 #include "bpf/abi/event.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
+#include "bpf/abi/guard.h"
 #include "bpf/abi/label.h"
 #include "bpf/abi/name.h"
 #include "bpf/abi/net.h"
@@ -75,8 +76,8 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_proc_val, M(labels), M(touched)),
       STRUCT(moat_control, M(reader_asleep), M(scope_all), M(have_assets), M(have_dirs), M(watch_epoch), M(agent_pid),
              M(dir_devs), M(dir_devs_full), M(rows), M(page_shift), M(have_names), M(inode_epoch), M(policy_generation),
-             M(policy_last), M(policy_news_lost), M(policy_names), M(policy_budgets), M(stirred), M(scope_cgroup), M(filter),
-             M(holders)),
+             M(policy_last), M(policy_news_lost), M(policy_names), M(policy_budgets), M(guard_pid_ns), M(pad), M(stirred),
+             M(scope_cgroup), M(filter), M(holders)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
@@ -109,6 +110,7 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_pol_sock, M(labels), M(cgroup_id), M(start_ns), M(address), M(generation), M(profile), M(pid), M(uid), M(rule),
              M(port), M(protocol), M(flags), M(asked_labels), M(subject), M(opened_ns), M(used_generation), M(asked_profile),
              M(phase), M(why), M(asked_by), M(budget), M(sent_seq)),
+      STRUCT(moat_guard_key, M(number), M(kind), M(dev)),
       STRUCT(moat_pol_mask, M(denied), M(allowed)),
       STRUCT(moat_pol_name_key, M(prefix_bits), M(generation), M(text)),
       STRUCT(moat_pol_text, M(name)),
