@@ -85,6 +85,9 @@ std::string DeviceWord(const Gpu& gpu) {
 std::string VerdictText(const v1::Verdict& verdict) {
   std::string text = VerdictWord(verdict.action()) + " " +
                      EnumWord(v1::VerdictOperation_Name(verdict.operation()), "VERDICT_OPERATION_", verdict.operation());
+  if (verdict.operation() == v1::VERDICT_OPERATION_GUARD) {
+    return text + ": moat's own " + Safe(verdict.name()) + ", from within a container";
+  }
   if (verdict.has_endpoints()) {
     const auto& ep = verdict.endpoints();
     text += " " + ProtocolWord(ep.protocol()) + " " + Address(ep.remote_address(), ep.remote_port());

@@ -38,8 +38,7 @@ static __noinline int moat_guard_refuses(__u64 number, __u32 kind, __u32 dev)
 		moat_fill(&e->hdr, MOAT_KIND_VERDICT, sizeof(*e), moat_current());
 		e->hdr.labels = moat_labels(moat_self_pid(), moat_self_start());
 		moat_pol_say(e, MOAT_VERDICT_GUARD, 0, MOAT_VERDICT_DENY, moat_pol_generation());
-		e->inode = number;
-		e->dev = dev;
+		__builtin_memcpy(e->name, kind == MOAT_GUARD_MAP ? "map\0" : kind == MOAT_GUARD_LINK ? "link" : "pins", 5);
 		moat_submit(moat_get_control(), e);
 	}
 	return -EPERM;
