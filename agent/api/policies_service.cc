@@ -68,6 +68,9 @@ void SetBudget(v1::PolicyBudget* to, const PolicyBudgetReport& from) {
   to->set_limit_bytes(from.limit_bytes);
   to->set_per_seconds(from.per_seconds);
   to->set_used_bytes(from.used_bytes);
+  to->set_workload(ToUtf8(from.workload));
+  to->set_dry_run(from.dry_run);
+  to->set_remaining_bytes(from.limit_bytes - std::min(from.used_bytes, from.limit_bytes));
 }
 
 void SetSet(v1::PolicySet* to, const PolicySetReport& from, bool with_texts) {

@@ -37,7 +37,8 @@ struct PolicyReport {
 };
 
 struct PolicyBudgetReport {
-  std::string policy{}, asset{};
+  std::string workload{}, policy{}, asset{};
+  bool dry_run = false;
   uint64_t limit_bytes = 0, per_seconds = 0, used_bytes = 0;
 };
 

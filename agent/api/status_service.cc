@@ -15,7 +15,7 @@ namespace moat::api {
 namespace {
 
 // Index: enum moat_table (bpf/abi/stats.h), which this folder may not include.
-constexpr const char* kTables[] = {"inodes", "labels", "file_io", "gpu_calls", "flows", "net_totals", "sockets", "table7"};
+constexpr const char* kTables[] = {"inodes", "labels", "file_io", "gpu_calls", "flows", "net_totals", "sockets", "sent"};
 
 void SetDomain(v1::Domain* to, const DomainStatus& from) {
   to->set_name(from.name);

@@ -97,6 +97,12 @@ class PoliciesImpl final : public Policies {
     return status;
   }
 
+  std::vector<BudgetUse> Budgets() override {
+    const std::lock_guard lock(reading_);
+    return now_.set && now_.compiler ? UsedBudgets(*now_.set, *now_.compiler, probe_.Policies()->SentBytes(MonotonicNs()))
+                                     : std::vector<BudgetUse>();
+  }
+
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
     InForce out{.set = now_.set,

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/app/budgets.h"
 #include "agent/app/policy_documents.h"
 #include "agent/app/workload_watch.h"
 #include "agent/base/error.h"
@@ -62,6 +63,8 @@ class Policies {
   virtual Result<PoliciesChange> Rollback() = 0;
   // Nothing is in force, until the next change. The files stay.
   virtual Status Clear() = 0;
+
+  virtual std::vector<BudgetUse> Budgets() = 0;
 
   // By rule number, of all rules that verdicts may still name.
   virtual std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const = 0;

@@ -209,6 +209,20 @@ class Control final : public api::PolicyControl {
 
   Result<api::PolicyChange> Rollback() override { return Report(policies_.Rollback(), false); }
   Status Clear() override { return policies_.Clear(); }
+  std::vector<api::PolicyBudgetReport> Budgets() override {
+    std::vector<api::PolicyBudgetReport> out;
+    for (BudgetUse& use : policies_.Budgets()) {
+      out.push_back({.workload = std::move(use.workload),
+                     .policy = std::move(use.policy),
+                     .asset = std::move(use.asset),
+                     .dry_run = use.dry_run,
+                     .limit_bytes = use.limit_bytes,
+                     .per_seconds = use.per_seconds,
+                     .used_bytes = use.used_bytes});
+    }
+    return out;
+  }
+
   Result<api::PolicySetReport> List() override { return ReportOf(policies_.Get()); }
 
   Result<api::PolicyAnswer> Explain(const api::PolicyQuestion& question) override {

@@ -97,6 +97,21 @@ std::string Summary(const v1::PolicySet& set, bool color) {
   return text;
 }
 
+namespace {
+
+std::string BudgetTable(const v1::PolicySet& set, bool color) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::PolicyBudget& budget : set.budgets()) {
+    const bool gone = budget.limit_bytes() == 0;
+    rows.push_back({Safe(budget.workload()), Safe(budget.asset()), gone ? "" : Bytes(budget.limit_bytes()),
+                    Span(budget.per_seconds() * 1'000'000'000), Bytes(budget.used_bytes()),
+                    gone ? "" : Bytes(budget.remaining_bytes()), Safe(budget.policy()) + (budget.dry_run() ? " (dry-run)" : "")});
+  }
+  return rows.empty() ? "" : "\n" + Table({"WHO HOLDS", "ASSET", "MAY SEND", "PER", "HAS SENT", "LEFT", "POLICY"}, rows, color);
+}
+
+}  // namespace
+
 std::string PolicyTable(const v1::ListPoliciesResponse& list, bool color) {
   std::vector<std::vector<std::string>> rows;
   for (const v1::Policy& policy : list.set().policies()) {
@@ -120,7 +135,7 @@ std::string PolicyTable(const v1::ListPoliciesResponse& list, bool color) {
   for (const std::string& problem : list.problems()) {
     text += Paint(color, Color::kRed, "the files have changed and are not in force: " + Safe(problem)) + "\n";
   }
-  return text;
+  return text + BudgetTable(list.set(), color);
 }
 
 std::string RuleTable(const v1::GetPolicyResponse& policy, bool color) {

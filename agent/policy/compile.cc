@@ -22,6 +22,8 @@ uint64_t Hash(std::string_view text) {
   return hash;
 }
 
+constexpr size_t kMaxSpenders = 16384;
+
 // The better known of two: yes, then perhaps, then no.
 Selected Either(Selected a, Selected b) {
   if (a == Selected::kYes || b == Selected::kYes) {
@@ -68,9 +70,25 @@ class CompilerImpl final : public Compiler {
   void AddCgroup(uint64_t cgroup_id, const Identity& who, bool settled) override {
     moat_pol_cgroup_key key{};
     key.cgroup_id = cgroup_id;
-    rows_.cgroups.emplace_back(key, moat_pol_cgroup{.profile = Profile(Select(who)),
-                                                    .below = Profile(SelectBelow(who, settled)),
-                                                    .subject = Hash(who.workload.empty() ? who.cgroup : who.workload)});
+    const std::string& name = who.workload.empty() ? who.cgroup : who.workload;
+    const uint32_t profile = Profile(Select(who));
+    rows_.cgroups.emplace_back(
+        key, moat_pol_cgroup{.profile = profile, .below = Profile(SelectBelow(who, settled)), .subject = Hash(name)});
+    if (budgets_.contains(profile) && spenders_.size() < kMaxSpenders) {
+      spenders_[name] = profile;
+    }
+  }
+
+  std::vector<Spender> Spenders() const override {
+    std::vector<Spender> out;
+    for (const auto& [name, profile] : spenders_) {
+      for (Spender spender : budgets_.at(profile)) {
+        spender.subject = Hash(name);
+        spender.name = name;
+        out.push_back(std::move(spender));
+      }
+    }
+    return out;
   }
 
   Rows Take() override { return std::exchange(rows_, {}); }
@@ -239,6 +257,11 @@ class CompilerImpl final : public Compiler {
       key.part = part;
       key.label = static_cast<uint32_t>(label);
       rows_.holdings.emplace_back(key, held.row);
+      for (const moat_pol_budget& budget : held.row.budgets) {
+        if (budget.rule != 0) {
+          budgets_[profile].push_back({.label = key.label, .dry_run = part == MOAT_POL_WOULD, .budget = budget});
+        }
+      }
     }
     egress.holders = lists_.AddHolders(masks, rows_);
     return egress;
@@ -332,6 +355,8 @@ class CompilerImpl final : public Compiler {
   Rules rules_;
   std::vector<PolicyNumbers> numbers_;
   std::map<size_t, uint64_t> asset_bytes_;  // by label
+  std::map<uint32_t, std::vector<Spender>> budgets_;  // by profile; of nobody yet
+  std::map<std::string, uint32_t> spenders_;  // by name: the profile of the cgroup that was added last
   const Patterns patterns_;
   PeerLists lists_;
   std::map<std::pair<Selection, bool>, uint32_t> profiles_;

@@ -17,6 +17,15 @@
 
 namespace moat::policy {
 
+// A budget of a workload: moat_pol_sent is counted by subject, label, time and part.
+struct Spender {
+  uint64_t subject = 0;
+  std::string name{};  // what subject is made of: Identity::workload, or the cgroup
+  uint32_t label = 0;
+  bool dry_run = false;
+  moat_pol_budget budget{};
+};
+
 // One thread at a time.
 class Compiler {
  public:
@@ -39,6 +48,8 @@ class Compiler {
   virtual Rows Take() = 0;
 
   virtual const Rules& rules() const = 0;
+  // Of the cgroups that were added so far, the first 16,384 workloads. A budget of an executable alone is not among them.
+  virtual std::vector<Spender> Spenders() const = 0;
 };
 
 }  // namespace moat::policy

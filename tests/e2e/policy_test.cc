@@ -3,6 +3,7 @@
 // agent is gone.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
@@ -197,6 +198,71 @@ int CgroupRows(const std::string& pins) {
 }
 
 // Cgroups that come get their rows, and those that go leave none.
+// Reads a file, then sends datagrams of these sizes to itself; as an exit status how many were sent before one was denied.
+int Sends(const std::string& weights, std::initializer_list<size_t> sizes) {
+  char byte;
+  const int file = ::open(weights.c_str(), O_RDONLY | O_CLOEXEC), fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (::read(file, &byte, 1) != 1) {
+    return 100;
+  }
+  sockaddr_in name{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  socklen_t length = sizeof(name);
+  if (::bind(fd, reinterpret_cast<sockaddr*>(&name), length) != 0 ||
+      ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) {
+    return 101;
+  }
+  int sent = 0;
+  for (const size_t size : sizes) {
+    const std::string block(size, 'x');
+    if (::sendto(fd, block.data(), size, 0, reinterpret_cast<sockaddr*>(&name), length) != static_cast<ssize_t>(size)) {
+      return errno == EPERM ? sent : 102;
+    }
+    ++sent;
+  }
+  return sent;
+}
+
+TEST_F(PolicyTest, ABudgetIsShownAndOutlivesTheAgent) {
+  const std::string weights = place_.Write("weights", "weights");
+  place_.Write(
+      "policies/budget.yaml",
+      "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: w}\nspec: {paths: [" + weights +
+          "]}\n---\napiVersion: moat/v1\nkind: Policy\nmetadata: {name: budget}\nspec:\n  mode: enforce\n  subjects: [{cgroup: " +
+          place_.scope() + "}]\n  egress: {default: allow, holding: [{asset: w, budget: {bytes: 10000, per: 1h}}]}\n");
+  const std::string settings = "policies: {files: [" + place_.File("policies") + "], pins: " + pins() + "}\n";
+  const auto sends = [&](std::initializer_list<size_t> sizes) {
+    return WaitFor(place_.Spawn([&] { ::_exit(Sends(weights, sizes)); }));
+  };
+  const auto shown = [](const Agent& agent) {
+    grpc::ClientContext context;
+    v1::ListPoliciesResponse list;
+    EXPECT_TRUE(v1::Policies::NewStub(agent.Channel())->List(&context, {}, &list).ok());
+    EXPECT_EQ(list.set().budgets_size(), 1);
+    return list.set().budgets_size() == 1 ? list.set().budgets(0) : v1::PolicyBudget();
+  };
+  {
+    Agent agent(place_, settings);
+    ASSERT_TRUE(agent.WaitReady());
+    EXPECT_EQ(shown(agent).used_bytes(), 0u);
+    EXPECT_EQ(sends({1000, 3000}), 2);
+    EXPECT_EQ(shown(agent).used_bytes(), 4000u);
+    EXPECT_EQ(agent.End(SIGKILL), 128 + SIGKILL);
+  }
+  EXPECT_EQ(sends({2000, 4001}), 1);  // without an agent, too
+  Agent agent(place_, settings);
+  ASSERT_TRUE(agent.WaitReady());
+  const v1::PolicyBudget budget = shown(agent);
+  EXPECT_EQ(budget.used_bytes(), 6000u);
+  EXPECT_EQ(budget.remaining_bytes(), 4000u);
+  EXPECT_EQ(budget.limit_bytes(), 10000u);
+  EXPECT_EQ(budget.per_seconds(), 3600u);
+  EXPECT_EQ(budget.policy(), "budget");
+  EXPECT_EQ(budget.asset(), "w");
+  EXPECT_EQ(budget.workload(), place_.scope());
+  EXPECT_EQ(sends({4000, 1}), 1);
+  EXPECT_EQ(shown(agent).remaining_bytes(), 0u);
+}
+
 // Another process with the right to use BPF empties the tables by way of their pins.
 TEST_F(PolicyTest, TablesThatSomebodyElseChangesAreWrittenAgainWithinFiveSeconds) {
   place_.Write("policies/closed.yaml", Policy(allowed_));

@@ -33,6 +33,7 @@ class FakePolicies final : public Policies {
   Result<PoliciesChange> Change(uint32_t, bool, const Edit&) override { return PoliciesChange{}; }
   Result<PoliciesChange> Rollback() override { return PoliciesChange{}; }
   Status Clear() override { return {}; }
+  std::vector<BudgetUse> Budgets() override { return {}; }
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override { return {}; }
 
  private:

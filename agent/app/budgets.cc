@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/app/budgets.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <tuple>
+
+namespace moat::app {
+
+std::vector<BudgetUse> UsedBudgets(const policy::Set& set, const policy::Compiler& compiler,
+                                   const std::vector<probe::PolicyMaps::Sent>& sent) {
+  const auto asset = [&set](uint32_t label) {
+    return label < set.assets.size() ? set.assets[label].name : "label " + std::to_string(label);
+  };
+  std::map<std::tuple<uint64_t, uint32_t, uint32_t, bool>, uint64_t> used;
+  for (const probe::PolicyMaps::Sent& row : sent) {
+    used[{row.subject, row.label, row.per_seconds, row.dry_run}] = row.bytes;
+  }
+  std::vector<BudgetUse> out;
+  const policy::Rules& rules = compiler.rules();
+  for (const policy::Spender& spender : compiler.Spenders()) {
+    const auto found = used.find({spender.subject, spender.label, spender.budget.per_seconds, spender.dry_run});
+    const size_t rule = (spender.budget.rule & ~MOAT_RULE_DENY) - rules.first;
+    out.push_back({.workload = spender.name,
+                   .policy = rule < rules.texts.size() ? rules.texts[rule].policy : "",
+                   .asset = asset(spender.label),
+                   .dry_run = spender.dry_run,
+                   .limit_bytes = spender.budget.bytes,
+                   .per_seconds = spender.budget.per_seconds,
+                   .used_bytes = found != used.end() ? found->second : 0});
+    if (found != used.end()) {
+      used.erase(found);
+    }
+  }
+  for (const auto& [key, bytes] : used) {
+    const auto& [subject, label, per_seconds, dry_run] = key;
+    out.push_back({.workload = fmt::format("gone: {:016x}", subject),
+                   .policy = "",
+                   .asset = asset(label),
+                   .dry_run = dry_run,
+                   .limit_bytes = 0,
+                   .per_seconds = per_seconds,
+                   .used_bytes = bytes});
+  }
+  return out;
+}
+
+}  // namespace moat::app
