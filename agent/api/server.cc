@@ -107,11 +107,12 @@ Status ClearPath(const std::string& path, const sockaddr_un& address) {
 
 class ServerImpl final : public Server {
  public:
-  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies)
+  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies, InventorySource inventory)
       : hub_(hub),
         monitor_(MakeMonitorService(hub, status)),
-        status_(MakeStatusService(std::move(status))),
-        policies_(MakePoliciesService(policies)) {}
+        status_(MakeStatusService(status)),
+        policies_(MakePoliciesService(policies)),
+        inventory_(MakeInventoryService(std::move(status), std::move(inventory))) {}
 
   ~ServerImpl() override {
     if (!server_) {
@@ -155,7 +156,7 @@ class ServerImpl final : public Server {
     }
     inode_ = info.st_ino;
     auto* health = server_->GetHealthCheckService();
-    for (const char* service : {"moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies"}) {
+    for (const char* service : {"moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies", "moat.v1.Inventory"}) {
       health->SetServingStatus(service, true);
     }
     return {};
@@ -203,6 +204,7 @@ class ServerImpl final : public Server {
     builder.RegisterService(monitor_.get());
     builder.RegisterService(status_.get());
     builder.RegisterService(policies_.get());
+    builder.RegisterService(inventory_.get());
     builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
     // A client may ask every ten seconds whether we live. We ask nobody: a dead peer of a unix socket is told by the kernel.
@@ -217,7 +219,7 @@ class ServerImpl final : public Server {
   }
 
   Hub& hub_;
-  std::unique_ptr<grpc::Service> monitor_, status_, policies_;
+  std::unique_ptr<grpc::Service> monitor_, status_, policies_, inventory_;
   std::unique_ptr<grpc::Server> server_;
   std::string path_;
   ino_t inode_ = 0;
@@ -226,8 +228,8 @@ class ServerImpl final : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
-                                              PolicyControl* policies) {
-  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies);
+                                              PolicyControl* policies, InventorySource inventory) {
+  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory));
   MOAT_TRY(server->Listen(config.socket, config.socket_group));
   return server;
 }

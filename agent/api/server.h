@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gRPC server: Monitor, Status, Policies, health and reflection on a unix socket (mode 0660).
+// The gRPC server: Monitor, Status, Policies, Inventory, health and reflection on a unix socket (mode 0660).
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/api/hub.h"
+#include "agent/api/inventory.h"
 #include "agent/base/error.h"
 #include "agent/base/status.h"
 #include "agent/config/config.h"
@@ -51,9 +52,9 @@ class PolicyControl;
 
 class Server {
  public:
-  // status is called on gRPC's threads. hub and policies must outlive the server; policies: null when none are configured.
+  // status and inventory are called on gRPC's threads. hub and policies must outlive the server; policies: null when none are configured.
   static Result<std::unique_ptr<Server>> Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
-                                               PolicyControl* policies = nullptr);
+                                               PolicyControl* policies = nullptr, InventorySource inventory = {});
   virtual ~Server() = default;  // stops, waits at most a second for streams, removes the socket
 };
 

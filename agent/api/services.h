@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "agent/api/hub.h"
+#include "agent/api/inventory.h"
 #include "agent/api/policy_control.h"
 #include "agent/api/server.h"
 
@@ -21,5 +22,6 @@ std::unique_ptr<grpc::Service> MakeMonitorService(Hub& hub, StatusSource status)
 std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status);             // status_service.cc
 // control: null when no policies are configured; must outlive the service.
 std::unique_ptr<grpc::Service> MakePoliciesService(PolicyControl* control);  // policies_service.cc
+std::unique_ptr<grpc::Service> MakeInventoryService(StatusSource status, InventorySource source);  // inventory_service.cc
 
 }  // namespace moat::api

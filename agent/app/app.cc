@@ -8,6 +8,7 @@
 #include "agent/api/hub.h"
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
+#include "agent/app/identity.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
@@ -18,6 +19,7 @@
 #include "agent/base/cgroup.h"
 #include "agent/base/clock.h"
 #include "agent/base/version.h"
+#include "agent/enrich/activity.h"
 #include "agent/enrich/cgroup_paths.h"
 #include "agent/enrich/proc_reader.h"
 #include "agent/probe/pins.h"
@@ -130,12 +132,12 @@ class AppImpl final : public App {
     }
     auto tree =
         enrich::ProcessTree::Create([](const event::ProcessKey& key) { return enrich::ReadProcess("/proc", key); }, cgroups);
-    pipeline_ =
-        Pipeline::Start({.queue_batches = config_.queue_batches,
-                         .poll_ms = config_.poll_ms,
-                         .sums_ms = config_.sums_ms,
-                         .scan = config_.scan_processes && config_.process},
-                        *probe_, MakeNames(*probe_, nullptr), std::move(tree), {hub_.get(), canary_log_.get()}, recorder_.get());
+    pipeline_ = Pipeline::Start({.queue_batches = config_.queue_batches,
+                                 .poll_ms = config_.poll_ms,
+                                 .sums_ms = config_.sums_ms,
+                                 .scan = config_.scan_processes && config_.process},
+                                *probe_, MakeNames(*probe_, nullptr), std::move(tree),
+                                {hub_.get(), canary_log_.get(), activity_.get()}, recorder_.get());
     return {};
   }
 
@@ -171,7 +173,10 @@ class AppImpl final : public App {
   void SetNames() { pipeline_->SetNames(MakeNames(*probe_, policies_.get())); }
 
   Status StartServer() {
-    MOAT_ASSIGN(server_, api::Server::Start(config_, *hub_, [this] { return Snapshot(); }, control_.get()));
+    MOAT_ASSIGN(server_, api::Server::Start(
+                             config_, *hub_, [this] { return Snapshot(); }, control_.get(),
+                             {.activity = [this] { return activity_->Get(); },
+                              .whose = [this](const std::string& cgroup) { return WhoseCgroup(cgroup, workloads_.get()); }}));
     return {};
   }
 
@@ -223,6 +228,7 @@ class AppImpl final : public App {
   std::unique_ptr<probe::Probe> probe_;
   std::unique_ptr<api::Hub> hub_;
   const std::unique_ptr<event::Consumer> canary_log_ = MakeCanaryLog();
+  const std::unique_ptr<enrich::ActivityTable> activity_ = enrich::ActivityTable::Create();
   std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system

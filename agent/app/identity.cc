@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/app/identity.h"
 
+#include <filesystem>
 #include <string>
+
+#include "agent/base/cgroup.h"
+#include "agent/enrich/workload_path.h"
 
 namespace moat::app {
 namespace {
@@ -32,6 +36,12 @@ policy::Identity IdentityOf(const event::Workload& workload) {
           .slurm_user = workload.slurm_user,
           .slurm_partition = workload.slurm_partition,
           .slurm_job = workload.slurm_job};
+}
+
+event::Workload WhoseCgroup(const std::string& cgroup, WorkloadWatch* workloads) {
+  const bool plain = workloads != nullptr && std::filesystem::path(cgroup).lexically_normal() == cgroup;
+  const auto mount = FindCgroup2Mount();
+  return plain && mount && CgroupId(*mount, cgroup) ? workloads->OfPath(cgroup) : enrich::ReadWorkloadPath(cgroup).told;
 }
 
 }  // namespace moat::app

@@ -114,19 +114,12 @@ api::PolicySetReport ReportOf(const InForce& force) {
   return report;
 }
 
-// Whose a cgroup is. Of one that is not there no runtime is asked: what its path tells is all there is.
-event::Workload WorkloadOf(const std::string& cgroup, WorkloadWatch& workloads) {
-  const bool plain = std::filesystem::path(cgroup).lexically_normal() == cgroup;
-  const auto mount = FindCgroup2Mount();
-  return plain && mount && CgroupId(*mount, cgroup) ? workloads.OfPath(cgroup) : enrich::ReadWorkloadPath(cgroup).told;
-}
-
 // What its cgroup tells of it, where nothing else was said.
 policy::Identity Filled(policy::Identity said, WorkloadWatch& workloads) {
   if (said.cgroup.empty()) {
     return said;
   }
-  policy::Identity who = IdentityOf(WorkloadOf(said.cgroup, workloads));
+  policy::Identity who = IdentityOf(WhoseCgroup(said.cgroup, &workloads));
   const auto take = [](auto& to, auto& from) {
     if (from.empty()) {
       return false;

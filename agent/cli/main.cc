@@ -101,6 +101,27 @@ int main(int argc, char** argv) {
   doctor->add_option("--moatd", options.moatd, "the program to ask when no agent answers; else the one beside moatctl or on PATH")
       ->type_name("PATH");
   CLI::App* policy = moat::cli::AddPolicyCommands(app, options, add_output);
+  struct Lister {
+    const char *name, *help, *what;  // what: that --name chooses; null: nothing
+    int (*run)(const Options&);
+    CLI::App* command = nullptr;
+  };
+  Lister listers[] = {
+      {"workloads", "who runs here: what they started, hold, sent, and were denied, since the agent started", nullptr,
+       moat::cli::RunWorkloads},
+      {"assets", "what is protected, and who has read or changed it", "only this asset", moat::cli::RunAssets},
+      {"devices", "accelerators, and who has used them", "only this device path or class", moat::cli::RunDevices},
+      {"flows", "who has talked to whom", "only this peer's address", moat::cli::RunFlows},
+  };
+  for (Lister& lister : listers) {
+    lister.command = app.add_subcommand(lister.name, lister.help);
+    add_output(lister.command, {"human", "json"});
+    lister.command->add_option("--cgroup", options.inventory.cgroup, "only this cgroup path and below");
+    lister.command->add_option("--limit", options.inventory.limit, "only so many rows, those seen last");
+    if (lister.what != nullptr) {
+      lister.command->add_option("--name", options.inventory.name, lister.what);
+    }
+  }
   CLI::App* completion = app.add_subcommand("completion", "a completion script for your shell");
   completion->add_option("shell", shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
 
@@ -128,6 +149,11 @@ int main(int argc, char** argv) {
   }
   if (*policy) {
     return moat::cli::RunPolicy(*policy, options);
+  }
+  for (const Lister& lister : listers) {
+    if (*lister.command) {
+      return lister.run(options);
+    }
   }
   std::vector<CommandWords> commands{WordsOf(app, "")};
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {

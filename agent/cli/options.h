@@ -42,6 +42,12 @@ struct PolicyWords {
   std::string gpu_call;
 };
 
+// workloads, assets, devices, flows
+struct InventoryWords {
+  std::string cgroup, name;
+  uint32_t limit = 0;  // 0: all
+};
+
 struct Options {
   std::string address = kDefaultAddress;
   bool color = false;  // decided: --color, NO_COLOR and the terminal taken together
@@ -60,6 +66,7 @@ struct Options {
   std::string moatd;  // the program; empty: to be found
 
   PolicyWords policy;
+  InventoryWords inventory;
 };
 
 // A command and its options, for the completion scripts.
@@ -78,6 +85,10 @@ struct CommandWords {
 int RunWatch(const Options& options);
 int RunStatus(const Options& options);
 int RunDoctor(const Options& options);
+int RunWorkloads(const Options& options);  // inventory.cc
+int RunAssets(const Options& options);
+int RunDevices(const Options& options);
+int RunFlows(const Options& options);
 int RunPolicyCheck(const Options& options);
 int RunPolicyApply(const Options& options);
 int RunPolicyList(const Options& options);

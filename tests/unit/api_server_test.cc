@@ -179,7 +179,7 @@ TEST_F(ApiServer, BadPathsAndGroupsAreNamed) {
 TEST_F(ApiServer, HealthIsServing) {
   StartServer();
   auto stub = grpc::health::v1::Health::NewStub(channel_);
-  for (const char* service : {"", "moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies"}) {
+  for (const char* service : {"", "moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies", "moat.v1.Inventory"}) {
     grpc::ClientContext context;
     grpc::health::v1::HealthCheckRequest request;
     grpc::health::v1::HealthCheckResponse response;
@@ -215,8 +215,8 @@ TEST_F(ApiServer, ReflectionListsTheServices) {
   ASSERT_TRUE(next());
   ASSERT_TRUE(response.DumpToSingleSlice(&slice).ok());
   std::string text(slice.begin(), slice.end());
-  for (const char* service : {"moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies", "grpc.health.v1.Health",
-                              "grpc.reflection.v1alpha.ServerReflection"}) {
+  for (const char* service : {"moat.v1.Monitor", "moat.v1.Status", "moat.v1.Policies", "moat.v1.Inventory",
+                              "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}) {
     EXPECT_THAT(text, HasSubstr(service));
   }
   context.TryCancel();

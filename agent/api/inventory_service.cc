@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inventory: the sums of what was seen, with the names of assets and devices and whose the cgroups are.
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "agent/api/services.h"
+#include "agent/base/clock.h"
+#include "agent/base/utf8.h"
+#include "agent/event/event.h"
+#include "moat/v1/services.grpc.pb.h"
+
+namespace moat::api {
+namespace {
+
+constexpr size_t kMaxText = 4096;
+
+// Of CLOCK_MONOTONIC.
+class WallClock {
+ public:
+  uint64_t operator()(uint64_t ns) const { return ns == 0 ? 0 : wall_ns_ - (now_ns_ - std::min(ns, now_ns_)); }
+
+ private:
+  uint64_t now_ns_ = MonotonicNs(), wall_ns_ = WallNs();
+};
+
+template <typename To>
+void SetSeen(To* to, const event::SeenAt& from, const WallClock& wall) {
+  to->set_first_unix_ns(wall(from.first_ns));
+  to->set_last_unix_ns(wall(from.last_ns));
+}
+
+void SetActor(v1::Actor* to, const event::Actor& from) {
+  to->set_executable(ToUtf8(from.executable));
+  to->set_cgroup(ToUtf8(from.cgroup));
+  to->set_cgroup_id(from.cgroup_id);
+}
+
+std::string PeerText(const event::FlowActivity& flow) {
+  // Without the port, which is a field of its own.
+  std::string text = event::AddressToString({.bytes = flow.peer, .port = 0}, flow.ipv6);
+  text.resize(text.rfind(':'));
+  return flow.ipv6 ? text.substr(1, text.size() - 2) : text;
+}
+
+// Below a cgroup, or that very one.
+bool IsIn(std::string_view cgroup, std::string_view wanted) {
+  return wanted.empty() || wanted == "/" ||
+         (cgroup.starts_with(wanted) && (cgroup.size() == wanted.size() || cgroup[wanted.size()] == '/'));
+}
+
+// How many rows may still come.
+class Room {
+ public:
+  explicit Room(uint32_t limit) : left_(limit == 0 ? UINT32_MAX : limit) {}
+  bool Take() {
+    if (left_ == 0) {
+      return false;
+    }
+    --left_;
+    return true;
+  }
+
+ private:
+  uint32_t left_;
+};
+
+class InventoryService final : public v1::Inventory::Service {
+ public:
+  InventoryService(StatusSource status, InventorySource source) : status_(std::move(status)), source_(std::move(source)) {}
+
+  grpc::Status ListWorkloads(grpc::ServerContext*, const v1::InventoryRequest* request,
+                             v1::ListWorkloadsResponse* response) override {
+    if (const auto bad = Check(*request); !bad.ok()) {
+      return bad;
+    }
+    const StatusSnapshot status = status_();
+    const event::Activity all = Seen();
+    const WallClock wall;
+    Room room(request->limit());
+    for (const event::WorkloadActivity& from : all.workloads.rows) {
+      if (!IsIn(from.cgroup, request->cgroup()) || !room.Take()) {
+        continue;
+      }
+      v1::Workload* to = response->add_workloads();
+      to->set_cgroup(ToUtf8(from.cgroup));
+      to->set_cgroup_id(from.cgroup_id);
+      SetWhose(to, from.cgroup.empty() || !source_.whose ? event::Workload{.known = false} : source_.whose(from.cgroup));
+      to->set_processes(from.processes);
+      AddLabels(from.labels, status, [to](const std::string& name) { to->add_holds(name); });
+      to->set_bytes_out(from.bytes_out);
+      to->set_bytes_in(from.bytes_in);
+      to->set_gpu_calls(from.gpu_calls);
+      to->set_allowed(from.allowed);
+      to->set_denied(from.denied);
+      to->set_would_deny(from.would_deny);
+      SetSeen(to, from.seen, wall);
+    }
+    return End(all, all.workloads.evicted, status, response);
+  }
+
+  grpc::Status ListAssets(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListAssetsResponse* response) override {
+    if (const auto bad = Check(*request); !bad.ok()) {
+      return bad;
+    }
+    const StatusSnapshot status = status_();
+    const event::Activity all = Seen();
+    const WallClock wall;
+    Room room(request->limit());
+    std::map<uint32_t, v1::InventoryAsset*> assets;
+    for (const StatusSnapshot::Asset& asset : status.assets) {
+      if (request->name().empty() || request->name() == asset.name) {
+        v1::InventoryAsset* to = assets[asset.id] = response->add_assets();
+        to->set_name(ToUtf8(asset.name));
+        to->set_asset_class(ToUtf8(asset.asset_class));
+        to->set_bytes(asset.bytes);
+      }
+    }
+    for (const event::AssetActivity& from : all.assets.rows) {
+      const auto asset = assets.find(from.asset);
+      if (asset == assets.end() || !IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
+        continue;
+      }
+      v1::AssetReader* to = asset->second->add_readers();
+      SetActor(to->mutable_actor(), from.actor);
+      to->set_opens(from.opens);
+      to->set_maps(from.maps);
+      to->set_changes(from.changes);
+      to->set_denied(from.denied);
+      to->set_bytes_read(from.bytes_read);
+      to->set_bytes_written(from.bytes_written);
+      SetSeen(to, from.seen, wall);
+    }
+    return End(all, all.assets.evicted, status, response);
+  }
+
+  grpc::Status ListDevices(grpc::ServerContext*, const v1::InventoryRequest* request,
+                           v1::ListDevicesResponse* response) override {
+    if (const auto bad = Check(*request); !bad.ok()) {
+      return bad;
+    }
+    const StatusSnapshot status = status_();
+    const event::Activity all = Seen();
+    const WallClock wall;
+    Room room(request->limit());
+    std::map<uint32_t, v1::InventoryDevice*> devices;
+    const auto add = [&](uint32_t rdev, const std::string& path, const std::string& device_class) {
+      if (request->name().empty() || request->name() == path || request->name() == device_class) {
+        v1::InventoryDevice* to = devices[rdev] = response->add_devices();
+        to->set_path(ToUtf8(path));
+        to->set_device_class(device_class);
+        to->set_rdev(rdev);
+      }
+    };
+    for (const StatusSnapshot::Device& device : status.devices) {
+      if (!devices.contains(device.rdev)) {
+        add(device.rdev, device.path, device.class_name);
+      }
+    }
+    for (const event::DeviceActivity& from : all.devices.rows) {
+      if (!devices.contains(from.rdev)) {
+        add(from.rdev, "", from.device_class);  // it was there once
+      }
+      const auto device = devices.find(from.rdev);
+      if (device == devices.end() || !IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
+        continue;
+      }
+      v1::DeviceUser* to = device->second->add_users();
+      SetActor(to->mutable_actor(), from.actor);
+      to->set_opens(from.opens);
+      to->set_calls(from.calls);
+      to->set_denied(from.denied);
+      SetSeen(to, from.seen, wall);
+    }
+    return End(all, all.devices.evicted, status, response);
+  }
+
+  grpc::Status ListFlows(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListFlowsResponse* response) override {
+    if (const auto bad = Check(*request); !bad.ok()) {
+      return bad;
+    }
+    const StatusSnapshot status = status_();
+    const event::Activity all = Seen();
+    const WallClock wall;
+    Room room(request->limit());
+    for (const event::FlowActivity& from : all.flows.rows) {
+      const std::string peer = PeerText(from);
+      if (!IsIn(from.actor.cgroup, request->cgroup()) || (!request->name().empty() && request->name() != peer) || !room.Take()) {
+        continue;
+      }
+      v1::Flow* to = response->add_flows();
+      SetActor(to->mutable_actor(), from.actor);
+      to->set_peer(peer);
+      to->set_port(from.port);
+      to->set_protocol(static_cast<v1::Protocol>(from.protocol));
+      to->set_inbound(from.inbound);
+      to->set_connections(from.connections);
+      to->set_denied(from.denied);
+      to->set_bytes_out(from.bytes_out);
+      to->set_bytes_in(from.bytes_in);
+      AddLabels(from.labels, status, [to](const std::string& name) { to->add_labels(name); });
+      SetSeen(to, from.seen, wall);
+    }
+    return End(all, all.flows.evicted, status, response);
+  }
+
+ private:
+  static grpc::Status Check(const v1::InventoryRequest& request) {
+    return request.cgroup().size() > kMaxText || request.name().size() > kMaxText
+               ? grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
+                              "cgroup and name may have at most " + std::to_string(kMaxText) + " bytes")
+               : grpc::Status::OK;
+  }
+
+  event::Activity Seen() const { return source_.activity ? source_.activity() : event::Activity(); }
+
+  // Running totals that gave way make some sums too large: they are among what is told as lost.
+  template <typename Response>
+  static grpc::Status End(const event::Activity& all, uint64_t evicted, const StatusSnapshot& status, Response* response) {
+    response->set_evicted(evicted + all.sums_evicted);
+    response->set_since_unix_ns(status.started_unix_ns);
+    return grpc::Status::OK;
+  }
+
+  template <typename Add>
+  static void AddLabels(uint64_t labels, const StatusSnapshot& status, const Add& add) {
+    for (const StatusSnapshot::Asset& asset : status.assets) {
+      if (asset.id < event::kMaxAssets && (labels >> asset.id & 1) != 0) {
+        add(ToUtf8(asset.name));
+      }
+    }
+  }
+
+  static void SetWhose(v1::Workload* to, const event::Workload& from) {
+    to->set_known(from.known);
+    to->set_unit(ToUtf8(from.unit));
+    to->set_pod_namespace(ToUtf8(from.pod_namespace));
+    to->set_pod_name(ToUtf8(from.pod_name));
+    to->set_container(ToUtf8(from.pod_container.empty() ? from.container_name : from.pod_container));
+    to->set_image(ToUtf8(from.container_image));
+    to->set_image_digest(ToUtf8(from.image_digest));
+    for (const auto& [key, value] : from.pod_labels.empty() ? from.container_labels : from.pod_labels) {
+      (*to->mutable_labels())[ToUtf8(key)] = ToUtf8(value);
+    }
+    to->set_slurm_job(ToUtf8(from.slurm_job));
+    to->set_slurm_user(ToUtf8(from.slurm_user));
+    to->set_slurm_account(ToUtf8(from.slurm_account));
+  }
+
+  const StatusSource status_;
+  const InventorySource source_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeInventoryService(StatusSource status, InventorySource source) {
+  return std::make_unique<InventoryService>(std::move(status), std::move(source));
+}
+
+}  // namespace moat::api

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums of what passes through the pipeline: who runs, who reads which asset, who uses which device, who talks to whom.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "agent/event/activity.h"
+#include "agent/event/batch.h"
+
+namespace moat::enrich {
+
+struct ActivityLimits {
+  size_t workloads = 4096, assets = 16384, devices = 4096, flows = 16384;
+  size_t sums = 65536;  // running totals that events bear, of processes and sockets
+};
+
+// OnBatch: pipeline thread. Get: any thread, which the pipeline waits for while it copies.
+class ActivityTable : public event::Consumer {
+ public:
+  static std::unique_ptr<ActivityTable> Create(ActivityLimits limits = {});
+  virtual event::Activity Get() const = 0;
+};
+
+}  // namespace moat::enrich

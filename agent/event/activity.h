@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What was seen since the agent started, summed: plain rows for those who show them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace moat::event {
+
+// Whoever did it: an executable in a cgroup. Bytes that anyone may have chosen, at most 256 of each.
+struct Actor {
+  std::string executable{}, cgroup{};  // empty: unknown
+  uint64_t cgroup_id = 0;
+};
+
+struct SeenAt {
+  uint64_t first_ns = 0, last_ns = 0;  // CLOCK_MONOTONIC
+};
+
+struct WorkloadActivity {
+  std::string cgroup{};
+  uint64_t cgroup_id = 0, processes = 0, labels = 0, bytes_out = 0, bytes_in = 0, gpu_calls = 0;
+  uint64_t allowed = 0, denied = 0, would_deny = 0;  // verdicts
+  SeenAt seen{};
+};
+
+struct AssetActivity {
+  Actor actor{};
+  uint32_t asset = 0;
+  uint64_t opens = 0, maps = 0, changes = 0, denied = 0, bytes_read = 0, bytes_written = 0;
+  SeenAt seen{};
+};
+
+struct DeviceActivity {
+  Actor actor{};
+  uint32_t rdev = 0;
+  const char* device_class = "";
+  uint64_t opens = 0, calls = 0, denied = 0;
+  SeenAt seen{};
+};
+
+struct FlowActivity {
+  Actor actor{};
+  std::array<uint8_t, 16> peer{};
+  bool ipv6 = false, inbound = false;
+  uint16_t port = 0, protocol = 0;  // port: the peer's; of an inbound flow this host's
+  uint64_t connections = 0, denied = 0, bytes_out = 0, bytes_in = 0, labels = 0;
+  SeenAt seen{};
+};
+
+// Rows by when they were seen last, newest first. evicted: rows that gave way for want of room.
+template <typename Row>
+struct Rows {
+  std::vector<Row> rows{};
+  uint64_t evicted = 0;
+};
+
+struct Activity {
+  Rows<WorkloadActivity> workloads{};
+  Rows<AssetActivity> assets{};
+  Rows<DeviceActivity> devices{};
+  Rows<FlowActivity> flows{};
+  uint64_t sums_evicted =
+      0;  // running totals of processes and sockets: what comes of one later is counted once more from its beginning
+};
+
+}  // namespace moat::event
