@@ -2,7 +2,9 @@
 #include "agent/app/budgets.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -44,6 +46,28 @@ std::vector<BudgetUse> UsedBudgets(const policy::Set& set, const policy::Compile
                    .used_bytes = bytes});
   }
   return out;
+}
+
+bool HasParts(const policy::Set& set) {
+  return std::ranges::any_of(set.policies, [](const policy::Policy& policy) {
+    return policy.egress && std::ranges::any_of(policy.egress->holding, [](const policy::Holding& holding) {
+             return holding.budget && holding.budget->millionths != 0;
+           });
+  });
+}
+
+std::vector<uint64_t> AssetBytes(const std::vector<probe::ResolvedAsset>& assets) {
+  std::vector<uint64_t> bytes;
+  for (const probe::ResolvedAsset& asset : assets) {
+    bytes.resize(std::max<size_t>(bytes.size(), asset.id + 1));
+    for (const probe::ResolvedAsset::File& file : asset.files) {
+      struct stat info{};
+      if (!file.directory && stat(file.path.c_str(), &info) == 0) {
+        bytes[asset.id] += static_cast<uint64_t>(info.st_size);
+      }
+    }
+  }
+  return bytes;
 }
 
 }  // namespace moat::app

@@ -8,6 +8,7 @@
 
 #include "agent/policy/compile.h"
 #include "agent/probe/policy_maps.h"
+#include "agent/probe/probe.h"
 
 namespace moat::app {
 
@@ -21,5 +22,10 @@ struct BudgetUse {
 // Pure. Workloads whose cgroups are gone have used what they have, all the same: they are named by number.
 std::vector<BudgetUse> UsedBudgets(const policy::Set& set, const policy::Compiler& compiler,
                                    const std::vector<probe::PolicyMaps::Sent>& sent);
+
+// Whether some budget is a part of an asset, so that it changes with the asset's size.
+bool HasParts(const policy::Set& set);
+// By label: what the files that are known have now. A stat() of each.
+std::vector<uint64_t> AssetBytes(const std::vector<probe::ResolvedAsset>& assets);
 
 }  // namespace moat::app

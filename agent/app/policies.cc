@@ -328,27 +328,12 @@ class PoliciesImpl final : public Policies {
 
   // As they are now: when they grow or shrink, the policies are read again.
   void SetAssetBytes(policy::Compiler& compiler) {
-    asset_bytes_ = AssetBytes();
+    asset_bytes_ = AssetBytes(probe_.Assets());
     for (size_t label = 0; label < asset_bytes_.size(); ++label) {
       compiler.SetAssetBytes(label, asset_bytes_[label]);
     }
   }
-  std::vector<uint64_t> AssetBytes() const {
-    std::vector<uint64_t> bytes;
-    for (const probe::ResolvedAsset& asset : probe_.Assets()) {
-      bytes.push_back(asset.bytes);
-    }
-    return bytes;
-  }
-  bool BudgetsHaveChanged() const {
-    const auto is_part = [](const policy::Holding& holding) { return holding.budget && holding.budget->millionths != 0; };
-    return now_.set &&
-           std::ranges::any_of(now_.set->policies,
-                               [&](const policy::Policy& policy) {
-                                 return policy.egress && std::ranges::any_of(policy.egress->holding, is_part);
-                               }) &&
-           AssetBytes() != asset_bytes_;
-  }
+  bool BudgetsHaveChanged() const { return now_.set && HasParts(*now_.set) && AssetBytes(probe_.Assets()) != asset_bytes_; }
 
   void WalkAgain() {
     rows_->AddAll(*now_.set, *now_.compiler);

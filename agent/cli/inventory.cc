@@ -106,8 +106,8 @@ int RunWorkloads(const Options& options) {
                       Number(workload.would_deny()), Seen(workload.last_unix_ns())});
     }
     return TableOr(
-        {"CGROUP", "WHO", "STARTED", "HOLDS", "OUT", "IN", "GPU CALLS", "ALLOWED", "DENIED", "WOULD DENY", "LAST SEEN"}, rows,
-        "Nothing was seen yet.", options.color);
+        {"CGROUP", "WHO", "STARTED", "HOLDS", "OUT", "IN", "GPU CALLS TOLD", "ALLOWED", "DENIED", "WOULD DENY", "LAST SEEN"},
+        rows, "Nothing was seen yet.", options.color);
   });
 }
 
@@ -144,7 +144,7 @@ int RunDevices(const Options& options) {
                         Number(user.denied()), Seen(user.last_unix_ns())});
       }
     }
-    return TableOr({"DEVICE", "CLASS", "BY", "CGROUP", "OPENS", "CALLS", "DENIED", "LAST SEEN"}, rows,
+    return TableOr({"DEVICE", "CLASS", "BY", "CGROUP", "OPENS", "CALLS TOLD", "DENIED", "LAST SEEN"}, rows,
                    "There are no accelerators.", options.color);
   });
 }

@@ -37,7 +37,7 @@ struct DeviceActivity {
   Actor actor{};
   uint32_t rdev = 0;
   const char* device_class = "";
-  uint64_t opens = 0, calls = 0, denied = 0;
+  uint64_t opens = 0, calls = 0, denied = 0;  // calls: those that are events
   SeenAt seen{};
 };
 

@@ -263,6 +263,28 @@ TEST_F(PolicyTest, ABudgetIsShownAndOutlivesTheAgent) {
   EXPECT_EQ(shown(agent).remaining_bytes(), 0u);
 }
 
+TEST_F(PolicyTest, ABudgetThatIsAPartOfAnAssetGrowsWithIt) {
+  const std::string weights = place_.Write("weights", std::string(10'000, 'w'));
+  place_.Write(
+      "policies/budget.yaml",
+      "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: w}\nspec: {paths: [" + weights +
+          "]}\n---\napiVersion: moat/v1\nkind: Policy\nmetadata: {name: budget}\nspec:\n  mode: enforce\n  subjects: [{cgroup: " +
+          place_.scope() + "}]\n  egress: {default: allow, holding: [{asset: w, budget: {percentOfAsset: 10, per: 1h}}]}\n");
+  Agent agent(place_, "policies: {files: [" + place_.File("policies") + "], pins: " + pins() + "}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  const auto limit = [&agent] {
+    grpc::ClientContext context;
+    v1::ListPoliciesResponse list;
+    EXPECT_TRUE(v1::Policies::NewStub(agent.Channel())->List(&context, {}, &list).ok());
+    return list.set().budgets_size() == 1 ? list.set().budgets(0).limit_bytes() : 0;
+  };
+  EXPECT_EQ(limit(), 1000u);
+  EXPECT_EQ(WaitFor(place_.Spawn([&] { ::_exit(Sends(weights, {1000, 1})); })), 1);
+  place_.Write("weights", std::string(40'000, 'w'));
+  EXPECT_TRUE(Eventually([&] { return limit() == 4000; }, 90s)) << limit();
+  EXPECT_EQ(WaitFor(place_.Spawn([&] { ::_exit(Sends(weights, {3000, 1})); })), 1) << "what was sent before still counts";
+}
+
 // Another process with the right to use BPF empties the tables by way of their pins.
 TEST_F(PolicyTest, TablesThatSomebodyElseChangesAreWrittenAgainWithinFiveSeconds) {
   place_.Write("policies/closed.yaml", Policy(allowed_));
