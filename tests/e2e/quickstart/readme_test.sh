@@ -23,7 +23,9 @@ ok() {
 options_known() {
   local program=$1 help word
   shift
-  if [[ ${1:-} == [a-z]* ]]; then help=$("$program" "$1" --help); else help=$("$program" --help); fi
+  if [[ ${1:-} == policy ]]; then help=$("$program" "$1" "$2" --help) # a command of commands
+  elif [[ ${1:-} == [a-z]* ]]; then help=$("$program" "$1" --help)
+  else help=$("$program" --help); fi
   for word; do
     [[ $word != -* ]] || grep -q -e "$word\b" <<<"$help" || { echo "no option $word"; return 1; }
   done
