@@ -48,6 +48,11 @@ int List(const Options& options, grpc::Status (Stub::*method)(grpc::ClientContex
                 Number(response.evicted()) + " rows gave way for want of room: what is shown is not all that was seen") +
           "\n");
   }
+  if (response.omitted() > 0) {
+    Print(Paint(options.color, Color::kYellow,
+                Number(response.omitted()) + " rows more than an answer has room for: ask for one --cgroup, or one --name") +
+          "\n");
+  }
   return kExitOk;
 }
 
@@ -115,7 +120,8 @@ int RunAssets(const Options& options) {
   return List<v1::ListAssetsResponse>(options, &Stub::ListAssets, [&](const v1::ListAssetsResponse& response) {
     TableRows rows;
     for (const v1::InventoryAsset& asset : response.assets()) {
-      const std::string name = Safe(asset.name()) + " (" + Safe(asset.asset_class()) + ", " + Bytes(asset.bytes()) + ")";
+      const std::string name = Safe(asset.name()) + " (" + Safe(asset.asset_class()) + ", " + Number(asset.files()) +
+                               (asset.files() == 1 ? " file, " : " files, ") + Bytes(asset.bytes()) + ")";
       if (asset.readers().empty()) {
         rows.push_back({name, "nobody yet", "", "", "", "", "", "", ""});
       }
