@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/clock.h"
 #include "agent/cli/client.h"
 #include "agent/cli/options.h"
 #include "agent/cli/policy_text.h"
@@ -56,7 +57,15 @@ int List(const Options& options, grpc::Status (Stub::*method)(grpc::ClientContex
   return kExitOk;
 }
 
-std::string Seen(uint64_t unix_ns) { return unix_ns == 0 ? "" : ClockTime(unix_ns).substr(0, 8); }
+// The time of day, where that says which day.
+std::string Seen(uint64_t unix_ns) {
+  constexpr uint64_t kHalfDayNs = 12 * 3'600'000'000'000;
+  const uint64_t now_ns = WallNs(), age_ns = now_ns - std::min(now_ns, unix_ns);
+  if (unix_ns == 0) {
+    return "";
+  }
+  return age_ns < kHalfDayNs ? ClockTime(unix_ns).substr(0, 8) : Span(age_ns) + " ago";
+}
 
 std::string ProtocolText(int protocol) {
   constexpr size_t kPrefix = sizeof("PROTOCOL_") - 1;

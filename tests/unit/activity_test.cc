@@ -158,6 +158,7 @@ TEST_F(ActivityTest, TheLeastRecentGivesWayAndIsCounted) {
   const event::Activity seen = table_->Get();
   EXPECT_EQ(seen.workloads.evicted, 1u);
   std::vector<uint64_t> left;
+  left.reserve(seen.workloads.rows.size());
   for (const event::WorkloadActivity& row : seen.workloads.rows) {
     left.push_back(row.cgroup_id);
   }
