@@ -19,6 +19,7 @@ namespace moat::api {
 namespace {
 
 constexpr size_t kMaxText = 4096;
+constexpr size_t kMaxBytes = size_t{12} << 20;  // of the rows of a response; moatctl takes 16 MiB
 
 // Of CLOCK_MONOTONIC.
 class WallClock {
@@ -59,15 +60,25 @@ class Room {
  public:
   explicit Room(uint32_t limit) : left_(limit == 0 ? UINT32_MAX : limit) {}
   bool Take() {
-    if (left_ == 0) {
+    if (left_ == 0 || bytes_ >= kMaxBytes) {
+      omitted_ += left_ > 0 ? 1 : 0;
+      left_ -= left_ > 0 ? 1 : 0;
       return false;
     }
     --left_;
     return true;
   }
+  template <typename Message>
+  void Took(const Message& row) {
+    bytes_ += row.ByteSizeLong() + kRowBytes;
+  }
+  uint64_t omitted() const { return omitted_; }
 
  private:
+  static constexpr size_t kRowBytes = 8;  // its tag and length
   uint32_t left_;
+  size_t bytes_ = 0;
+  uint64_t omitted_ = 0;
 };
 
 class InventoryService final : public v1::Inventory::Service {
@@ -90,7 +101,9 @@ class InventoryService final : public v1::Inventory::Service {
       v1::Workload* to = response->add_workloads();
       to->set_cgroup(ToUtf8(from.cgroup));
       to->set_cgroup_id(from.cgroup_id);
-      SetWhose(to, from.cgroup.empty() || !source_.whose ? event::Workload{.known = false} : source_.whose(from.cgroup));
+      // A path that was cut is of another cgroup, or of none.
+      const bool whole = !from.cgroup.empty() && from.cgroup.size() < event::kMaxActorCgroup;
+      SetWhose(to, whole && source_.whose ? source_.whose(from.cgroup) : event::Workload{.known = false});
       to->set_processes(from.processes);
       AddLabels(from.labels, status, [to](const std::string& name) { to->add_holds(name); });
       to->set_bytes_out(from.bytes_out);
@@ -100,8 +113,9 @@ class InventoryService final : public v1::Inventory::Service {
       to->set_denied(from.denied);
       to->set_would_deny(from.would_deny);
       SetSeen(to, from.seen, wall);
+      room.Took(*to);
     }
-    return End(all, all.workloads.evicted, status, response);
+    return End(all, all.workloads.evicted, status, room, response);
   }
 
   grpc::Status ListAssets(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListAssetsResponse* response) override {
@@ -119,6 +133,7 @@ class InventoryService final : public v1::Inventory::Service {
         to->set_name(ToUtf8(asset.name));
         to->set_asset_class(ToUtf8(asset.asset_class));
         to->set_bytes(asset.bytes);
+        to->set_files(asset.files);
       }
     }
     for (const event::AssetActivity& from : all.assets.rows) {
@@ -135,8 +150,9 @@ class InventoryService final : public v1::Inventory::Service {
       to->set_bytes_read(from.bytes_read);
       to->set_bytes_written(from.bytes_written);
       SetSeen(to, from.seen, wall);
+      room.Took(*to);
     }
-    return End(all, all.assets.evicted, status, response);
+    return End(all, all.assets.evicted, status, room, response);
   }
 
   grpc::Status ListDevices(grpc::ServerContext*, const v1::InventoryRequest* request,
@@ -176,8 +192,9 @@ class InventoryService final : public v1::Inventory::Service {
       to->set_calls(from.calls);
       to->set_denied(from.denied);
       SetSeen(to, from.seen, wall);
+      room.Took(*to);
     }
-    return End(all, all.devices.evicted, status, response);
+    return End(all, all.devices.evicted, status, room, response);
   }
 
   grpc::Status ListFlows(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListFlowsResponse* response) override {
@@ -205,8 +222,9 @@ class InventoryService final : public v1::Inventory::Service {
       to->set_bytes_in(from.bytes_in);
       AddLabels(from.labels, status, [to](const std::string& name) { to->add_labels(name); });
       SetSeen(to, from.seen, wall);
+      room.Took(*to);
     }
-    return End(all, all.flows.evicted, status, response);
+    return End(all, all.flows.evicted, status, room, response);
   }
 
  private:
@@ -221,8 +239,10 @@ class InventoryService final : public v1::Inventory::Service {
 
   // Running totals that gave way make some sums too large: they are among what is told as lost.
   template <typename Response>
-  static grpc::Status End(const event::Activity& all, uint64_t evicted, const StatusSnapshot& status, Response* response) {
+  static grpc::Status End(const event::Activity& all, uint64_t evicted, const StatusSnapshot& status, const Room& room,
+                          Response* response) {
     response->set_evicted(evicted + all.sums_evicted);
+    response->set_omitted(room.omitted());
     response->set_since_unix_ns(status.started_unix_ns);
     return grpc::Status::OK;
   }

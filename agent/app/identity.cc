@@ -40,8 +40,11 @@ policy::Identity IdentityOf(const event::Workload& workload) {
 
 event::Workload WhoseCgroup(const std::string& cgroup, WorkloadWatch* workloads) {
   const bool plain = workloads != nullptr && std::filesystem::path(cgroup).lexically_normal() == cgroup;
-  const auto mount = FindCgroup2Mount();
-  return plain && mount && CgroupId(*mount, cgroup) ? workloads->OfPath(cgroup) : enrich::ReadWorkloadPath(cgroup).told;
+  if (!plain) {
+    return enrich::ReadWorkloadPath(cgroup).told;
+  }
+  static const auto mount = FindCgroup2Mount();  // it was there when workloads began, and is asked for by the thousand
+  return mount && CgroupId(*mount, cgroup) ? workloads->OfPath(cgroup) : enrich::ReadWorkloadPath(cgroup).told;
 }
 
 }  // namespace moat::app

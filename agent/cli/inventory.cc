@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/clock.h"
 #include "agent/cli/client.h"
 #include "agent/cli/options.h"
 #include "agent/cli/policy_text.h"
@@ -48,10 +49,23 @@ int List(const Options& options, grpc::Status (Stub::*method)(grpc::ClientContex
                 Number(response.evicted()) + " rows gave way for want of room: what is shown is not all that was seen") +
           "\n");
   }
+  if (response.omitted() > 0) {
+    Print(Paint(options.color, Color::kYellow,
+                Number(response.omitted()) + " rows more than an answer has room for: ask for one --cgroup, or one --name") +
+          "\n");
+  }
   return kExitOk;
 }
 
-std::string Seen(uint64_t unix_ns) { return unix_ns == 0 ? "" : ClockTime(unix_ns).substr(0, 8); }
+// The time of day, where that says which day.
+std::string Seen(uint64_t unix_ns) {
+  constexpr uint64_t kHalfDayNs = 12 * 3'600'000'000'000;
+  const uint64_t now_ns = WallNs(), age_ns = now_ns - std::min(now_ns, unix_ns);
+  if (unix_ns == 0) {
+    return "";
+  }
+  return age_ns < kHalfDayNs ? ClockTime(unix_ns).substr(0, 8) : Span(age_ns) + " ago";
+}
 
 std::string ProtocolText(int protocol) {
   constexpr size_t kPrefix = sizeof("PROTOCOL_") - 1;
@@ -115,7 +129,8 @@ int RunAssets(const Options& options) {
   return List<v1::ListAssetsResponse>(options, &Stub::ListAssets, [&](const v1::ListAssetsResponse& response) {
     TableRows rows;
     for (const v1::InventoryAsset& asset : response.assets()) {
-      const std::string name = Safe(asset.name()) + " (" + Safe(asset.asset_class()) + ", " + Bytes(asset.bytes()) + ")";
+      const std::string name = Safe(asset.name()) + " (" + Safe(asset.asset_class()) + ", " + Number(asset.files()) +
+                               (asset.files() == 1 ? " file, " : " files, ") + Bytes(asset.bytes()) + ")";
       if (asset.readers().empty()) {
         rows.push_back({name, "nobody yet", "", "", "", "", "", "", ""});
       }

@@ -13,8 +13,6 @@
 namespace moat::enrich {
 namespace {
 
-constexpr size_t kMaxText = 256;
-
 struct AssetKey {
   uint64_t cgroup_id = 0, exe_inode = 0;
   uint32_t exe_dev = 0, thing = 0;  // asset, or rdev
@@ -26,15 +24,20 @@ struct FlowKey {
   uint16_t port = 0, protocol = 0;
   uint32_t ipv6 = 0, inbound = 0;
 };
-// What a running total is of: a socket, or a process and an asset, or a process and a command.
-enum class SumOf : uint64_t { kSocket, kFile, kCommand };
+// What a running total is of: a socket, or a process and an asset.
+enum class SumOf : uint64_t { kSocket, kFile };
 struct SumKey {
   SumOf of = SumOf::kSocket;
   uint64_t a = 0, b = 0, c = 0;
 };
 using Sum = std::array<uint64_t, 2>;
+struct CommandKey {
+  uint64_t start_ns = 0;
+  uint32_t pid = 0, rdev = 0;
+  uint64_t command = 0;
+};
 
-std::string Short(std::string_view text) { return std::string(text.substr(0, kMaxText)); }
+std::string Short(std::string_view text, size_t most) { return std::string(text.substr(0, most)); }
 
 class ActivityTableImpl final : public ActivityTable {
  public:
@@ -43,7 +46,8 @@ class ActivityTableImpl final : public ActivityTable {
         assets_(limits.assets),
         devices_(limits.devices),
         flows_(limits.flows),
-        sums_(limits.sums) {}
+        sums_(limits.sums),
+        commands_(limits.commands) {}
 
   void OnBatch(const event::BatchPtr& batch) override {
     const std::lock_guard lock(mutex_);
@@ -88,6 +92,24 @@ class ActivityTableImpl final : public ActivityTable {
     return out;
   }
 
+  // The calls of a command that were not counted yet. Its number of calls so far tells of those whose events were lost. Threads that
+  // call at once are told in any order: a smaller number than before is of one that was counted with a later one.
+  uint64_t NewCalls(const event::Header& header, const event::GpuIoctl& call) {
+    if (call.count == 0) {
+      return 1;  // the kernel's table was full: nobody knows the number
+    }
+    bool fresh = false;
+    uint64_t& before = commands_.Touch(
+        {.start_ns = header.process.start_ns, .pid = header.process.pid, .rdev = call.rdev, .command = call.cmd}, &fresh);
+    if (fresh) {  // not the first: its row gave way, and what it had counted stands in the sums
+      before = call.count;
+      return 1;
+    }
+    const uint64_t calls = call.count > before ? call.count - before : call.first;
+    before = std::max(before, call.count);
+    return calls;
+  }
+
   static void Seen(const event::Header& header, event::SeenAt& seen) {
     seen.first_ns = seen.first_ns == 0 ? header.time_ns : std::min(seen.first_ns, header.time_ns);
     seen.last_ns = std::max(seen.last_ns, header.time_ns);
@@ -96,8 +118,8 @@ class ActivityTableImpl final : public ActivityTable {
   static void Name(const event::Header& header, event::Actor& actor) {
     actor.cgroup_id = header.cgroup_id;
     if (header.info) {
-      actor.executable = Short(header.info->exe);
-      actor.cgroup = Short(header.info->cgroup);
+      actor.executable = Short(header.info->exe, event::kMaxActorExecutable);
+      actor.cgroup = Short(header.info->cgroup, event::kMaxActorCgroup);
     }
   }
 
@@ -106,7 +128,7 @@ class ActivityTableImpl final : public ActivityTable {
     event::WorkloadActivity& row = workloads_.Touch(header.cgroup_id, &fresh);
     row.cgroup_id = header.cgroup_id;
     if (row.cgroup.empty() && header.info) {
-      row.cgroup = Short(header.info->cgroup);
+      row.cgroup = Short(header.info->cgroup, event::kMaxActorCgroup);
     }
     row.labels |= header.labels;
     Seen(header, row.seen);
@@ -204,11 +226,9 @@ class ActivityTableImpl final : public ActivityTable {
     ++Device(header, open.rdev, open.device_class).opens;
   }
   void Take(const event::Header& header, const event::GpuIoctl& call) {
-    const Sum fresh = New(
-        {.of = SumOf::kCommand, .a = header.process.pid, .b = header.process.start_ns, .c = uint64_t{call.rdev} << 32 | call.cmd},
-        {std::max<uint64_t>(call.count, 1), 0}, false);
-    Device(header, call.rdev, call.device_class).calls += fresh[0];
-    Workload(header).gpu_calls += fresh[0];
+    const uint64_t calls = NewCalls(header, call);
+    Device(header, call.rdev, call.device_class).calls += calls;
+    Workload(header).gpu_calls += calls;
   }
   void Take(const event::Header& header, const event::Net& net) {
     if (header.kind == event::Kind::kNetListen || net.ep.other_family != 0) {
@@ -254,6 +274,7 @@ class ActivityTableImpl final : public ActivityTable {
   Recent<AssetKey, event::DeviceActivity> devices_;
   Recent<FlowKey, event::FlowActivity> flows_;
   Recent<SumKey, Sum> sums_;
+  Recent<CommandKey, uint64_t> commands_;  // of processes that ended, too, until they give way, which costs nothing
 };
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace moat::enrich {
 struct ActivityLimits {
   size_t workloads = 4096, assets = 16384, devices = 4096, flows = 16384;
   size_t sums = 16384;  // running totals that events bear, of processes and sockets
+  size_t commands = 16384;  // numbers of calls, by process, device and command
 };
 
 // OnBatch: pipeline thread. Get: any thread, which the pipeline waits for while it copies.

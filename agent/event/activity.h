@@ -3,13 +3,17 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace moat::event {
 
-// Whoever did it: an executable in a cgroup. Bytes that anyone may have chosen, at most 256 of each.
+// What is kept of texts that anyone may have chosen. A container in a pod in a node that is a container has a cgroup of 300 bytes.
+inline constexpr size_t kMaxActorExecutable = 256, kMaxActorCgroup = 512;
+
+// Whoever did it: an executable in a cgroup.
 struct Actor {
   std::string executable{}, cgroup{};  // empty: unknown
   uint64_t cgroup_id = 0;

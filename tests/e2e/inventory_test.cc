@@ -112,6 +112,7 @@ TEST_F(InventoryTest, WhatAProcessDidIsShown) {
   const v1::AssetReader& reader = assets.assets(0).readers(0);
   EXPECT_EQ(assets.assets(0).name(), "model");
   EXPECT_EQ(assets.assets(0).bytes(), 100'000u);
+  EXPECT_EQ(assets.assets(0).files(), 1u);
   EXPECT_EQ(reader.actor().cgroup(), place_.scope());
   EXPECT_EQ(reader.opens(), 1u);
   EXPECT_EQ(reader.bytes_read(), 100'000u);
@@ -135,7 +136,7 @@ TEST_F(InventoryTest, WhatAProcessDidIsShown) {
   EXPECT_EQ(devices.devices(0).users(0).calls(), 1u);
 
   EXPECT_THAT(Moatctl({"workloads"}), HasSubstr(place_.scope()));
-  EXPECT_THAT(Moatctl({"assets"}), testing::AllOf(HasSubstr("model (weights, 97.7 KiB)"), HasSubstr("nobody yet")));
+  EXPECT_THAT(Moatctl({"assets"}), testing::AllOf(HasSubstr("model (weights, 1 file, 97.7 KiB)"), HasSubstr("nobody yet")));
   EXPECT_THAT(Moatctl({"assets", "--name", "model"}), Not(HasSubstr("nobody yet")));
   EXPECT_THAT(Moatctl({"devices"}), HasSubstr("/dev/null"));
   EXPECT_THAT(Moatctl({"flows"}), testing::AllOf(HasSubstr("to 127.0.0.1:"), HasSubstr("1.2 KiB"), HasSubstr("model")));

@@ -57,7 +57,7 @@ class ActivityTest : public ::testing::Test {
     table_->OnBatch(batch);
   }
   std::unique_ptr<ActivityTable> table_ =
-      ActivityTable::Create({.workloads = 4, .assets = 4, .devices = 4, .flows = 4, .sums = 8});
+      ActivityTable::Create({.workloads = 4, .assets = 4, .devices = 4, .flows = 4, .sums = 8, .commands = 4});
 };
 
 TEST_F(ActivityTest, RunningTotalsAreCountedOnce) {
@@ -115,6 +115,7 @@ TEST_F(ActivityTest, CallsOfADeviceAreCountedByTheirTotals) {
   call.cmd = 42;
   call.device_class = event::GpuClass::kNvidia;
   for (const uint64_t count : {1u, 5u, 9u}) {
+    call.first = count == 1;
     call.count = count;
     Give({Made(Kind::kGpuIoctl, call)});
   }
@@ -125,6 +126,31 @@ TEST_F(ActivityTest, CallsOfADeviceAreCountedByTheirTotals) {
   EXPECT_EQ(seen.workloads.rows[0].gpu_calls, 9u);
 }
 
+// Threads that call at once, a table of the kernel that is full, and processes that come and go by the thousand.
+TEST_F(ActivityTest, CallsAreNotCountedTwiceWhateverTheOrder) {
+  event::GpuIoctl call;
+  call.cmd = 42;
+  const auto give = [&](uint64_t count, uint32_t pid = 10) {
+    call.first = count <= 1;
+    call.count = count;
+    Give({Made(Kind::kGpuIoctl, call, 7, 1, pid)});
+    return table_->Get().workloads.rows[0].gpu_calls;
+  };
+  EXPECT_EQ(give(2), 1u);
+  EXPECT_EQ(give(1), 2u);
+  EXPECT_EQ(give(1000), 1000u);
+  EXPECT_EQ(give(998), 1000u);
+  EXPECT_EQ(give(999), 1000u);
+  EXPECT_EQ(give(1001), 1001u);
+  EXPECT_EQ(give(0), 1002u);
+  EXPECT_EQ(give(0), 1003u);
+  for (uint32_t pid = 100; pid < 200; ++pid) {
+    give(1, pid);
+  }
+  EXPECT_EQ(give(1002), 1104u) << "its row is gone: one call, not all of them again";
+  EXPECT_EQ(table_->Get().sums_evicted, 0u);
+}
+
 TEST_F(ActivityTest, TheLeastRecentGivesWayAndIsCounted) {
   for (const uint64_t cgroup : {1u, 2u, 3u, 4u, 1u, 5u}) {
     Give({Made(Kind::kExec, event::Exec{}, cgroup)});
@@ -132,6 +158,7 @@ TEST_F(ActivityTest, TheLeastRecentGivesWayAndIsCounted) {
   const event::Activity seen = table_->Get();
   EXPECT_EQ(seen.workloads.evicted, 1u);
   std::vector<uint64_t> left;
+  left.reserve(seen.workloads.rows.size());
   for (const event::WorkloadActivity& row : seen.workloads.rows) {
     left.push_back(row.cgroup_id);
   }
@@ -148,7 +175,7 @@ TEST_F(ActivityTest, WhatProgramsChoseIsKeptShort) {
   Give({event});
   const event::Activity seen = table_->Get();
   EXPECT_EQ(seen.assets.rows[0].actor.executable.size(), 256u);
-  EXPECT_EQ(seen.assets.rows[0].actor.cgroup.size(), 256u);
+  EXPECT_EQ(seen.assets.rows[0].actor.cgroup.size(), 512u);
 }
 
 TEST_F(ActivityTest, AssetsAndFamiliesThatNobodyKnowsAreNoRows) {

@@ -23,6 +23,25 @@ TEST(TextDiff, ShowsWhatChangedWithThreeLinesAround) {
   EXPECT_THAT(cli::UnifiedDiff("", "\x1b[2J\n", false), HasSubstr("+\\x1b[2J")) << "no control sequence reaches the terminal";
 }
 
+TEST(PolicyText, ShowsWhatIsLeftOfBudgets) {
+  v1::ListPoliciesResponse list;
+  EXPECT_EQ(cli::PolicyTable(list, false).find("MAY SEND"), std::string::npos);
+  v1::PolicyBudget* budget = list.mutable_set()->add_budgets();
+  budget->set_policy("sealed");
+  budget->set_asset("w\x1b[2J");
+  budget->set_workload("job 42");
+  budget->set_limit_bytes(10 << 10);
+  budget->set_per_seconds(3600);
+  budget->set_used_bytes(4 << 10);
+  budget->set_remaining_bytes(6 << 10);
+  budget->set_dry_run(true);
+  EXPECT_THAT(cli::PolicyTable(list, false),
+              ::testing::AllOf(HasSubstr("job 42"), HasSubstr("10.0 KiB"), HasSubstr("4.0 KiB"), HasSubstr("6.0 KiB"),
+                               HasSubstr("sealed (dry-run)"), HasSubstr("w\\x1b[2J")));
+  budget->set_limit_bytes(0);  // of a workload that is gone
+  EXPECT_THAT(cli::PolicyTable(list, false), ::testing::AllOf(HasSubstr("4.0 KiB"), ::testing::Not(HasSubstr("6.0 KiB"))));
+}
+
 TEST(PolicyText, ReadsPeers) {
   v1::PolicyPeer peer;
   EXPECT_TRUE(cli::ParsePeer("10.0.0.1:443", &peer));
