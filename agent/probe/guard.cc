@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 
 constexpr ino_t kHostPidNs = 0xeffffffc;  // PROC_PID_INIT_INO, include/linux/proc_ns.h
 
-// Kind and number of what is pinned there; kind 0: neither map nor link.
-moat_guard_key KeyOf(const fs::directory_entry& entry) {
+// What is pinned there: a map, or a link and its program.
+std::vector<moat_guard_key> KeysOf(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename();
   const Fd object(bpf_obj_get(entry.path().c_str()));
   union {
@@ -33,8 +33,11 @@ moat_guard_key KeyOf(const fs::directory_entry& entry) {
   if (!object || bpf_obj_get_info_by_fd(object.get(), &info, &length) != 0) {
     return {};
   }
-  return name.starts_with("map_") ? moat_guard_key{.number = info.map.id, .kind = MOAT_GUARD_MAP, .dev = 0}
-                                  : moat_guard_key{.number = info.link.id, .kind = MOAT_GUARD_LINK, .dev = 0};
+  if (name.starts_with("map_")) {
+    return {{.number = info.map.id, .kind = MOAT_GUARD_MAP, .dev = 0}};
+  }
+  return {{.number = info.link.id, .kind = MOAT_GUARD_LINK, .dev = 0},
+          {.number = info.link.prog_id, .kind = MOAT_GUARD_PROG, .dev = 0}};
 }
 
 std::vector<moat_guard_key> Rows(int map) {
@@ -67,7 +70,7 @@ Status Guard(const Pins& pins, const Domain& enforce, const SharedMaps& maps) {
   }
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(scope, error)) {
-    if (const moat_guard_key key = KeyOf(entry); key.kind != 0) {
+    for (const moat_guard_key& key : KeysOf(entry)) {
       keys.push_back(key);
     }
   }

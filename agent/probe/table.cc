@@ -454,6 +454,7 @@ const std::vector<Row> kTable = {
     {"enforce.socket_send", "enforce", {MOAT_DENIES("moat_pol_socket_send", "socket_sendmsg")}, {kNoDeny}},
     {"enforce.socket_connect", "enforce", {MOAT_DENIES("moat_pol_socket_connect", "socket_connect")}, {kNoDeny}},
     {"enforce.guard_map", "enforce", {MOAT_DENIES("moat_guard_map_fd", "bpf_map")}, {kNoGuard}},
+    {"enforce.guard_prog", "enforce", {MOAT_DENIES("moat_guard_prog_fd", "bpf_prog")}, {kNoGuard}},
     {"enforce.guard_link", "enforce", {MOAT_DENIES("moat_guard_bpf", "bpf")}, {kNoGuard}},
     {"enforce.guard_unlink", "enforce", {MOAT_DENIES("moat_guard_unlink", "inode_unlink")}, {kNoGuard}},
     {"enforce.guard_rmdir", "enforce", {MOAT_DENIES("moat_guard_rmdir", "inode_rmdir")}, {kNoGuard}},

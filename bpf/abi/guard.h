@@ -10,6 +10,7 @@ enum moat_guard_kind {
 	MOAT_GUARD_LINK = 2, /* number: the kernel's of the link */
 	MOAT_GUARD_DIR = 3, /* number: inode of a directory of pins; dev: s_dev */
 	MOAT_GUARD_FS = 4, /* dev: of the bpffs they lie in */
+	MOAT_GUARD_PROG = 5, /* number: the kernel's of a link's program */
 };
 
 struct moat_guard_key {

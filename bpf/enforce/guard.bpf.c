@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * moat's own maps, links and pins, against whoever is in a container, with whatever capabilities: a map for writing (by its number or
- * its pin), a link to be detached or given another program, a pin to be removed or moved, and the bpffs to be unmounted. The host's own
- * processes may: the next agent, moatd --unload and the administrator are among them. What those change is noticed (agent/app/policies).
+ * moat's own maps, programs, links and pins, against whoever is in a container, with whatever capabilities: nobody there gets a map or a
+ * program (by its number or its pin), detaches a link or gives it another program, removes or moves a pin, or unmounts the bpffs. The host's
+ * own processes may: the next agent, moatd --unload and the administrator are among them. What those change is noticed
+ * (agent/app/policies.cc).
  */
 #include "../abi/guard.h"
 #include "tell.bpf.h"
 
 #define BPF_FS_MAGIC 0xcafe4a11u
-#define MOAT_FMODE_WRITE 0x2u
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -38,20 +38,36 @@ static __noinline int moat_guard_refuses(__u64 number, __u32 kind, __u32 dev)
 		moat_fill(&e->hdr, MOAT_KIND_VERDICT, sizeof(*e), moat_current());
 		e->hdr.labels = moat_labels(moat_self_pid(), moat_self_start());
 		moat_pol_say(e, MOAT_VERDICT_GUARD, 0, MOAT_VERDICT_DENY, moat_pol_generation());
-		__builtin_memcpy(e->name, kind == MOAT_GUARD_MAP ? "map\0" : kind == MOAT_GUARD_LINK ? "link" : "pins", 5);
+		__builtin_memcpy(e->name,
+				 kind == MOAT_GUARD_MAP    ? "map\0"
+				 : kind == MOAT_GUARD_PROG ? "prog"
+				 : kind == MOAT_GUARD_LINK ? "link"
+							   : "pins",
+				 5);
 		moat_submit(moat_get_control(), e);
 	}
 	return -EPERM;
 }
 
-static __always_inline int moat_guard_map(const void *where, __u32 mode)
+/* Not for reading either: a program may write to a map whose descriptor is for reading alone (the verifier does not ask). */
+static __always_inline int moat_guard_map(const void *where)
 {
 	const struct bpf_map *map = moat_cast(struct bpf_map, where);
 
-	return mode & MOAT_FMODE_WRITE && moat_guard_stranger() ? moat_guard_refuses(moat_get(map, id), MOAT_GUARD_MAP, 0) : 0;
+	return moat_guard_stranger() ? moat_guard_refuses(moat_get(map, id), MOAT_GUARD_MAP, 0) : 0;
 }
 
-MOAT_SECURITY_DENIES(moat_guard_map_fd, bpf_map, moat_guard_map(map, mode), struct bpf_map *map, unsigned int mode)
+MOAT_SECURITY_DENIES(moat_guard_map_fd, bpf_map, moat_guard_map(map), struct bpf_map *map, unsigned int mode)
+
+/* With its descriptor a function of a program can be replaced by another (BPF_PROG_TYPE_EXT), or the program be run on made-up packets. */
+static __always_inline int moat_guard_prog(const void *where)
+{
+	const struct bpf_prog *prog = moat_cast(struct bpf_prog, where);
+
+	return moat_guard_stranger() ? moat_guard_refuses(moat_get(prog, aux, id), MOAT_GUARD_PROG, 0) : 0;
+}
+
+MOAT_SECURITY_DENIES(moat_guard_prog_fd, bpf_prog, moat_guard_prog(prog), struct bpf_prog *prog)
 
 /* A pinned link is opened without a check that programs could see, so what is done with the descriptor is looked at. */
 static __always_inline int moat_guard_call(int command, const void *attributes)
@@ -103,15 +119,16 @@ MOAT_SECURITY_DENIES(moat_guard_unlink, inode_unlink, moat_guard_name(dir, dentr
 
 MOAT_SECURITY_DENIES(moat_guard_rmdir, inode_rmdir, moat_guard_name(dir, dentry), struct inode *dir, struct dentry *dentry)
 
-static __always_inline int moat_guard_move(const void *from, const void *entry, const void *to)
+/* Over another's name, or in exchange for it. */
+static __always_inline int moat_guard_move(const void *from, const void *entry, const void *to, const void *other)
 {
 	int err = moat_guard_name(from, entry);
 
-	return err ? err : moat_guard_dir(moat_cast(struct inode, to)); /* over another's name */
+	return err ? err : moat_guard_name(to, other);
 }
 
-MOAT_SECURITY_DENIES(moat_guard_rename, inode_rename, moat_guard_move(old_dir, old_dentry, new_dir), struct inode *old_dir,
-		     struct dentry *old_dentry, struct inode *new_dir, struct dentry *new_dentry)
+MOAT_SECURITY_DENIES(moat_guard_rename, inode_rename, moat_guard_move(old_dir, old_dentry, new_dir, new_dentry),
+		     struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir, struct dentry *new_dentry)
 
 static __always_inline int moat_guard_mount(const void *where)
 {

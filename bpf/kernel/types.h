@@ -202,6 +202,14 @@ struct bpf_link {
 	__u32 id;
 };
 
+struct bpf_prog_aux {
+	__u32 id;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
