@@ -45,7 +45,7 @@ constexpr size_t kKinds = 32;  // MOAT_KIND_COUNT
 
 struct Ledger {
   std::array<KindLedger, kKinds> kinds{};
-  std::array<uint64_t, 8> table_full{};  // index: enum moat_table
+  std::array<uint64_t, 16> table_full{};  // index: enum moat_table
 };
 
 struct RingStatus {

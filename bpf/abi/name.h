@@ -68,17 +68,6 @@ struct moat_pol_learnt {
 #define MOAT_POL_TTL_MIN_NS 2000000000ull     /* whoever asked is to have the time to connect, also where the answer says 0 */
 #define MOAT_POL_TTL_MAX_NS 86400000000000ull /* a day */
 
-/* What is told of DNS answers, per CPU, index: enum moat_pol_dns. */
-enum moat_pol_dns {
-	MOAT_POL_DNS_LEARNT = 0,    /* addresses */
-	MOAT_POL_DNS_UNTRUSTED =
-		1, /* from a server that is none of the resolvers, or by a way on which anybody could have sent it */
-	MOAT_POL_DNS_MALFORMED = 2, /* not an answer to one question that can be read to its end */
-	MOAT_POL_DNS_TOO_LONG = 3,  /* of more bytes, or records, than are looked at: what stood before was learnt */
-	MOAT_POL_DNS_FULL = 4,      /* no room for the address */
-	MOAT_POL_DNS_COUNT = 8,
-};
-
 /*
  * A ClientHello: key shares of 1.2 KB and tickets of some KB occur. With what is kept beside it below 8 KB, since newer kernels (seen on
  * 7.3, not on 6.18) make no larger storage of a socket.

@@ -25,7 +25,13 @@ enum moat_table {
 	MOAT_TABLE_NET_TOTALS = 5,
 	MOAT_TABLE_SOCKETS = 6, /* no memory to remember a socket by: its packet was dropped */
 	MOAT_TABLE_SENT = 7, /* no room to count what a holder sends: it was not sent */
-	MOAT_TABLE_COUNT = 8,
+	/* Not of a table but of what was not learnt, and so of names that no rule then knows (dns.bpf.c). */
+	MOAT_TABLE_DNS_UNTRUSTED =
+		8, /* from a server that is none of the resolvers, or by a way on which anybody could have sent it */
+	MOAT_TABLE_DNS_MALFORMED = 9, /* not an answer to one question that can be read to its end */
+	MOAT_TABLE_DNS_TOO_LONG = 10, /* of more bytes, or records, than are looked at: what stood before was learnt */
+	MOAT_TABLE_DNS_FULL = 11,     /* no room for the address */
+	MOAT_TABLE_COUNT = 16,
 };
 
 #endif

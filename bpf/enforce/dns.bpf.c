@@ -35,15 +35,6 @@ struct moat_pol_dns_walk {
 	struct moat_pol_dns_message *message;
 };
 
-static __noinline int moat_pol_count_dns(__u32 what)
-{
-	__u64 *n = bpf_map_lookup_elem(&moat_pol_dns, &what);
-
-	if (n)
-		*n += 1;
-	return 0;
-}
-
 static __always_inline __u32 moat_pol_dns_byte(const struct moat_pol_dns_message *message, __u32 at)
 {
 	return message->bytes[at & (MOAT_POL_DNS_LEN - 1)];
@@ -61,13 +52,13 @@ static __noinline int moat_pol_dns_label(__u32 i, struct moat_pol_dns_walk *walk
 	__u32 len;
 
 	if (message->at >= message->end) {
-		message->wrong = MOAT_POL_DNS_MALFORMED;
+		message->wrong = MOAT_TABLE_DNS_MALFORMED;
 		return 1;
 	}
 	len = moat_pol_dns_byte(message, message->at);
 	message->at += 1 + len;
 	if (len > 63)
-		message->wrong = MOAT_POL_DNS_MALFORMED; /* a pointer among them: to what? */
+		message->wrong = MOAT_TABLE_DNS_MALFORMED; /* a pointer among them: to what? */
 	return !len || len > 63;
 }
 
@@ -88,7 +79,7 @@ static __noinline int moat_pol_dns_letter(__u32 i, struct moat_pol_dns_walk *wal
 		byte = moat_pol_letter(byte);
 		if (!byte) {
 			message->wrong =
-				MOAT_POL_DNS_MALFORMED; /* a dot or a 0 within a label would make it look like another name */
+				MOAT_TABLE_DNS_MALFORMED; /* a dot or a 0 within a label would make it look like another name */
 			return 1;
 		}
 	}
@@ -141,9 +132,9 @@ static __noinline int moat_pol_learn(struct moat_pol_dns_walk *walk)
 	if (!bpf_map_lookup_elem(&moat_pol_learnt, &message->key) &&
 	    bpf_map_update_elem(&moat_pol_learnt, &message->key, moat_pol_nothing_learnt, BPF_NOEXIST) &&
 	    !bpf_map_lookup_elem(&moat_pol_learnt, &message->key))
-		return moat_pol_count_dns(MOAT_POL_DNS_FULL);
+		moat_count_table_full(MOAT_TABLE_DNS_FULL);
 	moat_loop(2 * MOAT_POL_LEARNT_NAMES + 1, moat_pol_learn_step, walk);
-	return moat_pol_count_dns(MOAT_POL_DNS_LEARNT);
+	return 0;
 }
 
 static __always_inline void moat_pol_dns_record(struct moat_pol_dns_walk *walk, __u32 at, __u32 type, __u32 len)
@@ -188,7 +179,7 @@ static __noinline int moat_pol_dns_step(__u32 i, struct moat_pol_dns_walk *walk)
 		message->at = at + (byte >= 0xc0 ? 2 : 1 + byte);
 		message->in_name = byte && byte < 0xc0;
 		if (message->at >= message->end || (byte > 63 && byte < 0xc0)) {
-			message->wrong = MOAT_POL_DNS_MALFORMED;
+			message->wrong = MOAT_TABLE_DNS_MALFORMED;
 			return 1;
 		}
 		return 0;
@@ -196,7 +187,7 @@ static __noinline int moat_pol_dns_step(__u32 i, struct moat_pol_dns_walk *walk)
 	type = moat_pol_dns_word(message, at);
 	len = moat_pol_dns_word(message, at + 8);
 	if (at + 10 + len > message->end) {
-		message->wrong = MOAT_POL_DNS_MALFORMED;
+		message->wrong = MOAT_TABLE_DNS_MALFORMED;
 		return 1;
 	}
 	moat_pol_dns_record(walk, at, type, len);
@@ -214,7 +205,7 @@ static __always_inline __u32 moat_pol_read_answer(struct moat_pol_dns_walk *walk
 	/* A response, to a standard query of one question, without an error */
 	if (message->end < DNS_HEADER + 5 || (message->bytes[2] & 0xf8) != 0x80 || message->bytes[3] & 0x0f ||
 	    moat_pol_dns_word(message, 4) != 1)
-		return MOAT_POL_DNS_MALFORMED;
+		return MOAT_TABLE_DNS_MALFORMED;
 	message->wrong = 0;
 	message->records = moat_pol_dns_word(message, 6);
 	message->at = DNS_HEADER;
@@ -224,7 +215,7 @@ static __always_inline __u32 moat_pol_read_answer(struct moat_pol_dns_walk *walk
 	message->name_len = message->at - DNS_HEADER - 2;
 	message->type = moat_pol_dns_word(message, message->at);
 	if (message->at + 4 > message->end || message->name_len > 254)
-		return MOAT_POL_DNS_MALFORMED;
+		return MOAT_TABLE_DNS_MALFORMED;
 	if (message->type != DNS_A && message->type != DNS_AAAA)
 		return 0;
 	message->at += 4;
@@ -240,7 +231,7 @@ static __always_inline __u32 moat_pol_read_answer(struct moat_pol_dns_walk *walk
 	message->ttl_ns = MOAT_POL_TTL_MAX_NS;
 	message->in_name = 1;
 	moat_loop(MOAT_POL_DNS_STEPS, moat_pol_dns_step, walk);
-	return message->wrong ? message->wrong : message->records ? MOAT_POL_DNS_TOO_LONG : 0;
+	return message->wrong ? message->wrong : message->records ? MOAT_TABLE_DNS_TOO_LONG : 0;
 }
 
 static __always_inline void moat_pol_answered(struct __sk_buff *skb, __u32 protocol)
@@ -262,7 +253,7 @@ static __always_inline void moat_pol_answered(struct __sk_buff *skb, __u32 proto
 	resolver.v6 = header.v6;
 	flags = bpf_map_lookup_elem(&moat_pol_resolvers, &resolver);
 	if (!flags || (skb->ifindex == LOOPBACK_IFINDEX && !(*flags & MOAT_POL_RESOLVER_LOCAL))) {
-		moat_pol_count_dns(MOAT_POL_DNS_UNTRUSTED);
+		moat_count_table_full(MOAT_TABLE_DNS_UNTRUSTED);
 		return;
 	}
 	walk.message = bpf_map_lookup_elem(&moat_pol_message, &zero);
@@ -273,7 +264,7 @@ static __always_inline void moat_pol_answered(struct __sk_buff *skb, __u32 proto
 	if (protocol == 6 && bpf_skb_load_bytes(skb, payload - 2, whole, 2)) /* over TCP the length comes first */
 		return;
 	if (len > MOAT_POL_DNS_LEN || (protocol == 6 && ((__u32)whole[0] << 8 | whole[1]) != len)) {
-		moat_pol_count_dns(MOAT_POL_DNS_TOO_LONG);
+		moat_count_table_full(MOAT_TABLE_DNS_TOO_LONG);
 		return;
 	}
 	len--; /* so that the verifier sees that it is not 0 */
@@ -283,7 +274,7 @@ static __always_inline void moat_pol_answered(struct __sk_buff *skb, __u32 proto
 	walk.message->key.cgroup_id = bpf_skb_cgroup_id(skb);
 	wrong = moat_pol_read_answer(&walk);
 	if (wrong)
-		moat_pol_count_dns(wrong);
+		moat_count_table_full(wrong);
 }
 
 MOAT_HOOK("cgroup_skb/ingress", moat_pol_answer)

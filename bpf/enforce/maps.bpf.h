@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The policy image in the kernel (abi/policy.h). Written by user space alone, but for moat_pol_socks and moat_pol_tls, moat_pol_counts, and
- * what is learnt (moat_pol_learnt, moat_pol_dns) and sent (moat_pol_sent).
+ * what is learnt (moat_pol_learnt) and sent (moat_pol_sent).
  */
 #ifndef MOAT_ENFORCE_MAPS_BPF_H
 #define MOAT_ENFORCE_MAPS_BPF_H
@@ -34,13 +34,6 @@ MOAT_POL_TABLE(moat_pol_named, BPF_MAP_TYPE_HASH, 262144, struct moat_pol_named_
 MOAT_POL_TABLE(moat_pol_resolvers, BPF_MAP_TYPE_HASH, 64, struct moat_pol_resolver_key, __u32);
 MOAT_POL_TABLE(moat_pol_sent, BPF_MAP_TYPE_HASH, 16384, struct moat_pol_sent_key, struct moat_pol_sent);
 MOAT_POL_TABLE(moat_pol_learnt, BPF_MAP_TYPE_HASH, 32768, struct moat_pol_learnt_key, struct moat_pol_learnt);
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, MOAT_POL_DNS_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
-} moat_pol_dns SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

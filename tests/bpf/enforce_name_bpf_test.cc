@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 
+#include "bpf/abi/stats.h"
 #include "tests/bpf/enforce_kit.h"
 #include "tests/bpf/name_kit.h"
 
@@ -119,6 +120,7 @@ TEST_F(EnforceNameBpfTest, OnlyResolversAreBelieved) {
   Start();
   Trust();
   EnforceNames("      - {fqdn: good.example}\n");
+  const uint64_t untrusted = probe().KernelLedger().table_full[MOAT_TABLE_DNS_UNTRUSTED];
   RunInside([] {
     const uint16_t port = PortOf(Listening("0.0.0.0"));
     Learn({.name = "good.example", .addresses = {"127.0.2.1"}}, "127.0.0.78");
@@ -126,6 +128,7 @@ TEST_F(EnforceNameBpfTest, OnlyResolversAreBelieved) {
     Learn({.name = "good.example", .addresses = {"127.0.2.1"}});
     MOAT_CHILD_CHECK(TryConnect("127.0.2.1", port) == 0);
   });
+  EXPECT_EQ(probe().KernelLedger().table_full[MOAT_TABLE_DNS_UNTRUSTED], untrusted + 1);
   // One of another host does not answer over the loopback device.
   ASSERT_TRUE(probe().Policies()->SetResolvers({{.address = {127, 0, 0, 77}, .v6 = false, .local = false}}));
   RunInside([] {
