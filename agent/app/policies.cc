@@ -181,7 +181,7 @@ class PoliciesImpl final : public Policies {
 
   Status Read() {
     const std::lock_guard lock(reading_);
-    return ReadLocked(/*always=*/BudgetsHaveChanged());
+    return ReadLocked(/*always=*/false);
   }
 
   // All of it, or nothing. always: although the files are those that are in force, or were when all was cleared.
@@ -193,6 +193,17 @@ class PoliciesImpl final : public Policies {
       problems_.clear();
       return {};
     }
+    return ApplySources(std::move(sources), unread);
+  }
+
+  // What is in force, once more: the files may have changed, and somebody may be in the midst of it.
+  void ApplyAgain() {
+    if (now_.set && now_.sources) {
+      (void)ApplySources(*now_.sources, {});  // tells
+    }
+  }
+
+  Status ApplySources(std::vector<policy::Source> sources, const std::vector<config::Problem>& unread) {
     policy::Parsed parsed = policy::ParseAndCheckSources(sources, config_.assets);
     parsed.problems.insert(parsed.problems.begin(), unread.begin(), unread.end());
     std::vector<std::string> problems;
@@ -206,15 +217,11 @@ class PoliciesImpl final : public Policies {
     return Refuse(std::move(problems));
   }
 
-  // The files may have changed: what comes back is what was in force.
   void WriteAgain(const std::vector<std::string>& altered) {
     for (const std::string& what : altered) {
       spdlog::error("policies: {} were changed by somebody, and are written again", what);
     }
-    if (now_.sources) {
-      policy::Parsed parsed = policy::ParseAndCheckSources(*now_.sources, config_.assets);
-      (void)Apply(std::move(parsed.set), *now_.sources);
-    }
+    ApplyAgain();
     resolvers_.clear();
     KeepNames();
   }
@@ -424,8 +431,8 @@ class PoliciesImpl final : public Policies {
         if (const std::vector<std::string> altered = probe_.Policies()->Altered(); !altered.empty()) {
           WriteAgain(altered);
         }
-        if (due_ns == 0 && BudgetsHaveChanged()) {
-          due_ns = MonotonicNs() + kSettleNs;  // an asset of which a budget is a part
+        if (BudgetsHaveChanged()) {
+          ApplyAgain();
         }
       }
       if (MonotonicNs() >= names_ns) {

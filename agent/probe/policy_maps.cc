@@ -328,6 +328,7 @@ Status PolicyMaps::Clear() {
   __atomic_store_n(&maps_.control()->policy_generation, 0, __ATOMIC_RELEASE);
   WaitForPrograms();
   __atomic_store_n(&maps_.control()->policy_names, 0, __ATOMIC_RELEASE);
+  __atomic_store_n(&maps_.control()->policy_budgets, 0, __ATOMIC_RELEASE);
   RemoveAllBut(0);
   ForgetImage();
   return {};
