@@ -12,7 +12,7 @@ namespace moat::api {
 
 // Called on gRPC's threads. Empty functions: nothing was seen, nobody is known.
 struct InventorySource {
-  std::function<event::Activity()> activity{};
+  std::function<event::Activity(event::ActivityOf)> activity{};
   std::function<event::Workload(const std::string& cgroup)> whose{};
 };
 

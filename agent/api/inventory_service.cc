@@ -87,144 +87,133 @@ class InventoryService final : public v1::Inventory::Service {
 
   grpc::Status ListWorkloads(grpc::ServerContext*, const v1::InventoryRequest* request,
                              v1::ListWorkloadsResponse* response) override {
-    if (const auto bad = Check(*request); !bad.ok()) {
-      return bad;
-    }
-    const StatusSnapshot status = status_();
-    const event::Activity all = Seen();
-    const WallClock wall;
-    Room room(request->limit());
-    for (const event::WorkloadActivity& from : all.workloads.rows) {
-      if (!IsIn(from.cgroup, request->cgroup()) || !room.Take()) {
-        continue;
-      }
-      v1::Workload* to = response->add_workloads();
-      to->set_cgroup(ToUtf8(from.cgroup));
-      to->set_cgroup_id(from.cgroup_id);
+    return Answer(event::ActivityOf::kWorkloads, request, response,
+                  [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
+                    const WallClock wall;
+                    for (const event::WorkloadActivity& from : all.workloads.rows) {
+                      if (!IsIn(from.cgroup, request->cgroup()) || !room.Take()) {
+                        continue;
+                      }
+                      v1::Workload* to = response->add_workloads();
+                      to->set_cgroup(ToUtf8(from.cgroup));
+                      to->set_cgroup_id(from.cgroup_id);
       // A path that was cut is of another cgroup, or of none.
-      const bool whole = !from.cgroup.empty() && from.cgroup.size() < event::kMaxActorCgroup;
-      SetWhose(to, whole && source_.whose ? source_.whose(from.cgroup) : event::Workload{.known = false});
-      to->set_processes(from.processes);
-      AddLabels(from.labels, status, [to](const std::string& name) { to->add_holds(name); });
-      to->set_bytes_out(from.bytes_out);
-      to->set_bytes_in(from.bytes_in);
-      to->set_gpu_calls(from.gpu_calls);
-      to->set_allowed(from.allowed);
-      to->set_denied(from.denied);
-      to->set_would_deny(from.would_deny);
-      SetSeen(to, from.seen, wall);
-      room.Took(*to);
-    }
-    return End(all, all.workloads.evicted, status, room, response);
+                      const bool whole = !from.cgroup.empty() && from.cgroup.size() < event::kMaxActorCgroup;
+                      SetWhose(to, whole && source_.whose ? source_.whose(from.cgroup) : event::Workload{.known = false});
+                      to->set_processes(from.processes);
+                      AddLabels(from.labels, status, [to](const std::string& name) { to->add_holds(name); });
+                      to->set_bytes_out(from.bytes_out);
+                      to->set_bytes_in(from.bytes_in);
+                      to->set_gpu_calls(from.gpu_calls);
+                      to->set_allowed(from.allowed);
+                      to->set_denied(from.denied);
+                      to->set_would_deny(from.would_deny);
+                      SetSeen(to, from.seen, wall);
+                      room.Took(*to);
+                    }
+                    return all.workloads.evicted;
+                  });
   }
 
   grpc::Status ListAssets(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListAssetsResponse* response) override {
-    if (const auto bad = Check(*request); !bad.ok()) {
-      return bad;
-    }
-    const StatusSnapshot status = status_();
-    const event::Activity all = Seen();
-    const WallClock wall;
-    Room room(request->limit());
-    std::map<uint32_t, v1::InventoryAsset*> assets;
-    for (const StatusSnapshot::Asset& asset : status.assets) {
-      if (request->name().empty() || request->name() == asset.name) {
-        v1::InventoryAsset* to = assets[asset.id] = response->add_assets();
-        to->set_name(ToUtf8(asset.name));
-        to->set_asset_class(ToUtf8(asset.asset_class));
-        to->set_bytes(asset.bytes);
-        to->set_files(asset.files);
-      }
-    }
-    for (const event::AssetActivity& from : all.assets.rows) {
-      const auto asset = assets.find(from.asset);
-      if (asset == assets.end() || !IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
-        continue;
-      }
-      v1::AssetReader* to = asset->second->add_readers();
-      SetActor(to->mutable_actor(), from.actor);
-      to->set_opens(from.opens);
-      to->set_maps(from.maps);
-      to->set_changes(from.changes);
-      to->set_denied(from.denied);
-      to->set_bytes_read(from.bytes_read);
-      to->set_bytes_written(from.bytes_written);
-      SetSeen(to, from.seen, wall);
-      room.Took(*to);
-    }
-    return End(all, all.assets.evicted, status, room, response);
+    return Answer(event::ActivityOf::kAssets, request, response,
+                  [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
+                    const WallClock wall;
+                    std::map<uint32_t, v1::InventoryAsset*> assets;
+                    for (const StatusSnapshot::Asset& asset : status.assets) {
+                      if (request->name().empty() || request->name() == asset.name) {
+                        v1::InventoryAsset* to = assets[asset.id] = response->add_assets();
+                        to->set_name(ToUtf8(asset.name));
+                        to->set_asset_class(ToUtf8(asset.asset_class));
+                        to->set_bytes(asset.bytes);
+                        to->set_files(asset.files);
+                      }
+                    }
+                    for (const event::AssetActivity& from : all.assets.rows) {
+                      const auto asset = assets.find(from.asset);
+                      if (asset == assets.end() || !IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
+                        continue;
+                      }
+                      v1::AssetReader* to = asset->second->add_readers();
+                      SetActor(to->mutable_actor(), from.actor);
+                      to->set_opens(from.opens);
+                      to->set_maps(from.maps);
+                      to->set_changes(from.changes);
+                      to->set_denied(from.denied);
+                      to->set_bytes_read(from.bytes_read);
+                      to->set_bytes_written(from.bytes_written);
+                      SetSeen(to, from.seen, wall);
+                      room.Took(*to);
+                    }
+                    return all.assets.evicted;
+                  });
   }
 
   grpc::Status ListDevices(grpc::ServerContext*, const v1::InventoryRequest* request,
                            v1::ListDevicesResponse* response) override {
-    if (const auto bad = Check(*request); !bad.ok()) {
-      return bad;
-    }
-    const StatusSnapshot status = status_();
-    const event::Activity all = Seen();
-    const WallClock wall;
-    Room room(request->limit());
-    std::map<uint32_t, v1::InventoryDevice*> devices;
-    const auto add = [&](uint32_t rdev, const std::string& path, const std::string& device_class) {
-      if (request->name().empty() || request->name() == path || request->name() == device_class) {
-        v1::InventoryDevice* to = devices[rdev] = response->add_devices();
-        to->set_path(ToUtf8(path));
-        to->set_device_class(device_class);
-        to->set_rdev(rdev);
-      }
-    };
-    for (const StatusSnapshot::Device& device : status.devices) {
-      if (!devices.contains(device.rdev)) {
-        add(device.rdev, device.path, device.class_name);
-      }
-    }
-    for (const event::DeviceActivity& from : all.devices.rows) {
-      if (!devices.contains(from.rdev)) {
-        add(from.rdev, "", from.device_class);  // it was there once
-      }
-      const auto device = devices.find(from.rdev);
-      if (device == devices.end() || !IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
-        continue;
-      }
-      v1::DeviceUser* to = device->second->add_users();
-      SetActor(to->mutable_actor(), from.actor);
-      to->set_opens(from.opens);
-      to->set_calls(from.calls);
-      to->set_denied(from.denied);
-      SetSeen(to, from.seen, wall);
-      room.Took(*to);
-    }
-    return End(all, all.devices.evicted, status, room, response);
+    return Answer(event::ActivityOf::kDevices, request, response,
+                  [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
+                    const WallClock wall;
+                    std::map<uint32_t, v1::InventoryDevice*> devices;
+                    const auto add = [&](uint32_t rdev, const std::string& path, const std::string& device_class) {
+                      if (request->name().empty() || request->name() == path || request->name() == device_class) {
+                        v1::InventoryDevice* to = devices[rdev] = response->add_devices();
+                        to->set_path(ToUtf8(path));
+                        to->set_device_class(device_class);
+                        to->set_rdev(rdev);
+                      }
+                    };
+                    for (const StatusSnapshot::Device& device : status.devices) {
+                      if (!devices.contains(device.rdev)) {
+                        add(device.rdev, device.path, device.class_name);
+                      }
+                    }
+                    for (const event::DeviceActivity& from : all.devices.rows) {
+                      if (!devices.contains(from.rdev)) {
+                        add(from.rdev, "", from.device_class);  // it was there once
+                      }
+                      const auto device = devices.find(from.rdev);
+                      if (device == devices.end() || !IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
+                        continue;
+                      }
+                      v1::DeviceUser* to = device->second->add_users();
+                      SetActor(to->mutable_actor(), from.actor);
+                      to->set_opens(from.opens);
+                      to->set_calls(from.calls);
+                      to->set_denied(from.denied);
+                      SetSeen(to, from.seen, wall);
+                      room.Took(*to);
+                    }
+                    return all.devices.evicted;
+                  });
   }
 
   grpc::Status ListFlows(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListFlowsResponse* response) override {
-    if (const auto bad = Check(*request); !bad.ok()) {
-      return bad;
-    }
-    const StatusSnapshot status = status_();
-    const event::Activity all = Seen();
-    const WallClock wall;
-    Room room(request->limit());
-    for (const event::FlowActivity& from : all.flows.rows) {
-      const std::string peer = PeerText(from);
-      if (!IsIn(from.actor.cgroup, request->cgroup()) || (!request->name().empty() && request->name() != peer) || !room.Take()) {
-        continue;
-      }
-      v1::Flow* to = response->add_flows();
-      SetActor(to->mutable_actor(), from.actor);
-      to->set_peer(peer);
-      to->set_port(from.port);
-      to->set_protocol(static_cast<v1::Protocol>(from.protocol));
-      to->set_inbound(from.inbound);
-      to->set_connections(from.connections);
-      to->set_denied(from.denied);
-      to->set_bytes_out(from.bytes_out);
-      to->set_bytes_in(from.bytes_in);
-      AddLabels(from.labels, status, [to](const std::string& name) { to->add_labels(name); });
-      SetSeen(to, from.seen, wall);
-      room.Took(*to);
-    }
-    return End(all, all.flows.evicted, status, room, response);
+    return Answer(event::ActivityOf::kFlows, request, response,
+                  [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
+                    const WallClock wall;
+                    for (const event::FlowActivity& from : all.flows.rows) {
+                      const std::string peer = PeerText(from);
+                      if (!IsIn(from.actor.cgroup, request->cgroup()) || (!request->name().empty() && request->name() != peer) ||
+                          !room.Take()) {
+                        continue;
+                      }
+                      v1::Flow* to = response->add_flows();
+                      SetActor(to->mutable_actor(), from.actor);
+                      to->set_peer(peer);
+                      to->set_port(from.port);
+                      to->set_protocol(static_cast<v1::Protocol>(from.protocol));
+                      to->set_inbound(from.inbound);
+                      to->set_connections(from.connections);
+                      to->set_denied(from.denied);
+                      to->set_bytes_out(from.bytes_out);
+                      to->set_bytes_in(from.bytes_in);
+                      AddLabels(from.labels, status, [to](const std::string& name) { to->add_labels(name); });
+                      SetSeen(to, from.seen, wall);
+                      room.Took(*to);
+                    }
+                    return all.flows.evicted;
+                  });
   }
 
  private:
@@ -235,13 +224,17 @@ class InventoryService final : public v1::Inventory::Service {
                : grpc::Status::OK;
   }
 
-  event::Activity Seen() const { return source_.activity ? source_.activity() : event::Activity(); }
-
-  // Running totals that gave way make some sums too large: they are among what is told as lost.
-  template <typename Response>
-  static grpc::Status End(const event::Activity& all, uint64_t evicted, const StatusSnapshot& status, const Room& room,
-                          Response* response) {
-    response->set_evicted(evicted + all.sums_evicted);
+  // add: puts in the rows that there is room for, and says how many had given way.
+  template <typename Response, typename Add>
+  grpc::Status Answer(event::ActivityOf what, const v1::InventoryRequest* request, Response* response, const Add& add) {
+    if (const auto bad = Check(*request); !bad.ok()) {
+      return bad;
+    }
+    const StatusSnapshot status = status_();
+    const event::Activity all = source_.activity ? source_.activity(what) : event::Activity();
+    Room room(request->limit());
+    // Running totals that gave way make some sums too large: they are among what is told as lost.
+    response->set_evicted(add(status, all, room) + all.sums_evicted);
     response->set_omitted(room.omitted());
     response->set_since_unix_ns(status.started_unix_ns);
     return grpc::Status::OK;

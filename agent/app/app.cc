@@ -175,7 +175,7 @@ class AppImpl final : public App {
   Status StartServer() {
     MOAT_ASSIGN(server_, api::Server::Start(
                              config_, *hub_, [this] { return Snapshot(); }, control_.get(),
-                             {.activity = [this] { return activity_->Get(); },
+                             {.activity = [this](event::ActivityOf what) { return activity_->Get(what); },
                               .whose = [this](const std::string& cgroup) { return WhoseCgroup(cgroup, workloads_.get()); }}));
     return {};
   }

@@ -140,7 +140,7 @@ int RunAssets(const Options& options) {
                         Number(reader.changes()), Number(reader.denied()), Seen(reader.last_unix_ns())});
       }
     }
-    return TableOr({"ASSET", "BY", "CGROUP", "OPENS", "READ", "WRITTEN", "CHANGES", "DENIED", "LAST SEEN"}, rows,
+    return TableOr({"ASSET", "BY", "CGROUP", "OPENS, MAPS", "READ", "WRITTEN", "CHANGES", "DENIED", "LAST SEEN"}, rows,
                    "No assets are configured.", options.color);
   });
 }

@@ -56,13 +56,15 @@ class ActivityTableImpl final : public ActivityTable {
     }
   }
 
-  event::Activity Get() const override {
+  event::Activity Get(event::ActivityOf what) const override {
     const std::lock_guard lock(mutex_);
     event::Activity out;
-    Copy(workloads_, out.workloads);
-    Copy(assets_, out.assets);
-    Copy(devices_, out.devices);
-    Copy(flows_, out.flows);
+    switch (what) {
+      case event::ActivityOf::kWorkloads: Copy(workloads_, out.workloads); break;
+      case event::ActivityOf::kAssets: Copy(assets_, out.assets); break;
+      case event::ActivityOf::kDevices: Copy(devices_, out.devices); break;
+      case event::ActivityOf::kFlows: Copy(flows_, out.flows); break;
+    }
     out.sums_evicted = sums_.evicted();
     return out;
   }

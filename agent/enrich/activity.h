@@ -20,7 +20,7 @@ struct ActivityLimits {
 class ActivityTable : public event::Consumer {
  public:
   static std::unique_ptr<ActivityTable> Create(ActivityLimits limits = {});
-  virtual event::Activity Get() const = 0;
+  virtual event::Activity Get(event::ActivityOf what) const = 0;
 };
 
 }  // namespace moat::enrich

@@ -61,6 +61,9 @@ struct Rows {
   uint64_t evicted = 0;
 };
 
+enum class ActivityOf : uint8_t { kWorkloads, kAssets, kDevices, kFlows };
+
+// Rows of one kind alone: who asks for one is not to wait for the others.
 struct Activity {
   Rows<WorkloadActivity> workloads{};
   Rows<AssetActivity> assets{};

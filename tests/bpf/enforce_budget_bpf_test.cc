@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
 #include "agent/base/clock.h"
+#include "agent/probe/features.h"
 #include "tests/bpf/enforce_kit.h"
 
 namespace moat::test {
@@ -230,6 +232,43 @@ TEST_F(EnforceBudgetBpfTest, WhatIsNotSentIsGivenBack) {
   });
   EXPECT_THAT(Sent(), ElementsAre(5'000, 5'000));
   EXPECT_THAT(AllTold(pid), ElementsAre(EndsWith(" by q: egress.holding model: budget of 5000 bytes per 86400 s")));
+}
+
+// Each asset has its own. Before 6.2 more than four at once are more than can be asked: then nothing is sent.
+TEST_F(EnforceBudgetBpfTest, OfSeveralAssetsEachIsAsked) {
+  constexpr int kAssets = 6;
+  std::string documents, holding;
+  config().assets.clear();
+  for (int i = 0; i < kAssets; ++i) {
+    const std::string name = "m" + std::to_string(i), path = weights() + std::to_string(i);
+    WriteFile(path, "weights");
+    config().assets.push_back({.name = name, .paths = {path}});
+    documents += "apiVersion: moat/v1\nkind: Asset\nmetadata: {name: " + name + "}\nspec: {paths: [" + path + "]}\n---\n";
+    holding +=
+        (i > 0 ? ", " : "") + ("{asset: " + name) + ", budget: {bytes: " + (i == kAssets - 1 ? "2000" : "9000") + ", per: 1h}}";
+  }
+  Start();
+  const auto features = probe::Features::Ask();
+  ASSERT_TRUE(features);
+  const bool all = features->cast.yes;
+  Enforce(documents + PolicyOf("  egress: {default: allow, holding: [" + holding + "]}\n"));
+  const pid_t pid = RunInside([&] {
+    const Datagrams own;
+    for (int i = 0; i < kAssets; ++i) {
+      const int fd = open((weights() + std::to_string(i)).c_str(), O_RDONLY | O_CLOEXEC);
+      char byte;
+      MOAT_CHILD_CHECK(fd >= 0 && read(fd, &byte, 1) == 1);
+      close(fd);
+      MOAT_CHILD_CHECK(own.Send(100) == (i < 4 || all ? 0 : EPERM));
+    }
+    MOAT_CHILD_CHECK(own.Send(1'900) == (all ? 0 : EPERM));
+    MOAT_CHILD_CHECK(own.Send(1) == EPERM);
+  });
+  std::vector<uint64_t> sent = Sent();
+  std::ranges::sort(sent);
+  EXPECT_EQ(sent,
+            all ? (std::vector<uint64_t>{2000, 2100, 2200, 2300, 2400, 2500}) : (std::vector<uint64_t>{100, 200, 300, 400}));
+  EXPECT_THAT(AllTold(pid).back(), testing::HasSubstr("by p: egress.holding m"));
 }
 
 // A raw socket says the protocol of what it sends itself, and the numbers in it are its own.

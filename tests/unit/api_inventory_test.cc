@@ -36,7 +36,7 @@ class ApiInventory : public ::testing::Test {
           return status;
         },
         nullptr,
-        {.activity = [this] { return seen_; },
+        {.activity = [this](event::ActivityOf) { return seen_; },
          .whose =
              [](const std::string& cgroup) { return event::Workload{.known = true, .cgroup = cgroup, .unit = "x.service"}; }});
     ASSERT_TRUE(server.has_value()) << server.error().message;
