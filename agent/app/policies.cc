@@ -143,6 +143,7 @@ class PoliciesImpl final : public Policies {
   Status Clear() override {
     const std::lock_guard lock(reading_);
     MOAT_TRY(probe_.Policies()->Clear());
+    const Status let_go = probe_.LetGo();
     {
       const std::lock_guard state(mutex_);
       before_ = now_.rules;
@@ -153,7 +154,7 @@ class PoliciesImpl final : public Policies {
     }
     changed_(*this);
     spdlog::warn("policies: all of them were taken out of force");
-    return {};
+    return let_go;
   }
 
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override {
@@ -274,6 +275,7 @@ class PoliciesImpl final : public Policies {
     }
     supported.set.assets = std::move(*placed);
     probe_.Policies()->SetLabels(labels_.names());
+    probe_.Keep();
     if (const std::string why = probe_.NotKept(); !why.empty()) {
       next.exposures.push_back("what is enforced ends with moatd: " + why);
     }

@@ -58,7 +58,8 @@ CLI::App* AddPolicyCommands(CLI::App& app, Options& options,
   add_name(add("delete", "remove a policy from its file and from force"));
   add_files(add("diff", "what these policies would change"));
   add("rollback", "files and what is in force as before the last change; once more: forward again");
-  add("clear", "take every policy out of force; the files stay")->add_flag("--yes", words.yes, "yes, all of them");
+  add("clear", "take every policy out of force, and keep nothing that would go on without moatd; the files stay")
+      ->add_flag("--yes", words.yes, "yes, all of them");
 
   CLI::App* explain = add("explain", "may this process do that, and which rule says so?");
   explain->footer(kExplainFooter);

@@ -49,6 +49,8 @@ class Domain {
   void Load(const SharedMaps& maps, const Pins* pins = nullptr);
   // Every link that is attached, under its event's name.
   Status PinLinks(Pins& pins);
+  void PinMaps(const Pins& pins) const;  // those that outlive the agent; Load does it, too
+  void EndWithUs() { kept_ = false; }  // the links' pins are gone
   // calls: null when no program sits on sys_exit, so that nothing can be reached through the table.
   void Attach(SyscallTable* calls, int cgroup_fd);
   // After Attach and the canary: notes which hooks have run. True: some did not, or could not be attached, and Open, Load and Attach
@@ -93,7 +95,6 @@ class Domain {
   };
   void Close();
   void Adopt(const Pins& pins);
-  void PinMaps(const Pins& pins) const;
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);
   const Hook* Find(std::string_view event) const;

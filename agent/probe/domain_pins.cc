@@ -41,6 +41,9 @@ void Domain::Adopt(const Pins& pins) {
 }
 
 void Domain::PinMaps(const Pins& pins) const {
+  if (object_ == nullptr) {
+    return;
+  }
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object_) {
     if (!Outlives(map)) {

@@ -10,6 +10,11 @@
 #include "agent/probe/guard.h"
 
 namespace moat::probe {
+namespace {
+
+constexpr const char* kKept[] = {"syscall", "process", "file", "enforce"};  // domains whose links go on without the agent
+
+}  // namespace
 
 Domains::Domains(const config::Config& config) : enforce_(config.enforce()), avoid_(config.avoid) {
   const auto wanted = [&config](std::string_view name) {
@@ -93,11 +98,17 @@ void Domains::Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd,
   AttachOnce(calls, cgroup_fd);
 }
 
-Status Domains::PinLinks(const SharedMaps& maps) {
+Status Domains::Pin(const SharedMaps& maps) {
   if (!pins_) {
     return {};
   }
-  for (const char* name : {"syscall", "process", "file", "enforce"}) {
+  if (unpinned_) {
+    MOAT_TRY(pins_->MakeAgain());
+    maps.Pin(*pins_);
+    (*this)["enforce"].PinMaps(*pins_);
+    unpinned_ = false;
+  }
+  for (const char* name : kKept) {
     MOAT_TRY((*this)[name].PinLinks(*pins_));
   }
   pins_->RemoveOtherLinks();
@@ -105,6 +116,17 @@ Status Domains::PinLinks(const SharedMaps& maps) {
     spdlog::warn("whoever may use BPF can change what is enforced, which is only noticed: {}", guarded.error().message);
   }
   return {};
+}
+
+Status Domains::Unpin() {
+  if (!pins_) {
+    return {};
+  }
+  unpinned_ = true;
+  for (const char* name : kKept) {
+    (*this)[name].EndWithUs();
+  }
+  return pins_->RemoveAll();
 }
 
 void Domains::Presume() {

@@ -29,10 +29,12 @@ class Domains {
   // Loads them, each on a thread of its own.
   void Load(const SharedMaps& maps);
   // From now on what policies need is kept there (pins.h). Before MakeMaps.
-  void Keep(std::unique_ptr<Pins> pins) { pins_ = std::move(pins); }
-  // After Attach: the links of enforcement, and of what labels processes.
-  // And guards all that is pinned.
-  Status PinLinks(const SharedMaps& maps);
+  void KeepIn(std::unique_ptr<Pins> pins) { pins_ = std::move(pins); }
+  // After Attach: the links of enforcement, and of what labels processes; after Unpin the maps, too. And guards all that is pinned.
+  Status Pin(const SharedMaps& maps);
+  // Nothing is kept any more: all of it ends with this process.
+  Status Unpin();
+  bool unpinned() const { return unpinned_; }
   // Attaches all of them and makes sure, by the agent's own calls, that every hook runs; one that does not gives way to the next in its
   // row. cgroup_fd: where cgroup programs go; in_scope: this process lies below it. calls outlives the domains.
   void Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd, bool in_scope);
@@ -56,6 +58,7 @@ class Domains {
   std::vector<std::string> avoid_;
   std::vector<std::unique_ptr<Domain>> domains_;
   std::unique_ptr<Pins> pins_;  // null: nothing is kept
+  bool unpinned_ = false;
 };
 
 }  // namespace moat::probe

@@ -40,12 +40,18 @@ Result<Pins> Pins::Open(const std::string& directory, const std::string& scope) 
     return Fail(Code::kFailedPrecondition, directory + " does not lie in a bpffs: mount one (mount -t bpf bpf /sys/fs/bpf)");
   }
   const std::string own = directory + "/" + scope;
-  for (const char* path : {directory.c_str(), own.c_str()}) {
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-      return FailErrno(errno, std::string("make ") + path);
-    }
-  }
+  MOAT_TRY(Make(directory));
+  MOAT_TRY(Make(own));
   return Pins(own);
+}
+
+Status Pins::Make(const std::string& path) {
+  return mkdir(path.c_str(), 0700) == 0 || errno == EEXIST ? Status() : FailErrno(errno, "make " + path);
+}
+
+Status Pins::MakeAgain() const {
+  MOAT_TRY(Make(fs::path(path_).parent_path()));
+  return Make(path_);
 }
 
 Fd Pins::Map(const std::string& name) const { return Fd(bpf_obj_get((path_ + "/map_" + Plain(name)).c_str())); }
@@ -85,6 +91,14 @@ void Pins::RemoveOtherLinks() const {
   for (const fs::path& other : others) {
     unlink(other.c_str());
   }
+}
+
+Status Pins::RemoveAll() {
+  put_.clear();
+  std::error_code error;
+  fs::remove_all(path_, error);
+  rmdir(fs::path(path_).parent_path().c_str());  // unless there are other scopes
+  return error ? Fail(Code::kInternal, "remove " + path_ + ": " + error.message()) : Status();
 }
 
 std::vector<std::string> Pins::Held(const std::string& directory) {

@@ -30,6 +30,10 @@ class Pins {
   Status PutLink(const std::string& name, int fd);
   // Links that this object did not put.
   void RemoveOtherLinks() const;
+  // All of the scope and its directory; the one above too when it is empty then.
+  Status RemoveAll();
+  // Those directories again.
+  Status MakeAgain() const;
 
   // Scopes below a directory for which links are pinned. Empty: none, or no such directory.
   static std::vector<std::string> Held(const std::string& directory);
@@ -38,6 +42,7 @@ class Pins {
 
  private:
   explicit Pins(std::string path) : path_(std::move(path)) {}
+  static Status Make(const std::string& path);
   Status Put(const std::string& name, int fd) const;
 
   std::string path_;

@@ -50,6 +50,8 @@ class ProbeImpl final : public Probe {
   Ledger KernelLedger() const override;
   std::vector<RingStatus> Rings() const override;
   std::vector<std::string> Repair() override;
+  void Keep() override;
+  Status LetGo() override { return domains_->Unpin(); }
   std::string NotKept() const override { return not_kept_; }
   PolicyMaps* Policies() override { return policies_.get(); }
 
@@ -58,6 +60,7 @@ class ProbeImpl final : public Probe {
   Status OpenPins(const config::Config& config);
   Status OpenRings();
   Status RequireOne() const;
+  void Pin();
   void MakeParts();
   void Wait(int timeout_ms);
   size_t PollTampering(RecordSink& sink, bool idle);
@@ -148,7 +151,7 @@ Status ProbeImpl::OpenPins(const config::Config& config) {
   }
   Result<Pins> pins = Pins::Open(config.policy_pins, scope);
   if (pins) {
-    domains_->Keep(std::make_unique<Pins>(std::move(*pins)));
+    domains_->KeepIn(std::make_unique<Pins>(std::move(*pins)));
   } else {
     not_kept_ = pins.error().message;
   }
@@ -187,15 +190,26 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_TRY(RequireOne());
   calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
   domains_->Attach(*maps_, *calls_, cgroup_.get(), /*in_scope=*/config.scope == "host");
-  if (Status pinned = domains_->PinLinks(*maps_); !pinned) {
-    not_kept_ = pinned.error().message;
-  }
+  Pin();
   // Only now: a domain that had to take another program has other maps than before.
   MakeParts();
   inventory_ = std::make_unique<Inventory>(config, *maps_, *owners_);
   inventory_->Fill((*domains_)["file"], (*domains_)["gpu"]);
   inventory_->WatchTampering((*domains_)["file"], epoll_.get());
   return {};
+}
+
+void ProbeImpl::Pin() {
+  if (Status pinned = domains_->Pin(*maps_); !pinned) {
+    not_kept_ = pinned.error().message;
+  }
+}
+
+void ProbeImpl::Keep() {
+  if (domains_->unpinned()) {
+    not_kept_.clear();
+    Pin();
+  }
 }
 
 void ProbeImpl::MakeParts() {
@@ -312,8 +326,8 @@ std::vector<std::string> ProbeImpl::Repair() {
   for (const std::string& event : (*domains_)["enforce"].Repair(cgroup_.get())) {
     told.push_back("the program of " + event + " was detached by somebody, and is attached again");
   }
-  if (!told.empty()) {
-    if (Status pinned = domains_->PinLinks(*maps_); !pinned) {
+  if (!told.empty() && !domains_->unpinned()) {
+    if (Status pinned = domains_->Pin(*maps_); !pinned) {
       told.push_back("what was attached again is not kept: " + pinned.error().message);
     }
   }

@@ -79,6 +79,10 @@ class Probe {
   // The control thread's, every second or two: puts back what somebody has taken from enforcement (programs detached, the generation
   // changed). What it was, in words.
   virtual std::vector<std::string> Repair() = 0;
+  // The control thread's. Whether what is enforced goes on without this process, from now on; at the beginning it does. A failure to keep it
+  // is in NotKept().
+  virtual void Keep() = 0;
+  virtual Status LetGo() = 0;
   // Why enforcement would end with this process although it is to go on; empty: it goes on, or nothing is enforced.
   virtual std::string NotKept() const = 0;
   // The control thread's. Null: no policies are configured, or the domain could not be loaded (Domains() says why).

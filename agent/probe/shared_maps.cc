@@ -75,14 +75,23 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
       shared->control_ = static_cast<moat_control*>(page);
       shared->control_->page_shift = static_cast<uint32_t>(std::countr_zero(static_cast<unsigned long>(sysconf(_SC_PAGESIZE))));
     }
-    if (pins != nullptr && IsKept(name)) {
-      if (Status status = pins->PutMap(name, fd.get()); !status) {
-        spdlog::warn("{}", status.error().message);
-      }
-    }
     shared->fds_[i] = std::move(fd);
   }
+  if (pins != nullptr) {
+    shared->Pin(*pins);
+  }
   return shared;
+}
+
+void SharedMaps::Pin(const Pins& pins) const {
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    if (!IsKept(kNames[i]) || !fds_[i]) {
+      continue;
+    }
+    if (Status status = pins.PutMap(kNames[i], fds_[i].get()); !status) {
+      spdlog::warn("{}", status.error().message);
+    }
+  }
 }
 
 SharedMaps::~SharedMaps() {

@@ -27,6 +27,9 @@ class SharedMaps {
                                                     const Pins* pins = nullptr);
   ~SharedMaps();
 
+  // Puts there what is kept over the agent's life; Create does it, too.
+  void Pin(const Pins& pins) const;
+
   // Makes an object, not yet loaded, use these maps in place of its own.
   Status GiveTo(bpf_object* object) const;
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "tests/e2e/agent.h"
@@ -86,6 +87,14 @@ class PolicyApiTest : public ::testing::Test {
     const grpc::Status status = stub_->Rollback(&context, {}, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response.set().generation();
+  }
+  std::set<std::string> Pinned() const {
+    std::set<std::string> names;
+    std::error_code error;  // no such directory: nothing
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(place_.File("bpf/moat"), error)) {
+      names.insert(entry.path());
+    }
+    return names;
   }
   // moatctl policy ..., its exit code; what it printed is in out_.
   int Ctl(std::vector<std::string> words) {
@@ -198,16 +207,30 @@ TEST_F(PolicyApiTest, RollbackGoesBackAndForward) {
 
 TEST_F(PolicyApiTest, ClearedUntilTheNextChange) {
   ASSERT_TRUE(Apply(Text(open_.port)).applied());
+  const std::set<std::string> kept = Pinned();
+  EXPECT_GT(kept.size(), 10u);
   EXPECT_EQ(Ctl({"clear"}), 2) << "it wants --yes";
   EXPECT_EQ(Inside(shut_.port), EPERM);
   EXPECT_EQ(Ctl({"clear", "--yes"}), 0) << out_;
   EXPECT_EQ(Inside(shut_.port), 0);
+  EXPECT_EQ(Pinned(), std::set<std::string>()) << "nothing of it would go on without the agent";
   EXPECT_EQ(Ctl({"list"}), 0);
   EXPECT_THAT(out_, HasSubstr("cleared"));
   EXPECT_EQ(ReadText(place_.File("policies/closed.yaml")), Text(open_.port));
   ASSERT_TRUE(Apply(Text(open_.port)).applied());
   EXPECT_EQ(Inside(shut_.port), EPERM);
   EXPECT_FALSE(List().cleared());
+  EXPECT_EQ(Pinned(), kept);
+  EXPECT_EQ(agent_->End(SIGKILL), 128 + SIGKILL);
+  EXPECT_EQ(Inside(shut_.port), EPERM);
+}
+
+TEST_F(PolicyApiTest, WhatWasClearedEndsWithAnAgentThatIsKilled) {
+  ASSERT_TRUE(Apply(Text(open_.port)).applied());
+  ASSERT_EQ(Ctl({"clear", "--yes"}), 0) << out_;
+  EXPECT_EQ(agent_->End(SIGKILL), 128 + SIGKILL);
+  EXPECT_EQ(Inside(shut_.port), 0);
+  EXPECT_EQ(Pinned(), std::set<std::string>());
 }
 
 TEST_F(PolicyApiTest, TwoWhoApplyAtOnceBothGetTheirs) {

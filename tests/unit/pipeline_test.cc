@@ -118,6 +118,8 @@ class FakeProbe final : public probe::Probe {
   }
   std::vector<RingStatus> Rings() const override { return {}; }
   std::vector<std::string> Repair() override { return {}; }
+  void Keep() override {}
+  Status LetGo() override { return {}; }
   std::string NotKept() const override { return ""; }
   probe::PolicyMaps* Policies() override { return nullptr; }
 
