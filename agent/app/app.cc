@@ -37,7 +37,7 @@ class AppImpl final : public App {
 
   Status Start() override {
     return steps_.Start({
-        {"probe", [this] { return StartProbe(); }, [this] { probe_.reset(); }},
+        {"probe", [this] { return StartProbe(); }, [this] { StopGuard::OnlyDetaching(), probe_.reset(); }},
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},

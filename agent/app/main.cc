@@ -41,8 +41,9 @@ moatd --doctor is what moatctl doctor asks then: it loads each program, so that 
 moat.v1.AgentStatus as JSON and ends. It needs no scope; without --config, and without the file that is read by default, every
 setting has its default. In what it prints, "attached" means: would be.
 
-Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, within 5 s and leaving nothing attached, but for policies: what is
-enforced goes on (policies.pins).
+Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, leaving nothing attached, but for policies: what is enforced goes
+on (policies.pins). It reads and answers nothing any more within 5 s; where the kernel needs longer to detach programs, the process ends
+with the last of them.
 Exit codes: 0 ended by a signal (--check, --check-policy: what was given is good; --doctor: every event would have a backend), 1 could not start (--doctor:
 not every event would), 2 the configuration or the command line is wrong.
 The file, with every setting and its default, is deploy/config/moatd.yaml in the sources.)";
@@ -99,7 +100,7 @@ int Run(const AppOptions& options, config::Config config) {
     spdlog::error("cannot start: {}", status.error().message);
     exit_code = kExitFailed;
   }
-  const StopGuard guard(kStopLimitMs);
+  const StopGuard guard(kStopLimitMs, exit_code);
   app->Stop();
   spdlog::info("ended");
   return exit_code;

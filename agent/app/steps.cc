@@ -6,6 +6,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <string_view>
+
 #include "agent/base/clock.h"
 
 namespace moat::app {
@@ -18,11 +20,15 @@ void SetAlarm(uint32_t ms) {
   ::setitimer(ITIMER_REAL, &timer, nullptr);
 }
 
+volatile sig_atomic_t only_detaching = 0, code_after_detaching = 0;
+
 // Nothing but what is safe in a signal handler: some thread may hold any lock.
 void OnAlarm(int) {
-  constexpr char kMessage[] = "moatd: stopping took too long; the kernel detaches what is left\n";
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1);
-  ::_exit(1);
+  constexpr std::string_view kHangs = "moatd: stopping took too long; the kernel detaches what is left\n";
+  constexpr std::string_view kDetaching = "moatd: ended but for the programs that the kernel still detaches\n";
+  const std::string_view message = only_detaching != 0 ? kDetaching : kHangs;
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, message.data(), message.size());
+  ::_exit(only_detaching != 0 ? code_after_detaching : 1);
 }
 
 }  // namespace
@@ -51,13 +57,17 @@ void Steps::Stop() {
   }
 }
 
-StopGuard::StopGuard(uint32_t timeout_ms) {
+StopGuard::StopGuard(uint32_t timeout_ms, int exit_code) {
   struct sigaction action{};
   action.sa_handler = OnAlarm;
   ::sigaction(SIGALRM, &action, nullptr);
+  only_detaching = 0;
+  code_after_detaching = exit_code;
   SetAlarm(timeout_ms);
 }
 
 StopGuard::~StopGuard() { SetAlarm(0); }
+
+void StopGuard::OnlyDetaching() { only_detaching = 1; }
 
 }  // namespace moat::app

@@ -38,8 +38,12 @@ class Steps {
 // Ends the process with exit code 1 unless the guard goes within the time: a stop that hangs must not keep hooks attached.
 class StopGuard {
  public:
-  explicit StopGuard(uint32_t timeout_ms);
+  StopGuard(uint32_t timeout_ms, int exit_code);
   ~StopGuard();
+  // Whatever is still to come is the kernel's work, which it does as well for a process that ends: when the time is over it ends
+  // with exit_code. A preemptible kernel waits for every task to be seen before it lets go of a trampoline (ftrace_shutdown: synchronize_rcu_tasks),
+  // one after another, 130 to 250 ms each.
+  static void OnlyDetaching();
   StopGuard(const StopGuard&) = delete;
   StopGuard& operator=(const StopGuard&) = delete;
 };

@@ -53,11 +53,21 @@ TEST(Steps, DestructorStops) {
 TEST(StopGuardDeathTest, EndsAProcessThatHangs) {
   EXPECT_EXIT(
       {
-        const StopGuard guard(50);
+        const StopGuard guard(50, 0);
         std::this_thread::sleep_for(std::chrono::seconds(30));
       },
       ::testing::ExitedWithCode(1), "stopping took too long");
-  const StopGuard guard(20);  // and none that does not
+  const StopGuard guard(20, 0);  // and none that does not
+}
+
+TEST(StopGuardDeathTest, LetsTheKernelFinish) {
+  EXPECT_EXIT(
+      {
+        const StopGuard guard(50, 3);
+        StopGuard::OnlyDetaching();
+        std::this_thread::sleep_for(std::chrono::seconds(30));
+      },
+      ::testing::ExitedWithCode(3), "programs that the kernel still detaches");
 }
 
 TEST(BatchPool, LargeBatchesComeBackSmallOnesGo) {

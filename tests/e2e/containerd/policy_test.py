@@ -128,7 +128,7 @@ class PolicyTest(PodsTest):
         for pod in pods:  # whose it took each to be
             moatd.wait(f"{pod.cgroup}: pod {pod.pod['namespace']}/{pod.pod['pod']}, container {pod.container}, labels "
                        + ",".join(f"{k}={v}" for k, v in sorted(pod.pod["labels"].items())))
-        self.assertEqual(moatd.end(), 0)
+        self.assertEqual(moatd.end(), 0, moatd.text()[-3000:])
         pods[0].wait(lambda said: results(said)[-1] == 0)  # without pins it ends with moatd
 
     def test_where_unknown_is_denied_the_selected_pod_never_connects(self):
@@ -166,7 +166,7 @@ class PolicyTest(PodsTest):
             nobody.mkdir(parents=True)
             moatd.wait(f"{self.containerd.socket} does not answer")
             began = time.monotonic()
-            self.assertEqual(moatd.end(), 0)
+            self.assertEqual(moatd.end(), 0, moatd.text()[-3000:])
             self.assertLess(time.monotonic() - began, 4)
         finally:
             os.kill(self.containerd.process.pid, signal.SIGCONT)
