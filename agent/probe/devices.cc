@@ -18,6 +18,8 @@
 #include <map>
 #include <set>
 
+#include "agent/decode/tables/tables.h"
+
 namespace moat::probe {
 namespace {
 
@@ -25,26 +27,6 @@ namespace {
 constexpr std::array<const char*, 13> kClassNames = {"none",      "nvidia",     "nvidia-uvm", "nvidia-caps", "nvidia-switch",
                                                      "nvidia-fs", "gdrdrv",     "drm",        "accel",       "kfd",
                                                      "neuron",    "habanalabs", "other"};
-
-struct Named {
-  std::string_view name;
-  moat_gpu_class class_id;
-};
-// alloc_chrdev_region names: their majors are given out at module load and may differ at the next.
-constexpr Named kDynamic[] = {
-    {"nvidia-uvm", MOAT_GPU_NVIDIA_UVM},
-    {"nvidia-caps", MOAT_GPU_NVIDIA_CAPS},
-    {"nvidia-caps-imex-channels", MOAT_GPU_NVIDIA_CAPS},
-    {"nvidia-nvswitch", MOAT_GPU_NVIDIA_SWITCH},
-    {"nvidia-nvlink", MOAT_GPU_NVIDIA_SWITCH},
-    {"nvidia-fs", MOAT_GPU_NVIDIA_FS},
-    {"gdrdrv", MOAT_GPU_GDRDRV},
-    {"kfd", MOAT_GPU_KFD},
-    {"neuron", MOAT_GPU_NEURON},
-    {"habanalabs", MOAT_GPU_HABANALABS},
-};
-// Registered numbers, matched by number: the name for 195 has changed (nvidia-frontend until 545).
-constexpr Major kFixed[] = {{195, MOAT_GPU_NVIDIA}, {226, MOAT_GPU_DRM}, {261, MOAT_GPU_ACCEL}};
 
 std::string ReadFile(const char* path) {
   std::ifstream file(path);
@@ -107,14 +89,12 @@ std::vector<Major> ParseMajors(std::string_view text) {
       continue;
     }
     const std::string_view name = line.substr(space + 1);
-    for (const Major& fixed : kFixed) {
-      if (fixed.major == number) {
-        found[number] = fixed.class_id;
-      }
-    }
-    for (const Named& dynamic : kDynamic) {
-      if (dynamic.name == name) {
-        found.emplace(number, dynamic.class_id);
+    // Registered numbers by number: the name for 195 has changed (nvidia-frontend until 545).
+    for (const tables::Device& device : tables::Devices()) {
+      if (device.major == number) {
+        found[number] = ClassFromName(device.device_class);
+      } else if (device.major == 0 && device.name == name) {
+        found.emplace(number, ClassFromName(device.device_class));
       }
     }
   }

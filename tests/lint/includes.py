@@ -13,7 +13,7 @@ TABLE = {
     "agent/config": ["agent/base"],
     "agent/decode": ["agent/base", "agent/event", "bpf/abi"],
     "agent/policy": ["agent/base", "agent/event", "agent/config", "bpf/abi"],
-    "agent/probe": ["agent/base", "agent/config", "bpf/abi", "skeleton", "agent/policy/image.h"],
+    "agent/probe": ["agent/base", "agent/config", "bpf/abi", "skeleton", "agent/policy/image.h", "agent/decode/tables/tables.h"],
     "agent/enrich": ["agent/base", "agent/event", "agent/config", "proto/cri"],
     "agent/detect": ["agent/base", "agent/event", "agent/config"],
     "agent/store": ["agent/base", "agent/event", "agent/config"],
