@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -202,9 +203,9 @@ struct PutBody {
     PutFd(wire, To::kFdFieldNumber, from.fd);
     wire.End(mark);
   }
-  void operator()(const event::GpuIoctl& from) const {
-    using To = v1::GpuIoctl;
-    auto mark = wire.Begin(v1::Event::kGpuIoctlFieldNumber);
+  void operator()(const event::GpuCall& from) const {
+    using To = v1::GpuCall;
+    auto mark = wire.Begin(v1::Event::kGpuCallFieldNumber, 2);
     PutDevice<To>(wire, from, names);
     wire.Varint(To::kCommandFieldNumber, from.cmd);
     wire.Varint(To::kSizeFieldNumber, from.size);
@@ -215,6 +216,37 @@ struct PutBody {
     wire.Varint(To::kArgFieldNumber, from.arg);
     wire.Bytes(To::kParamsFieldNumber,
                {reinterpret_cast<const char*>(from.params.data()), std::min<size_t>(from.params_len, from.params.size())});
+    wire.Varint(To::kNumberFieldNumber, from.number);
+    wire.Varint(To::kWrappedFieldNumber, from.wrapped);
+    wire.Varint(To::kDetailFieldNumber, from.detail);
+    wire.Text(To::kVerbFieldNumber, from.verb);
+    wire.Text(To::kObjectFieldNumber, from.object);
+    wire.Text(To::kNameFieldNumber, from.name);
+    for (size_t bit = 0; *event::GpuCategoryName(bit) != '\0'; ++bit) {
+      if ((from.categories >> bit & 1) != 0) {
+        wire.TextElement(To::kCategoriesFieldNumber, event::GpuCategoryName(bit));
+      }
+    }
+    wire.Varint(To::kBytesFieldNumber, from.bytes);
+    wire.Text(To::kLocationFieldNumber, event::GpuLocationName(from.location));
+    wire.Varint(To::kStatusKnownFieldNumber, from.status_known);
+    wire.Varint(To::kStatusFieldNumber, from.status);
+    wire.Varint(To::kCompletenessFieldNumber, static_cast<uint64_t>(from.completeness));
+    wire.Varint(To::kClientFieldNumber, from.client);
+    wire.Varint(To::kHandleFieldNumber, from.handle);
+    wire.Varint(To::kTargetPidFieldNumber, from.target.pid);
+    wire.Fixed64(To::kTargetStartNsFieldNumber, from.target.start_ns);
+    wire.Varint(To::kErrorsFieldNumber, from.errors);
+    wire.Varint(To::kFailedFieldNumber, from.failed);
+    wire.Varint(To::kUnusualFieldNumber, from.unusual);
+    if (from.driver_version != 0) {
+      char text[32];
+      const int length = std::snprintf(text, sizeof(text), "%u.%u.%u", from.driver_version / 1'000'000,
+                                       from.driver_version / 1000 % 1000, from.driver_version % 1000);
+      wire.Text(To::kDriverVersionFieldNumber, {text, static_cast<size_t>(length)});
+    }
+    wire.Bytes(To::kNestedFieldNumber,
+               {reinterpret_cast<const char*>(from.nested.data()), std::min<size_t>(from.nested_len, from.nested.size())});
     wire.End(mark);
   }
   void operator()(const event::Net& from) const {

@@ -15,9 +15,9 @@ namespace moat::api {
 namespace {
 
 // Index: enum moat_table (bpf/abi/stats.h), which this folder may not include.
-constexpr const char* kTables[] = {"inodes",  "labels",  "file_io",       "gpu_calls",     "flows",        "net_totals",
-                                   "sockets", "sent",    "dns_untrusted", "dns_malformed", "dns_too_long", "dns_full",
-                                   "table12", "table13", "table14",       "table15"};
+constexpr const char* kTables[] = {"inodes",     "labels",  "file_io",       "gpu_calls",     "flows",        "net_totals",
+                                   "sockets",    "sent",    "dns_untrusted", "dns_malformed", "dns_too_long", "dns_full",
+                                   "gpu_owners", "table13", "table14",       "table15"};
 
 void SetDomain(v1::Domain* to, const DomainStatus& from) {
   to->set_name(from.name);

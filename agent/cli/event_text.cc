@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "agent/cli/gpu_text.h"
 #include "agent/cli/json.h"
 #include "agent/cli/text.h"
 #include "moat/v1/services.pb.h"
@@ -40,17 +41,6 @@ std::string Hex(uint64_t value) {
   return text;
 }
 
-std::string HexBytes(const std::string& bytes) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(bytes.size() * 2);
-  for (unsigned char c : bytes) {
-    text += kHex[c >> 4];
-    text += kHex[c & 15];
-  }
-  return text;
-}
-
 std::string Address(const std::string& address, uint32_t port) {
   return (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":" + std::to_string(port);
 }
@@ -74,11 +64,6 @@ std::string MapMode(uint32_t prot, uint32_t flags) {
 template <typename File>
 std::string FileWord(const File& file) {
   return Safe(file.path().empty() ? file.name() : file.path());
-}
-
-template <typename Gpu>
-std::string DeviceWord(const Gpu& gpu) {
-  return gpu.device().empty() ? gpu.device_class() + " " + Device(gpu.rdev()) : Safe(gpu.device());
 }
 
 // "deny connect tcp 10.0.0.9:443: serving, egress.default: deny (serving.yaml:12:7)"
@@ -144,13 +129,10 @@ std::string Object(const v1::Event& event, const Processes& processes) {
              (io.writes() ? ", wrote " + Bytes(io.bytes_written()) + " in " + Number(io.writes()) : "") +
              (io.last() ? ", final" : "");
     }
-    case v1::Event::kGpuOpen: return DeviceWord(event.gpu_open()) + " for " + OpenMode(event.gpu_open().open_flags());
-    case v1::Event::kGpuIoctl: {
-      const auto& call = event.gpu_ioctl();
-      return DeviceWord(call) + " command " + Hex(call.command() & 0xff) + " (" + Hex(call.command()) + ", " +
-             std::to_string(call.size()) + " bytes) = " + std::to_string(call.result()) +
-             (call.first() ? ", first" : ", call " + Number(call.count())) + (call.watched() ? ", watched" : "");
-    }
+    case v1::Event::kGpuOpen:
+      return GpuDeviceWord(event.gpu_open().device(), event.gpu_open().device_class(), event.gpu_open().rdev()) + " for " +
+             OpenMode(event.gpu_open().open_flags());
+    case v1::Event::kGpuCall: return GpuCallText(event.gpu_call());
     case v1::Event::kNet: {
       const auto& ep = event.net().endpoints();
       std::string local = Address(ep.local_address(), ep.local_port()), remote = Address(ep.remote_address(), ep.remote_port());
@@ -183,7 +165,7 @@ Color KindColor(const v1::Event& event) {
     case v1::Event::kFileIo: return Color::kBlue;
     case v1::Event::kFileTamper: return Color::kRed;
     case v1::Event::kGpuOpen:
-    case v1::Event::kGpuIoctl: return Color::kMagenta;
+    case v1::Event::kGpuCall: return Color::kMagenta;
     case v1::Event::kNet:
     case v1::Event::kNetTotals: return Color::kCyan;
     case v1::Event::kGap: return Color::kRed;
@@ -255,16 +237,7 @@ void JsonBody(Json& json, const v1::Event& event) {
           .Field("fd", open.fd());
       break;
     }
-    case v1::Event::kGpuIoctl: {
-      const auto& call = event.gpu_ioctl();
-      JsonDevice(json, call).Field("command", call.command()).Field("number", call.command() & 0xff).Field("size", call.size());
-      json.Field("result", call.result())
-          .Field("count", call.count())
-          .Field("first", call.first())
-          .Field("watched", call.watched());
-      json.Field("arg", call.arg()).Field("params", HexBytes(call.params()));
-      break;
-    }
+    case v1::Event::kGpuCall: JsonGpuCall(json, event.gpu_call()); break;
     case v1::Event::kNet: JsonEndpoints(json, event.net().endpoints()).Field("cookie", event.net().cookie()); break;
     case v1::Event::kNetTotals: {
       const auto& totals = event.net_totals();

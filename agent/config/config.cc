@@ -129,6 +129,11 @@ void ReadGpu(const Reading& reading, Section& top, Config& config) {
     item.Number("command", watched.command, 0, watched.whole ? UINT32_MAX : 0xff);
     config.watch.push_back(std::move(watched));
   });
+  gpu.Text("driver_version", config.driver_version);
+  const bool numbers = config.driver_version.find_first_not_of("0123456789.") == std::string::npos;
+  if (const Node* node = gpu.Child("driver_version"); node != nullptr && !numbers) {
+    reading.Complain(*node, "gpu.driver_version must be a version of NVIDIA's driver, as 580.159.04: " + node->value);
+  }
 }
 
 void ReadBackends(const Reading& reading, Section& top, Config& config) {

@@ -75,6 +75,7 @@ struct Config {
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;
+  std::string driver_version;  // of NVIDIA's driver, where /sys/module does not tell it; empty: it does
   // log
   std::string log_level = "info";
 

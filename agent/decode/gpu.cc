@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accelerator devices: opens and ioctls.
 #include "bpf/abi/gpu.h"
+
+#include <algorithm>
+
 #include "agent/decode/domain.h"
+#include "agent/decode/gpu_call.h"
 
 namespace moat::decode {
 
@@ -16,10 +20,45 @@ static_assert(static_cast<int>(GpuClass::kDrm) == MOAT_GPU_DRM && static_cast<in
 static_assert(static_cast<int>(GpuClass::kKfd) == MOAT_GPU_KFD && static_cast<int>(GpuClass::kNeuron) == MOAT_GPU_NEURON);
 static_assert(static_cast<int>(GpuClass::kHabanalabs) == MOAT_GPU_HABANALABS);
 static_assert(static_cast<int>(GpuClass::kOther) == MOAT_GPU_OTHER);
-static_assert(sizeof(event::GpuIoctl::params) == MOAT_GPU_PARAMS_LEN);
+static_assert(sizeof(event::GpuCall::params) <= MOAT_GPU_PARAMS_LEN && sizeof(event::GpuCall::nested) <= MOAT_GPU_NESTED_LEN);
+
+namespace {
+
+template <size_t N>
+uint8_t Keep(std::span<const std::byte> from, std::array<uint8_t, N>& to) {
+  const size_t length = std::min(from.size(), N);
+  std::memcpy(to.data(), from.data(), length);
+  std::memset(to.data() + length, 0, N - length);  // behind them lies what lay in the event before
+  return static_cast<uint8_t>(length);
+}
+
+void DecodeCall(const GpuBytes& bytes, event::GpuCall& call) {
+  switch (call.device_class) {
+    case GpuClass::kNvidia: DecodeNvidiaRm(bytes, call); break;
+    case GpuClass::kNvidiaUvm: DecodeNvidiaUvm(bytes, call); break;
+    case GpuClass::kKfd: DecodeKfd(bytes, call); break;
+    case GpuClass::kDrm:
+    case GpuClass::kAccel: DecodeDrm(bytes, call); break;
+    case GpuClass::kNvidiaFs:
+    case GpuClass::kGdrdrv:
+    case GpuClass::kNeuron: DecodeOther(bytes, call); break;
+    default: break;
+  }
+}
+
+}  // namespace
+
+uint64_t GpuFields::At(size_t offset, size_t length) const {
+  if (length > sizeof(uint64_t) || offset > bytes_.size() || bytes_.size() - offset < length) {
+    return Unknown();
+  }
+  uint64_t value = 0;  // little-endian, as all machines that moat runs on
+  std::memcpy(&value, bytes_.data() + offset, length);
+  return value;
+}
 
 Outcome DecodeGpuOpen(const std::byte* record, event::Event& out) {
-  auto class_id = MOAT_FIELD(record, moat_gpu_open, class_id);
+  auto class_id = MOAT_GPU_CLASS(MOAT_FIELD(record, moat_gpu_open, class_id));
   if (class_id > MOAT_GPU_OTHER) {
     return Outcome::kValue;
   }
@@ -32,29 +71,49 @@ Outcome DecodeGpuOpen(const std::byte* record, event::Event& out) {
 }
 
 Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out) {
-  auto class_id = MOAT_FIELD(record, moat_gpu_ioctl, class_id);
-  auto params_len = MOAT_FIELD(record, moat_gpu_ioctl, params_len);
-  auto why = MOAT_FIELD(record, moat_gpu_ioctl, why);
-  if (params_len > MOAT_GPU_PARAMS_LEN) {
+  const auto class_and_driver = MOAT_FIELD(record, moat_gpu_ioctl, class_id);
+  const auto class_id = MOAT_GPU_CLASS(class_and_driver), driver = MOAT_GPU_DRIVER(class_and_driver);
+  const auto params_len = MOAT_FIELD(record, moat_gpu_ioctl, params_len);
+  const auto nested_len = MOAT_FIELD(record, moat_gpu_ioctl, nested_len);
+  const auto why = MOAT_FIELD(record, moat_gpu_ioctl, why);
+  if (params_len > MOAT_GPU_PARAMS_LEN || nested_len > MOAT_GPU_NESTED_LEN) {
     return Outcome::kLength;
   }
-  if (class_id > MOAT_GPU_OTHER) {
+  if (class_id > MOAT_GPU_OTHER || driver >= MOAT_GPU_DRIVER_COUNT) {
     return Outcome::kValue;
   }
-  auto& body = Body<event::GpuIoctl>(out);
+  event::GpuCall& body = Body<event::GpuCall>(out) = {};
+  body.arg = MOAT_FIELD(record, moat_gpu_ioctl, arg);
+  body.result = MOAT_FIELD(record, moat_gpu_ioctl, result);
+  body.count = MOAT_FIELD(record, moat_gpu_ioctl, count);
+  body.errors = MOAT_FIELD(record, moat_gpu_ioctl, errors);
   body.rdev = MOAT_FIELD(record, moat_gpu_ioctl, rdev);
   body.cmd = MOAT_FIELD(record, moat_gpu_ioctl, cmd);
+  body.number = MOAT_FIELD(record, moat_gpu_ioctl, number);
   body.size = MOAT_FIELD(record, moat_gpu_ioctl, size);
+  body.detail = MOAT_FIELD(record, moat_gpu_ioctl, detail);
+  body.categories = MOAT_FIELD(record, moat_gpu_ioctl, categories);
+  body.driver_version = MOAT_FIELD(record, moat_gpu_ioctl, driver_version);
+  body.nested_size = MOAT_FIELD(record, moat_gpu_ioctl, nested_size);
+  body.client = MOAT_FIELD(record, moat_gpu_ioctl, client);
+  body.handle = MOAT_FIELD(record, moat_gpu_ioctl, object);
   body.device_class = static_cast<GpuClass>(class_id);
+  body.driver = static_cast<uint8_t>(driver);
   body.first = (why & MOAT_IOCTL_FIRST) != 0;
   body.watched = (why & MOAT_IOCTL_WATCHED) != 0;
-  body.params_len = static_cast<uint8_t>(params_len);
-  body.result = MOAT_FIELD(record, moat_gpu_ioctl, result);
-  body.arg = MOAT_FIELD(record, moat_gpu_ioctl, arg);
-  body.count = MOAT_FIELD(record, moat_gpu_ioctl, count);
-  // Behind them lies what lay in the ring.
-  std::memcpy(body.params.data(), record + offsetof(moat_gpu_ioctl, params), params_len);
-  std::memset(body.params.data() + params_len, 0, body.params.size() - params_len);
+  body.failed = (why & MOAT_IOCTL_FAILED) != 0;
+  body.wrapped = (why & MOAT_IOCTL_WRAPPED) != 0;
+  body.status_known = (why & MOAT_IOCTL_STATUS) != 0;
+  body.status = body.status_known ? MOAT_FIELD(record, moat_gpu_ioctl, status) : 0;
+  if ((why & MOAT_IOCTL_TARGET) != 0) {
+    const auto target = MOAT_FIELD(record, moat_gpu_ioctl, target);
+    body.target = {.pid = target.pid, .start_ns = target.start_ns};
+  }
+  const GpuBytes bytes{.params = {record + offsetof(moat_gpu_ioctl, params), params_len},
+                       .nested = {record + offsetof(moat_gpu_ioctl, nested), nested_len}};
+  body.params_len = Keep(bytes.params, body.params);
+  body.nested_len = Keep(bytes.nested, body.nested);
+  DecodeCall(bytes, body);
   return Outcome::kOk;
 }
 

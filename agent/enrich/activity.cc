@@ -96,13 +96,16 @@ class ActivityTableImpl final : public ActivityTable {
 
   // The calls of a command that were not counted yet. Its number of calls so far tells of those whose events were lost. Threads that
   // call at once are told in any order: a smaller number than before is of one that was counted with a later one.
-  uint64_t NewCalls(const event::Header& header, const event::GpuIoctl& call) {
+  uint64_t NewCalls(const event::Header& header, const event::GpuCall& call) {
     if (call.count == 0) {
       return 1;  // the kernel's table was full: nobody knows the number
     }
     bool fresh = false;
-    uint64_t& before = commands_.Touch(
-        {.start_ns = header.process.start_ns, .pid = header.process.pid, .rdev = call.rdev, .command = call.cmd}, &fresh);
+    uint64_t& before = commands_.Touch({.start_ns = header.process.start_ns,
+                                        .pid = header.process.pid,
+                                        .rdev = call.rdev,
+                                        .command = uint64_t{call.detail} << 32 | (call.wrapped ? call.number : call.cmd)},
+                                       &fresh);
     if (fresh) {  // not the first: its row gave way, and what it had counted stands in the sums
       before = call.count;
       return 1;
@@ -227,7 +230,7 @@ class ActivityTableImpl final : public ActivityTable {
     Workload(header);
     ++Device(header, open.rdev, open.device_class).opens;
   }
-  void Take(const event::Header& header, const event::GpuIoctl& call) {
+  void Take(const event::Header& header, const event::GpuCall& call) {
     const uint64_t calls = NewCalls(header, call);
     Device(header, call.rdev, call.device_class).calls += calls;
     Workload(header).gpu_calls += calls;

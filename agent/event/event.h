@@ -162,14 +162,38 @@ struct GpuOpen {
   int32_t fd = 0;  // -1: it had none yet
   GpuClass device_class = GpuClass::kNone;
 };
-struct GpuIoctl {
-  uint32_t rdev = 0, cmd = 0, size = 0;
+// How much of a call is known. kHeader: that it was made; kPartial: all but fields that could not be read, or whose place in this driver's
+// version is not known; no field has a value that was guessed.
+enum class GpuCompleteness : uint8_t { kHeader, kPartial, kFull };
+const char* GpuCompletenessName(GpuCompleteness completeness);  // "header", "partial", "full"
+enum class GpuLocation : uint8_t { kNone, kDevice, kSystem, kUser, kVirtual };  // kUser: the caller's own memory, pinned
+const char* GpuLocationName(GpuLocation location);  // "", "device", "system", "user", "virtual"
+// A call of an accelerator's driver. Texts are of the tables in agent/decode: they live as long as the program, and are never null.
+struct GpuCall {
+  const char* verb = "";  // "ALLOC", "CONTROL", "READ", ...; empty: nobody knows this call
+  const char* object = "";  // what it is about: "memory.local", "debugger", "clock-power"
+  const char* name = "";  // of the call, class or control as its driver has it
+  uint64_t arg = 0;  // where its parameters lay
+  uint64_t count = 0, errors = 0;  // calls of this (process, device, command, detail) so far, this one included; of those failed
+  uint64_t bytes = 0;  // allocated, mapped, exported, moved; 0: it says none
+  int64_t result = 0;  // of the system call: a driver may refuse and still return 0
+  ProcessKey target;  // whose memory, client or address space it is about; pid 0: its own, or not known whose
+  uint32_t rdev = 0, cmd = 0;  // cmd: the whole word, as passed
+  uint32_t number = 0, size = 0;  // the call's own, unwrapped
+  uint32_t detail = 0;  // class or control of NVIDIA's resource manager
+  uint32_t status = 0;  // what the driver answered, where status_known
+  uint32_t categories = 0;  // bits: GpuCategoryName
+  uint32_t driver_version = 0;  // 580159004 for 580.159.04; 0: not known
+  uint32_t client = 0, handle = 0;  // of NVIDIA's resource manager: who asks; the object it makes, frees or asks
+  uint32_t nested_size = 0;
   GpuClass device_class = GpuClass::kNone;
-  bool first = false, watched = false;
-  uint8_t params_len = 0;
-  int64_t result = 0;
-  uint64_t arg = 0, count = 0;
-  std::array<uint8_t, 128> params{};
+  uint8_t driver = 0;  // of a DRM or accel device, as bpf/abi/gpu.h numbers them
+  GpuCompleteness completeness = GpuCompleteness::kHeader;
+  GpuLocation location = GpuLocation::kNone;
+  bool first = false, watched = false, failed = false, wrapped = false, status_known = false;
+  bool unusual = false;  // a control that serves no ordinary program
+  uint8_t params_len = 0, nested_len = 0;
+  std::array<uint8_t, 64> params{}, nested{};  // as far as they were read and fit
 };
 
 struct Address {
@@ -249,7 +273,7 @@ struct Gap {  // events that are missing from the stream
   uint64_t count = 0;
 };
 
-using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuIoctl, Net,
+using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuCall, Net,
                           NetTotals, Verdict, Gap>;
 
 struct Event {

@@ -13,12 +13,14 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <set>
 
 #include "agent/decode/tables/tables.h"
+#include "agent/probe/gpu_rows.h"
 
 namespace moat::probe {
 namespace {
@@ -106,6 +108,28 @@ std::vector<Major> ParseMajors(std::string_view text) {
   return out;
 }
 
+// DRM and accel devices have their majors in common: which driver each is of is known by sysfs.
+void Devices::AddDrivers(const std::map<uint32_t, moat_gpu_class>& whole, std::map<uint32_t, moat_major_val>& majors,
+                         std::map<uint32_t, uint32_t>& devices) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/dev/char", error)) {
+    const std::string name = entry.path().filename();
+    uint32_t number = 0, least = 0;
+    const auto [colon, bad] = std::from_chars(name.data(), name.data() + name.size(), number);
+    const auto found = whole.find(number);
+    if (bad != std::errc() || *colon != ':' || found == whole.end() ||
+        (found->second != MOAT_GPU_DRM && found->second != MOAT_GPU_ACCEL) ||
+        std::from_chars(colon + 1, name.data() + name.size(), least).ec != std::errc()) {
+      continue;
+    }
+    const std::string driver = std::filesystem::read_symlink(entry.path() / "device/driver", error).filename();
+    if (const uint32_t id = DriverFromSysfs(driver); id != MOAT_GPU_DRIVER_UNKNOWN) {
+      devices[number << 20 | least] = found->second | id << 8;
+      majors[number].flags |= MOAT_MAJOR_SOME;
+    }
+  }
+}
+
 Status Devices::Set(const config::Config& config) {
   if (proc_devices_.empty()) {
     proc_devices_ = ReadFile("/proc/devices");
@@ -117,6 +141,7 @@ Status Devices::Set(const config::Config& config) {
     majors[found.major] = {MOAT_MAJOR_ALL, found.class_id};
     whole[found.major] = found.class_id;
   }
+  AddDrivers(whole, majors, devices);
   list_.clear();
   FindNodes("/dev", whole, /*depth=*/2, list_);
   for (const config::Device& device : config.devices) {

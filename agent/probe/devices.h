@@ -2,6 +2,7 @@
 // Which device numbers are accelerators: fixed majors, names in /proc/devices, and those of the configuration.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,8 @@ class Devices {
   const std::vector<ResolvedDevice>& list() const { return list_; }
 
  private:
+  void AddDrivers(const std::map<uint32_t, moat_gpu_class>& whole, std::map<uint32_t, moat_major_val>& majors,
+                  std::map<uint32_t, uint32_t>& devices);
   int majors_fd_, devices_fd_, watch_fd_;
   std::string proc_devices_;
   std::vector<uint32_t> majors_;  // written to the map so far

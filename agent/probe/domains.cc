@@ -12,7 +12,7 @@
 namespace moat::probe {
 namespace {
 
-constexpr const char* kKept[] = {"syscall", "process", "file", "enforce"};  // domains whose links go on without the agent
+constexpr const char* kKept[] = {"syscall", "process", "file", "gpu", "enforce"};  // domains whose links go on without the agent
 
 }  // namespace
 

@@ -30,8 +30,24 @@ void Inventory::Fill(const Domain& file, const Domain& gpu) {
         spdlog::error("gpu: {}", status.error().message);
       }
     }
-    maps_.control()->watch_epoch = 1;
+    SetGpuRows(/*always=*/true);
   }
+}
+
+// A driver of another version has other layouts.
+void Inventory::SetGpuRows(bool always) {
+  const GpuVersions now = ReadGpuVersions(config_.driver_version);
+  if (now == versions_ && !always) {
+    return;
+  }
+  versions_ = now;
+  rows_ = MakeGpuRows(versions_);
+  if (const auto written = WriteGpuRows(maps_.gpu_rows(), rows_); !written) {
+    spdlog::error("gpu: {}", written.error().message);
+  }
+  maps_.control()->gpu_version[0] = versions_.nvidia;
+  maps_.control()->gpu_version[1] = versions_.uvm;
+  maps_.control()->watch_epoch++;
 }
 
 void Inventory::SetAssets(std::vector<ResolvedAsset> resolved) {
@@ -91,6 +107,16 @@ void Inventory::WatchTampering(const Domain& file, int epoll_fd) {
     return;
   }
   tampering_ = std::move(watch);
+}
+
+size_t Inventory::RestoreGpuRows() {
+  const std::lock_guard lock(mutex_);
+  size_t changed = 0;
+  if (devices_) {
+    changed = WriteGpuRows(maps_.gpu_rows(), rows_).value_or(1);
+    maps_.control()->watch_epoch += changed > 0 ? 1 : 0;
+  }
+  return changed;
 }
 
 size_t Inventory::Poll(RecordSink& sink, uint64_t now_ns) {
@@ -170,6 +196,7 @@ void Inventory::HouseKeep(bool devices_too) {
   }
   if (devices_ && devices_too) {
     devices_->Refresh(config_);
+    SetGpuRows(/*always=*/false);
   }
 }
 

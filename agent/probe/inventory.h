@@ -14,6 +14,7 @@
 #include "agent/config/config.h"
 #include "agent/probe/devices.h"
 #include "agent/probe/domain.h"
+#include "agent/probe/gpu_rows.h"
 #include "agent/probe/inode_map.h"
 #include "agent/probe/owners.h"
 #include "agent/probe/probe.h"
@@ -48,6 +49,8 @@ class Inventory {
   // Resolves again when fanotify has lost notices; looks for drivers that came late.
   void HouseKeep(bool devices_too);
   Status Reload(const config::Config& config);
+  // Puts rows of the table of GPU calls back that somebody else has changed; how many. The control thread's, every second or two.
+  size_t RestoreGpuRows();
 
   std::vector<ResolvedAsset> Assets() const;
   std::vector<ResolvedDevice> Devices() const;
@@ -60,6 +63,7 @@ class Inventory {
   }
 
  private:
+  void SetGpuRows(bool always);
   void SetAssets(std::vector<ResolvedAsset> resolved);
   void LookAgain(uint64_t now_ns);
   void Update(uint32_t asset);
@@ -83,6 +87,8 @@ class Inventory {
   size_t next_due_ = 0;
   uint64_t rested_ns_ = 0;  // not before this time: looking takes a twentieth of it at most
   std::unique_ptr<class Devices> devices_;  // null: no gpu domain
+  GpuVersions versions_;
+  GpuRows rows_;  // as they are to be in the kernel
   std::atomic<uint64_t> lost_ = 0;
 };
 

@@ -13,7 +13,6 @@
 #include <string>
 
 #include "agent/base/clock.h"
-#include "bpf/abi/gpu.h"
 
 namespace moat::probe {
 namespace {
@@ -53,26 +52,6 @@ Status Put(int map, const char* name, const policy::Rows::Table<Key, Value>& tab
   return {};
 }
 
-// Categories by number alone; what stands in the parameters is not looked at. Numbers: NVIDIA's open kernel modules
-// (src/common/sdk/nvidia/inc/nv_escape.h, kernel-open/nvidia-uvm/uvm_ioctl.h), include/uapi/linux/kfd_ioctl.h, include/uapi/drm/drm.h.
-enum Category : uint32_t { kDebug, kProfile, kForeignMemory, kExport };
-struct Command {
-  uint32_t class_id, number, category;
-};
-constexpr Command kCommands[] = {
-    {MOAT_GPU_NVIDIA, 0x34, kForeignMemory},  // NV_ESC_RM_DUP_OBJECT
-    {MOAT_GPU_NVIDIA, 0x35, kExport},  // NV_ESC_RM_SHARE
-    {MOAT_GPU_NVIDIA, 217, kExport},  // NV_ESC_EXPORT_TO_DMABUF_FD
-    {MOAT_GPU_NVIDIA_UVM, 62, kForeignMemory},  // UVM_TOOLS_READ_PROCESS_MEMORY
-    {MOAT_GPU_NVIDIA_UVM, 63, kForeignMemory},  // UVM_TOOLS_WRITE_PROCESS_MEMORY
-    {MOAT_GPU_NVIDIA_UVM, 56, kProfile},  // UVM_TOOLS_INIT_EVENT_TRACKER
-    {MOAT_GPU_NVIDIA_UVM, 76, kProfile},  // UVM_TOOLS_INIT_EVENT_TRACKER_V2
-    {MOAT_GPU_KFD, 0x22, kForeignMemory},  // AMDKFD_IOC_CRIU_OP
-    {MOAT_GPU_KFD, 0x24, kExport},  // AMDKFD_IOC_EXPORT_DMABUF
-    {MOAT_GPU_KFD, 0x26, kDebug},  // AMDKFD_IOC_DBG_TRAP
-    {MOAT_GPU_DRM, 0x2d, kExport},  // DRM_IOCTL_PRIME_HANDLE_TO_FD
-};
-
 // Every row whose key says another generation than this one.
 template <typename Key>
 void Remove(int map, uint32_t but) {
@@ -110,13 +89,11 @@ PolicyMaps::PolicyMaps(const Domain& enforce, const SharedMaps& maps)
       sent_(enforce.MapFd("moat_pol_sent")),
       assets_(enforce.MapFd("moat_pol_assets")),
       counts_(enforce.MapFd("moat_pol_counts")),
-      labels_(enforce.MapFd("moat_pol_labels")),
-      commands_(enforce.MapFd("moat_pol_commands")) {}
+      labels_(enforce.MapFd("moat_pol_labels")) {}
 
 Result<std::unique_ptr<PolicyMaps>> PolicyMaps::Create(const Domain& enforce, const SharedMaps& maps) {
   std::unique_ptr<PolicyMaps> made(new PolicyMaps(enforce, maps));
   constexpr uint32_t kNewsBytes = 1 << 16;  // as bpf/enforce/cgroup.bpf.c has it
-  MOAT_TRY(made->SetCommands());
   made->expected_ = made->generation();  // of an agent before this one
   MOAT_ASSIGN(made->news_, Ring::Map(enforce.MapFd("moat_pol_news"), kNewsBytes));
   return made;
@@ -194,7 +171,7 @@ void PolicyMaps::NoteAll(const policy::Rows& rows, uint32_t generation) {
 
 void PolicyMaps::ForgetImage() {
   for (auto& [name, book] : books_) {
-    if (name != "GPU commands" && name != "resolvers") {
+    if (name != "resolvers") {
       book.Forget();
     }
   }
@@ -210,23 +187,10 @@ std::vector<std::string> PolicyMaps::Altered() {
   return told;
 }
 
-Status PolicyMaps::SetCommands() {
-  for (const Command& command : kCommands) {
-    const moat_pol_command_key key{.class_id = command.class_id, .number = command.number};
-    const uint32_t categories = 1u << command.category;
-    if (bpf_map_update_elem(commands_, &key, &categories, BPF_ANY) != 0) {
-      return FailErrno(errno, "write the table of GPU commands");
-    }
-    books_.try_emplace("GPU commands", commands_, sizeof(key), sizeof(categories)).first->second.Wrote(&key, &categories);
-  }
-  return {};
-}
-
 Status PolicyMaps::Swap(const policy::Rows& rows, const policy::Rules& rules) {
   moat_control* control = maps_.control();
   const uint32_t old = generation(), fresh = control->policy_last == UINT32_MAX ? 1 : control->policy_last + 1;
   const moat_pol_count none{};
-  MOAT_TRY(SetCommands());
   for (size_t i = 0; i < rules.texts.size(); ++i) {
     const uint32_t slot = (rules.first + static_cast<uint32_t>(i)) % MOAT_RULES;
     (void)bpf_map_update_elem(counts_, &slot, &none, BPF_ANY);

@@ -76,7 +76,6 @@ class PolicyMaps {
 
  private:
   PolicyMaps(const Domain& enforce, const SharedMaps& maps);
-  Status SetCommands();
   Status Write(const policy::Rows& rows, uint32_t generation);
   void RemoveAllBut(uint32_t generation);
   template <typename Key, typename Value>
@@ -91,7 +90,7 @@ class PolicyMaps {
   uint32_t expected_ = 0;  // generation
   std::map<std::string, RowBook> books_;  // by what the table is of; empty: nothing was written yet
   int cgroups_, profiles_, exes_, by_exe_, holdings_, peers_, ports_, masks_, names_, named_, resolvers_, learnt_, sent_, assets_,
-      counts_, labels_, commands_;  // borrowed
+      counts_, labels_;  // borrowed
 };
 
 }  // namespace moat::probe

@@ -228,6 +228,9 @@ void ProbeImpl::MakeParts() {
                                                .procs = maps_->procs(),
                                                .gpu_calls = gpu.MapFd("moat_gpu_calls"),
                                                .net_totals = net.MapFd("moat_net_totals"),
+                                               .gpu_clients = maps_->gpu_clients(),
+                                               .gpu_debuggers = maps_->gpu_debuggers(),
+                                               .gpu_files = maps_->gpu_files(),
                                                .control = maps_->control()},
                                        *owners_);
 }
@@ -330,6 +333,9 @@ std::vector<std::string> ProbeImpl::Repair() {
     if (Status pinned = domains_->Pin(*maps_); !pinned) {
       told.push_back("what was attached again is not kept: " + pinned.error().message);
     }
+  }
+  if (const size_t rows = inventory_->RestoreGpuRows(); rows > 0) {
+    told.push_back(std::to_string(rows) + " rows of the table of GPU calls were changed by somebody, and are put back");
   }
   if (policies_->RestoreGeneration()) {
     told.push_back("the generation in force was changed by somebody, and is put back");

@@ -26,7 +26,10 @@ bool SameShape(const bpf_map* declared, int fd) {
 namespace {
 
 // moat_syscalls is kept but not taken over: a table of programs is emptied when nobody but programs holds it (kernel/bpf/arraymap.c).
-bool IsKept(const std::string& name) { return name == ".data.control" || name == "moat_procs" || name == "moat_syscalls"; }
+bool IsKept(const std::string& name) {
+  return name == ".data.control" || name == "moat_procs" || name == "moat_syscalls" || name == "moat_gpu_clients" ||
+         name == "moat_gpu_debuggers" || name == "moat_gpu_files" || name == "moat_gpu_rows";
+}
 
 }  // namespace
 
@@ -81,6 +84,15 @@ Result<std::unique_ptr<SharedMaps>> SharedMaps::Create(const std::vector<bpf_obj
     shared->Pin(*pins);
   }
   return shared;
+}
+
+int SharedMaps::Named(std::string_view name) const {
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    if (kNames[i] == name) {
+      return fds_[i].get();
+    }
+  }
+  return -1;
 }
 
 void SharedMaps::Pin(const Pins& pins) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -39,15 +40,21 @@ class SharedMaps {
   int stats() const { return fds_[4].get(); }
   int table_full() const { return fds_[5].get(); }
   int procs() const { return fds_[6].get(); }
+  int gpu_rows() const { return Named("moat_gpu_rows"); }  // -1: no domain of those that are switched on has it
+  int gpu_clients() const { return Named("moat_gpu_clients"); }
+  int gpu_debuggers() const { return Named("moat_gpu_debuggers"); }
+  int gpu_files() const { return Named("moat_gpu_files"); }
   int syscalls() const { return fds_[7].get(); }
   moat_control* control() const { return control_; }  // mapped: a store here is what every program reads next
 
  private:
   SharedMaps() = default;
+  int Named(std::string_view name) const;
   static constexpr const char* kNames[] = {"moat_ring_urgent", "moat_ring_bulk", ".data.control", "moat_scope", "moat_stats",
                                            "moat_table_full", "moat_procs", "moat_syscalls",
                                            // of one domain each, looked at by domain enforce too
-                                           "moat_inodes", "moat_names", "moat_blocks", "moat_majors", "moat_devices"};
+                                           "moat_inodes", "moat_names", "moat_blocks", "moat_majors", "moat_devices",
+                                           "moat_gpu_rows", "moat_gpu_clients", "moat_gpu_debuggers", "moat_gpu_files"};
   static constexpr size_t kFirstOptional = 7;  // there may be no domain that declares them
   Fd fds_[std::size(kNames)];
   moat_control* control_ = nullptr;

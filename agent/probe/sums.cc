@@ -148,6 +148,16 @@ void Sums::Reclaim(RecordSink& sink) {
     });
   };
   sweep(MOAT_ROWS_GPU, maps_.gpu_calls, moat_gpu_key{}, moat_gpu_val{});
+  const auto sweep_owners = [&]<typename Key>(moat_rows rows, int fd, Key) {
+    Walk<Key, moat_gpu_owner>(rows, fd, [&](const Key& key, const moat_gpu_owner& owner) {
+      if (gone(owner.pid, owner.start_ns)) {
+        (void)bpf_map_delete_elem(fd, &key);
+      }
+    });
+  };
+  sweep_owners(MOAT_ROWS_GPU_CLIENTS, maps_.gpu_clients, uint32_t{});
+  sweep_owners(MOAT_ROWS_GPU_DEBUGGERS, maps_.gpu_debuggers, moat_gpu_object{});
+  sweep_owners(MOAT_ROWS_GPU_FILES, maps_.gpu_files, uint64_t{});
   sweep(MOAT_ROWS_NET_TOTALS, maps_.net_totals, moat_proc_key{}, moat_net_totals{});
   sweep(MOAT_ROWS_PROCS, maps_.procs, moat_proc_key{}, moat_proc_val{});
 }

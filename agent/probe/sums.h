@@ -15,7 +15,7 @@
 namespace moat::probe {
 
 struct SumMaps {  // negative: that domain is not loaded
-  int io = -1, flows = -1, procs = -1, gpu_calls = -1, net_totals = -1;
+  int io = -1, flows = -1, procs = -1, gpu_calls = -1, net_totals = -1, gpu_clients = -1, gpu_debuggers = -1, gpu_files = -1;
   moat_control* control = nullptr;  // says which of them have rows
 };
 

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define MOAT_ABI_VERSION 1
+#define MOAT_ABI_VERSION 2
 
 #define MOAT_COMM_LEN 16
 #define MOAT_NO_ASSET 0xffffffffu

@@ -5,7 +5,8 @@
 
 #include "event.h"
 
-#define MOAT_GPU_PARAMS_LEN 128
+#define MOAT_GPU_PARAMS_LEN 192 /* NVOS32_PARAMETERS has 184 */
+#define MOAT_GPU_NESTED_LEN 128 /* what the parameters point to */
 #define MOAT_MAX_MAJOR 4096
 
 enum moat_gpu_class {
@@ -33,24 +34,98 @@ struct moat_major_val {
 	__u32 class_id;
 };
 
-/* Key of the devices map: rdev as the kernel keeps it; value: __u32 class. */
+/* Key of the devices map: rdev as the kernel keeps it; value: class | driver << 8 (moat_gpu_driver). */
+#define MOAT_GPU_CLASS(value) ((value) & 0xff)
+#define MOAT_GPU_DRIVER(value) ((value) >> 8)
+
+/* Drivers of DRM and accel devices, whose numbers from 0x40 on mean different things. */
+enum moat_gpu_driver {
+	MOAT_GPU_DRIVER_UNKNOWN = 0,
+	MOAT_GPU_DRIVER_AMDGPU = 1,
+	MOAT_GPU_DRIVER_NVIDIA_DRM = 2,
+	MOAT_GPU_DRIVER_XE = 3,
+	MOAT_GPU_DRIVER_I915 = 4,
+	MOAT_GPU_DRIVER_HABANALABS = 5,
+	MOAT_GPU_DRIVER_IVPU = 6,
+	MOAT_GPU_DRIVER_QAIC = 7,
+	MOAT_GPU_DRIVER_AMDXDNA = 8,
+	MOAT_GPU_DRIVER_COUNT = 9,
+};
+
+/*
+ * What is known of a call beforehand: the table of rows, made by user space from agent/decode/tables. A call has up to two: one by its number
+ * and size, which says where its status lies, and one by its number and detail, which says what it means.
+ */
+#define MOAT_GPU_BY_DETAIL 0x10000u  /* in place of a size: the row of .detail */
+#define MOAT_GPU_BY_PATTERN 0x10001u /* the row of all details that differ in their last byte alone */
+
+struct moat_gpu_row_key {
+	__u32 class_id; /* | driver << 8 */
+	__u32 number;
+	__u32 detail; /* class or control of NVIDIA's resource manager; else 0 */
+	__u32 size;   /* _IOC_SIZE, or MOAT_GPU_BY_* */
+};
+
+/* On what the meaning depends beside the number. The offset .at is into the parameters, or into what they point to (nested). */
+enum moat_gpu_when {
+	MOAT_GPU_ALWAYS = 0,
+	MOAT_GPU_CLIENT = 1,        /* a client of the resource manager, of another process */
+	MOAT_GPU_NESTED_CLIENT = 2,
+	MOAT_GPU_DEBUGGER = 3,      /* the object is a debugger of another process */
+	MOAT_GPU_HALF = 4,          /* 16 bits are .value */
+	MOAT_GPU_NESTED_HALF = 5,
+	MOAT_GPU_WORD = 6,          /* 32 bits are .value */
+	MOAT_GPU_OTHER_OWNER = 7,   /* the device file was set up by another process */
+	MOAT_GPU_FD_OWNER = 8,      /* the descriptor's file was */
+	MOAT_GPU_NESTED_FD_WORKLOAD = 9, /* the descriptor's file was given its memory in another cgroup */
+	MOAT_GPU_OTHER_PID = 10,    /* a process id, not the caller's own */
+};
+
+#define MOAT_GPU_NO_STATUS 0xffffu
+#define MOAT_GPU_ROW_ALWAYS 0x1u /* every call that succeeds is an event: what is allocated and freed */
+
+struct moat_gpu_row {
+	__u32 categories; /* bits: policy::GpuCategory */
+	__u16 status_at;  /* of 32 bits; MOAT_GPU_NO_STATUS: it has none, or the place is not known */
+	__u16 at;
+	__u16 value;
+	__u16 nested_len; /* of what the parameters point to; 0: not known */
+	__u8 when;
+	__u8 flags; /* MOAT_GPU_ROW_* */
+	__u16 pad;
+};
+
+/* Who made a client of the resource manager, set up an address space, exported memory into a file. */
+struct moat_gpu_owner {
+	__u64 start_ns;
+	__u64 cgroup_id;
+	__u32 pid;
+	__u32 pad;
+};
+
+/* Key of the debuggers: an object of a client. */
+struct moat_gpu_object {
+	__u32 client;
+	__u32 object;
+};
 
 /* Counts per (process, device, command). */
 struct moat_gpu_key {
 	__u64 start_ns;
 	__u32 pid;
 	__u32 rdev;
-	__u32 cmd;
-	__u32 pad;
+	__u32 cmd; /* wrapped in another: the number of the one inside */
+	__u32 detail;
 };
 
 struct moat_gpu_val {
 	__u64 count;
-	__u64 errors;      /* of those, how many returned < 0 */
+	__u64 errors;      /* of those, how many failed, by their result or by the status in their parameters */
 	__u32 watched;     /* the command is configured: each call is an event */
-	__u32 watch_epoch; /* moat_control.watch_epoch when .watched was decided */
-	__u32 class_id;
-	__u32 pad;
+	__u32 watch_epoch; /* moat_control.watch_epoch when .watched and .row were decided */
+	__u32 class_id;    /* | driver << 8 */
+	__s32 outcome;     /* of the last: 0, a negative error, or the driver's status */
+	struct moat_gpu_row row;
 };
 
 /* Key of the watch map: a configured command. class_id 0: of any class; match on the number or the whole word. */
@@ -64,27 +139,49 @@ struct moat_watch_key {
 struct moat_gpu_open {
 	struct moat_hdr hdr;
 	__u32 rdev;
-	__u32 class_id;
+	__u32 class_id; /* | driver << 8 */
 	__u32 open_flags;
 	__u32 fd;
 };
 
+/* Why a call is an event. */
 #define MOAT_IOCTL_FIRST 0x1u   /* first of this (process, device, command) */
 #define MOAT_IOCTL_WATCHED 0x2u /* a configured command */
+#define MOAT_IOCTL_MEANS 0x4u   /* it has a category, and the condition holds */
+#define MOAT_IOCTL_MEMORY 0x8u  /* MOAT_GPU_ROW_ALWAYS */
+#define MOAT_IOCTL_FAILED 0x10u /* it failed, and the one before did not, or for another reason */
+/* More about it. */
+#define MOAT_IOCTL_WRAPPED 0x100u /* came inside another call (NV_ESC_IOCTL_XFER_CMD) */
+#define MOAT_IOCTL_STATUS 0x200u  /* .status is what the driver answered */
+#define MOAT_IOCTL_TARGET 0x400u  /* .target is known */
+#define MOAT_IOCTL_NESTED 0x800u  /* the parameters point to more, of which .nested is the beginning */
 
-/* Read when the call returned: the parameters hold what the driver wrote back, its own status included. */
+/* Read when the call returned (unless MOAT_F_NO_RESULT): the parameters hold what the driver wrote back. */
 struct moat_gpu_ioctl {
 	struct moat_hdr hdr;
-	__u64 arg;
+	__u64 arg;    /* where the parameters lie */
 	__s64 result; /* of the system call: a driver may refuse and still return 0 */
 	__u64 count;  /* calls so far, this one included; 0: the table was full, not known */
+	__u64 errors; /* of those */
+	struct moat_gpu_owner target; /* whose client, address space or file it is about */
 	__u32 rdev;
-	__u32 class_id;
-	__u32 cmd;
-	__u32 size;   /* _IOC_SIZE(cmd) */
-	__u32 why;    /* MOAT_IOCTL_* */
-	__u32 params_len; /* bytes of params that could be read; the rest is not defined */
+	__u32 class_id; /* | driver << 8 */
+	__u32 cmd;      /* the whole word, as passed */
+	__u32 number;   /* the call's own: unwrapped */
+	__u32 size;     /* of the parameters as passed: _IOC_SIZE, or what the wrapper said */
+	__u32 detail;
+	__u32 why;      /* MOAT_IOCTL_* */
+	__u32 status;
+	__u32 categories;
+	__u32 driver_version; /* of the driver, as moat_control.gpu_version has it; 0: not known */
+	__u32 params_len;  /* bytes of params that could be read; the rest is not defined */
+	__u32 nested_len;  /* the same of nested */
+	__u32 nested_size; /* as passed (RM_CONTROL), or as the class has it */
+	__u32 client; /* of NVIDIA's resource manager: whose; 0: not one of its calls */
+	__u32 object; /* of a control: the one it is for; of an allocation: the new one */
+	__u32 pad;
 	__u8 params[MOAT_GPU_PARAMS_LEN];
+	__u8 nested[MOAT_GPU_NESTED_LEN];
 };
 
 #endif

@@ -23,6 +23,9 @@ enum moat_rows {
 	MOAT_ROWS_GPU = 2,
 	MOAT_ROWS_FLOWS = 3,
 	MOAT_ROWS_NET_TOTALS = 4,
+	MOAT_ROWS_GPU_CLIENTS = 5,
+	MOAT_ROWS_GPU_DEBUGGERS = 6,
+	MOAT_ROWS_GPU_FILES = 7,
 	MOAT_ROWS_COUNT = 12,
 };
 
@@ -54,6 +57,7 @@ struct moat_control {
 	__u32 policy_names; /* 1: the image in force speaks of names, or the one before it did */
 	__u32 policy_budgets; /* the same of budgets */
 	__u32 guard_pid_ns; /* number of the agent's pid namespace, whose processes may touch what is moat's (guard.h); 0: everybody may */
+	__u32 gpu_version[2]; /* of nvidia, of nvidia-uvm: as agent/decode/tables has versions; 0: not known */
 	__u32 pad;
 	__u8 stirred[MOAT_MAX_ASSETS]; /* 0 or 1, set by programs: user space is to look at this asset's files again */
 	__u64 scope_cgroup; /* id of the cgroup in the scope map, for the scan (which asks about other tasks than the current one) */

@@ -202,12 +202,6 @@ struct moat_pol_asset {
 	__u32 rule[MOAT_POL_PARTS][MOAT_POL_OPERATIONS];
 };
 
-/* The category of an ioctl by device class and number. Value: a bit mask (__u32). */
-struct moat_pol_command_key {
-	__u32 class_id;
-	__u32 number; /* _IOC_NR */
-};
-
 #define MOAT_POL_LABEL_NAME 64
 
 /* Whose label a bit is, for the agent that comes after this one: processes hold it. Index: the bit. */

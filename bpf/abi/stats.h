@@ -31,6 +31,7 @@ enum moat_table {
 	MOAT_TABLE_DNS_MALFORMED = 9, /* not an answer to one question that can be read to its end */
 	MOAT_TABLE_DNS_TOO_LONG = 10, /* of more bytes, or records, than are looked at: what stood before was learnt */
 	MOAT_TABLE_DNS_FULL = 11,     /* no room for the address */
+	MOAT_TABLE_GPU_OWNERS = 12, /* whose a client, an address space or a file is */
 	MOAT_TABLE_COUNT = 16,
 };
 

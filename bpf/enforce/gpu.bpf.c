@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who may use an accelerator, and which calls: by device class and number of the command. NVIDIA's driver looks at the number alone, so
- * that is what counts; it also takes a call inside another (XFER), whose number is in the caller's memory.
+ * Who may use an accelerator, and which calls, by what they mean (lib/gpu.bpf.h). What stands in the parameters is read before the driver
+ * reads it: a second thread that changes it in between gets another call through. Where that matters deny the use of the device.
  */
 #include <linux/errno.h>
-#include "../lib/device.bpf.h"
+#include "../lib/gpu.bpf.h"
 #include "tell.bpf.h"
-
-#define MOAT_NV_XFER 211u /* nv_ioctl_xfer_t: cmd is its first word */
-#define MOAT_IOC_NR(cmd) ((cmd) & 0xff)
 
 static __always_inline int moat_pol_gpu_told(const struct moat_pol_answer *answer, const struct moat_pol_who *who,
 					     __u32 operation, __u32 rdev, __u32 cmd, __u32 category)
@@ -54,11 +51,13 @@ MOAT_SECURITY_DENIES(moat_pol_gpu_receive, file_receive, moat_pol_gpu_opening(fi
 static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u64 params)
 {
 	const struct file *file = moat_cast(struct file, arg);
-	struct moat_pol_command_key key = {};
+	__u32 rdev, generation = moat_pol_generation(), denied = 0, categories;
+	struct moat_gpu_call call = {.file = file, .arg = params};
 	struct moat_pol_answer answer = {};
-	__u32 rdev, generation = moat_pol_generation(), *categories, denied = 0, inner = 0;
 	struct moat_pol_profile *profile;
+	struct moat_gpu_owner target;
 	struct moat_major_val *major;
+	struct moat_gpu_row row;
 	struct moat_pol_who who;
 
 	if (!generation)
@@ -66,14 +65,9 @@ static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u6
 	major = moat_major_of(file, &rdev);
 	if (!major)
 		return 0;
-	key.class_id = moat_class_of(major, rdev);
-	if (key.class_id == MOAT_GPU_NONE)
+	call.class_id = moat_class_of(major, rdev);
+	if (call.class_id == MOAT_GPU_NONE)
 		return 0;
-	key.number = MOAT_IOC_NR(cmd);
-	if (key.class_id == MOAT_GPU_NVIDIA && key.number == MOAT_NV_XFER &&
-	    bpf_probe_read_user(&inner, sizeof(inner), (void *)params) == 0)
-		key.number = inner & 0xff;
-	categories = bpf_map_lookup_elem(&moat_pol_commands, &key);
 	moat_pol_who_acts(&who, generation);
 	profile = moat_pol_profile_of(&who);
 	if (!profile)
@@ -82,10 +76,13 @@ static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u6
 	answer.rule = profile->gpu[MOAT_POL_ENFORCED].use;
 	if (answer.rule)
 		return moat_pol_gpu_told(&answer, &who, MOAT_VERDICT_GPU_USE, rdev, cmd, 0);
+	moat_gpu_unwrap(&call, cmd);
+	moat_gpu_row_of(&call, &row);
+	categories = moat_gpu_means(&call, &row, &target);
 	if (!categories)
 		return 0;
 	for (__u32 bit = 0; bit < MOAT_POL_GPU_CATEGORIES; bit++) {
-		if (!(*categories >> bit & 1))
+		if (!(categories >> bit & 1))
 			continue;
 		if (profile->gpu[MOAT_POL_ENFORCED].calls[bit]) {
 			answer.rule = profile->gpu[MOAT_POL_ENFORCED].calls[bit];

@@ -42,8 +42,6 @@ struct {
 	__type(value, struct moat_pol_count);
 } moat_pol_counts SEC(".maps");
 
-MOAT_POL_TABLE(moat_pol_commands, BPF_MAP_TYPE_HASH, 1024, struct moat_pol_command_key, __u32);
-
 /* Of user space alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

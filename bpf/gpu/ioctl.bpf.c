@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * ioctls of accelerator devices: counted per (process, device, command) in the kernel; a first sight and every call of a
- * configured command is an event. An inference server makes 10^4 to 10^6 of them a second, so a counted call is one look-up.
+ * ioctls of accelerator devices: counted per (process, device, command, detail) in the kernel. An event is a first sight, a configured
+ * command, a call with a meaning (lib/gpu.bpf.h), memory that is allocated or freed, and a failure that is not that of the call before. The
+ * rest, of which an inference server makes 10^4 to 10^6 a second, is one look-up and a sum.
  *
  * Recognised by the device number behind the descriptor, so it does not matter where the descriptor came from (dup, fork,
  * SCM_RIGHTS). Not seen: io_uring commands.
@@ -10,10 +11,8 @@
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
 #include "../lib/syscall.bpf.h"
-#include "../lib/device.bpf.h"
+#include "learn.bpf.h"
 
-#define MOAT_IOC_SIZE(cmd) ((cmd) >> 16 & 0x3fff)
-#define MOAT_IOC_NR(cmd) ((cmd) & 0xff)
 #define MOAT_FMODE_PATH 0x4000u /* include/linux/fs.h: opened with O_PATH, an ioctl on it never reaches the driver */
 #define MOAT_PAGE 4096u         /* the smallest page of any kernel: a larger one only makes the second try shorter */
 
@@ -42,87 +41,126 @@ static __always_inline int watch_has(__u32 class_id, __u32 cmd, __u32 whole)
 }
 
 /* NVIDIA's driver looks at the number alone and ignores magic and direction: a match on the number must be possible. */
-static __always_inline __u32 is_watched(__u32 class_id, __u32 cmd)
+static __always_inline __u32 is_watched(const struct moat_gpu_call *call, __u32 cmd)
 {
-	return watch_has(class_id, cmd, 1) || watch_has(0, cmd, 1) || watch_has(class_id, MOAT_IOC_NR(cmd), 0) ||
-	       watch_has(0, MOAT_IOC_NR(cmd), 0);
+	__u32 class_id = MOAT_GPU_CLASS(call->class_id);
+
+	return watch_has(class_id, call->number & 0xff, 0) || watch_has(class_id, cmd, 1) || watch_has(0, cmd, 1) ||
+	       watch_has(0, call->number & 0xff, 0);
 }
 
 /*
- * Up to want bytes from the caller's memory, 0 to 128; returns how many. A program cannot wait for a page to come in: when the
+ * Up to want bytes from the caller's memory, 0 to max (256 at most); returns how many. A program cannot wait for a page to come in: when the
  * read fails, the part up to the end of the first page is tried once, the rest of that page cannot be absent.
  */
-static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want)
+static __always_inline __u32 read_params(__u8 *to, __u64 arg, __u32 want, const __u32 max)
 {
 	__u32 page = MOAT_PAGE - (arg & (MOAT_PAGE - 1));
 
 	barrier_var(want);
-	if (want >
-	    MOAT_GPU_PARAMS_LEN) /* it is not: told to the verifiers of 5.10 and 6.1, which lose sight of it on the stack */
+	if (want > max) /* it is not: told to the verifiers of 5.10 and 6.1, which lose sight of it on the stack */
 		return 0;
 	if (bpf_probe_read_user(to, want, (void *)arg) == 0)
 		return want;
-	if (page >= MOAT_GPU_PARAMS_LEN || page >= want)
+	if (page >= want)
+		return 0;
+	barrier_var(page);
+	if (page > max)
 		return 0;
 	return bpf_probe_read_user(to, page, (void *)arg) == 0 ? page : 0;
 }
 
-/* One ioctl, before it is carried out or after. */
+/* What came of it. */
 struct moat_ioctl {
-	__u64 arg;
 	__s64 result;
-	__u32 hdr_flags; /* MOAT_F_NO_RESULT: before */
+	__u32 hdr_flags; /* MOAT_F_NO_RESULT: it is not carried out yet */
+	__u32 status;    /* the driver's, where MOAT_IOCTL_STATUS is told */
 };
 
-static __always_inline void emit_ioctl(struct moat_control *control, const struct task_struct *self,
-				       const struct moat_ioctl *call, const struct moat_gpu_key *key, __u32 class_id, __u64 count,
-				       __u32 why)
+static __always_inline void note_unreadable(struct moat_gpu_ioctl *e)
 {
-	__u32 kind = MOAT_KIND_GPU_IOCTL, want = MOAT_IOC_SIZE(key->cmd);
-	struct moat_gpu_ioctl *e;
-	struct moat_stat *stat;
+	struct moat_stat *stat = moat_stat(MOAT_KIND_GPU_IOCTL);
 
-	e = MOAT_RESERVE(moat_ring_bulk, kind, struct moat_gpu_ioctl);
+	if (!(e->hdr.flags & MOAT_F_UNREADABLE) && stat)
+		__sync_fetch_and_add(&stat->unreadable, 1);
+	e->hdr.flags |= MOAT_F_UNREADABLE;
+}
+
+static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct moat_gpu_call *call,
+					const struct moat_gpu_row *row)
+{
+	__u32 want = call->size;
+
+	if (want > MOAT_GPU_PARAMS_LEN)
+		e->hdr.flags |= MOAT_F_TRUNCATED;
+	/* Commands without a size (older drivers', UVM's) may pass a pointer all the same, or a number, or nothing. */
+	if (want == 0 || want > MOAT_GPU_PARAMS_LEN)
+		want = MOAT_GPU_PARAMS_LEN;
+	if (call->size == 0 && call->arg == 0)
+		want = 0;
+	e->params_len = want ? read_params(e->params, call->arg, want, MOAT_GPU_PARAMS_LEN) : 0;
+	if (e->params_len != want)
+		note_unreadable(e);
+	e->nested_len = 0;
+	e->nested_size = call->nested_size ? call->nested_size : row->nested_len;
+	if (!call->nested)
+		return;
+	want = e->nested_size;
+	if (want > MOAT_GPU_NESTED_LEN)
+		e->hdr.flags |= MOAT_F_TRUNCATED;
+	if (want == 0 || want > MOAT_GPU_NESTED_LEN)
+		want = MOAT_GPU_NESTED_LEN;
+	e->nested_len = read_params(e->nested, call->nested, want, MOAT_GPU_NESTED_LEN);
+	if (e->nested_size && e->nested_len != want)
+		note_unreadable(e);
+}
+
+static __always_inline void emit_ioctl(struct moat_control *control, const struct task_struct *self,
+				       const struct moat_gpu_call *call, const struct moat_ioctl *came,
+				       const struct moat_gpu_val *val, __u32 rdev, __u32 cmd, const struct moat_gpu_owner *target,
+				       __u32 categories, __u64 count, __u32 why)
+{
+	__u32 kind = MOAT_KIND_GPU_IOCTL;
+	struct moat_gpu_ioctl *e;
+
+	e = categories ? MOAT_RESERVE(moat_ring_urgent, kind, struct moat_gpu_ioctl)
+		       : MOAT_RESERVE(moat_ring_bulk, kind, struct moat_gpu_ioctl);
 	if (!e)
 		return;
 	moat_fill_hot(&e->hdr, kind, sizeof(*e), self);
-	e->hdr.flags = call->hdr_flags;
+	e->hdr.flags = came->hdr_flags;
 	e->arg = call->arg;
-	e->result = call->result;
+	e->result = came->result;
 	e->count = count;
-	e->rdev = key->rdev;
-	e->class_id = class_id;
-	e->cmd = key->cmd;
-	e->size = want;
-	e->why = why;
-	if (want > MOAT_GPU_PARAMS_LEN)
-		e->hdr.flags |= MOAT_F_TRUNCATED;
-	/* Commands without a size (older drivers') may pass a pointer all the same, or a number, or nothing. */
-	if (want == 0 || want > MOAT_GPU_PARAMS_LEN)
-		want = MOAT_GPU_PARAMS_LEN;
-	if (e->size == 0 && e->arg == 0)
-		want = 0;
-	e->params_len = want ? read_params(e->params, e->arg, want) : 0;
-	if (e->params_len != want) {
-		e->hdr.flags |= MOAT_F_UNREADABLE;
-		stat = moat_stat(kind);
-		if (stat)
-			__sync_fetch_and_add(&stat->unreadable, 1);
-	}
+	e->errors = val->errors;
+	e->target = *target;
+	e->rdev = rdev;
+	e->class_id = call->class_id;
+	e->cmd = cmd;
+	e->number = call->number;
+	e->size = call->size;
+	e->detail = call->detail;
+	e->why = why | call->why;
+	e->status = came->status;
+	e->categories = categories;
+	e->driver_version = moat_gpu_is_nvidia(call)                                ? control->gpu_version[0]
+			    : MOAT_GPU_CLASS(call->class_id) == MOAT_GPU_NVIDIA_UVM ? control->gpu_version[1]
+										    : 0;
+	e->client = call->client;
+	e->object = call->object;
+	e->pad = 0;
+	emit_params(e, call, &val->row);
 	moat_submit(control, e);
 }
 
-/*
- * The entry of a command that the table does not have yet; NULL: no room. *why: whether this call is the first.
- */
+/* The entry of a command that the table does not have yet; NULL: no room. *why: whether this call is the first. */
 static __always_inline struct moat_gpu_val *first_call(struct moat_control *control, const struct moat_gpu_key *key,
-						       __u32 class_id, __u32 *why)
+						       struct moat_gpu_val *fresh, __u32 *why)
 {
-	struct moat_gpu_val *val,
-		fresh = {.watch_epoch = control->watch_epoch, .watched = is_watched(class_id, key->cmd), .class_id = class_id};
+	struct moat_gpu_val *val;
 
 	/* Another thread may have been first: then this call is not. */
-	*why = (int)bpf_map_update_elem(&moat_gpu_calls, key, &fresh, BPF_NOEXIST) == -EEXIST ? 0 : MOAT_IOCTL_FIRST;
+	*why = (int)bpf_map_update_elem(&moat_gpu_calls, key, fresh, BPF_NOEXIST) == -EEXIST ? 0 : MOAT_IOCTL_FIRST;
 	moat_note_rows(MOAT_ROWS_GPU);
 	val = bpf_map_lookup_elem(&moat_gpu_calls, key);
 	if (!val) {
@@ -132,52 +170,97 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 	return val;
 }
 
-static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, const struct moat_ioctl *call)
+static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __u64 arg, __s64 result, __u32 hdr_flags)
 {
 	const struct task_struct *self = moat_task_now();
-	__u32 class_id = MOAT_GPU_NONE, why = 0;
-	struct moat_gpu_key key = {};
+	struct moat_gpu_call made, *call = &made;
+	struct moat_ioctl came;
+	struct moat_gpu_owner target;
+	struct moat_gpu_val fresh, *val;
+	struct moat_gpu_key key;
 	struct moat_major_val *major;
 	struct moat_control *control;
-	struct moat_gpu_val *val;
+	__u32 rdev, class_id, categories, why = 0;
+	__s32 outcome = 0;
 	__u64 count = 0;
 
-	major = moat_major_of(file, &key.rdev);
+	major = moat_major_of(file, &rdev);
 	if (!major || moat_get(file, f_mode) & MOAT_FMODE_PATH)
 		return;
 	control = moat_get_control();
 	if (!moat_scope_has(control, self))
 		return;
+	class_id = moat_class_of(major, rdev);
+	if (class_id == MOAT_GPU_NONE)
+		return;
+	/* Not before: calls of other files, which most are, do not pay for it. */
+	__builtin_memset(&target, 0, sizeof(target));
+	__builtin_memset(&fresh, 0, sizeof(fresh));
+	__builtin_memset(&key, 0, sizeof(key));
+	__builtin_memset(&made, 0, sizeof(made));
+	made.file = file;
+	made.arg = arg;
+	made.class_id = class_id;
+	came.result = result;
+	came.hdr_flags = hdr_flags;
+	came.status = 0;
+	moat_gpu_unwrap(call, cmd);
 	key.start_ns = moat_get(self, group_leader, start_boottime);
 	key.pid = moat_get(self, tgid);
-	key.cmd = cmd;
+	key.rdev = rdev;
+	key.cmd = call->why & MOAT_IOCTL_WRAPPED ? call->number : cmd;
+	key.detail = call->detail;
 
-	/* Only accelerators have entries: the exact device number, another look-up, is asked once per entry. */
 	val = bpf_map_lookup_elem(&moat_gpu_calls, &key);
-	if (!val) {
-		class_id = moat_class_of(major, key.rdev);
-		if (class_id == MOAT_GPU_NONE)
-			return;
-		val = first_call(control, &key, class_id, &why);
-	} else if (val->watch_epoch != control->watch_epoch) {
-		val->watch_epoch = control->watch_epoch;
-		val->class_id = moat_class_of(major, key.rdev);
-		val->watched = is_watched(val->class_id, key.cmd);
-	}
-	if (val) {
-		class_id = val->class_id;
-		if (call->result < 0)
-			__sync_fetch_and_add(&val->errors, 1);
-		if (!why && !val->watched) { /* the usual call; a sum without fetching is cheaper */
-			__sync_fetch_and_add(&val->count, 1);
-			return;
+	if (!val || val->watch_epoch != control->watch_epoch) {
+		moat_gpu_row_of(call, &fresh.row);
+		fresh.watch_epoch = control->watch_epoch;
+		fresh.watched = is_watched(call, cmd);
+		fresh.class_id = call->class_id;
+		if (val) {
+			val->row = fresh.row;
+			val->watched = fresh.watched;
+			val->class_id = fresh.class_id;
+			val->watch_epoch = fresh.watch_epoch;
+		} else {
+			val = first_call(control, &key, &fresh, &why);
 		}
-		count = moat_fetch_add(&val->count, 1) + 1;
-		if (val->watched)
-			why |= MOAT_IOCTL_WATCHED;
 	}
-	if (why) /* no room in the table: rather too many events than silence */
-		emit_ioctl(control, self, call, &key, class_id, count, why);
+	if (!val) /* no room in the table: rather too many events than silence */
+		val = &fresh;
+	if (!(hdr_flags & MOAT_F_NO_RESULT)) {
+		outcome = result < 0 ? result : 0;
+		if (result >= 0 && val->row.status_at != MOAT_GPU_NO_STATUS &&
+		    bpf_probe_read_user(&came.status, sizeof(came.status), (void *)(call->arg + val->row.status_at)) == 0) {
+			call->why |= MOAT_IOCTL_STATUS;
+			outcome = came.status;
+		}
+		if (outcome) {
+			__sync_fetch_and_add(&val->errors, 1);
+			if (val->outcome != outcome)
+				why |= MOAT_IOCTL_FAILED;
+		}
+		if (val->outcome != outcome)
+			val->outcome = outcome;
+	}
+	fresh.row = val->row;
+	categories = moat_gpu_means(call, &fresh.row, &target);
+	if (categories)
+		why |= MOAT_IOCTL_MEANS;
+	if (target.pid)
+		call->why |= MOAT_IOCTL_TARGET;
+	if (val->row.flags & MOAT_GPU_ROW_ALWAYS && !outcome)
+		why |= MOAT_IOCTL_MEMORY;
+	if (val->watched)
+		why |= MOAT_IOCTL_WATCHED;
+	if (!why) { /* the usual call; a sum without fetching is cheaper */
+		__sync_fetch_and_add(&val->count, 1);
+		return;
+	}
+	count = val == &fresh ? 0 : moat_fetch_add(&val->count, 1) + 1;
+	emit_ioctl(control, self, call, &came, val, rdev, cmd, &target, categories, count, why);
+	if (!outcome && !(hdr_flags & MOAT_F_NO_RESULT))
+		moat_gpu_learn(call, &target, categories);
 }
 
 /*
@@ -186,9 +269,7 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, co
  */
 static __always_inline void moat_ioctl_begins(const struct file *file, __u32 cmd, unsigned long params)
 {
-	const struct moat_ioctl call = {.arg = params, .hdr_flags = MOAT_F_NO_RESULT};
-
-	moat_ioctl_of(file, cmd, &call);
+	moat_ioctl_of(file, cmd, params, 0, MOAT_F_NO_RESULT);
 }
 
 MOAT_SECURITY(moat_gpu_ioctl, file_ioctl, moat_ioctl_begins(moat_arg(struct file, file), cmd, arg), struct file *file,
@@ -198,19 +279,35 @@ MOAT_SECURITY(moat_gpu_ioctl, file_ioctl, moat_ioctl_begins(moat_arg(struct file
 MOAT_SECURITY(moat_gpu_compat, file_ioctl_compat, moat_ioctl_begins(moat_arg(struct file, file), cmd, (__u32)arg),
 	      struct file *file, unsigned int cmd, unsigned long arg)
 
+/* By the caller's descriptor, on the way back. */
+static __always_inline void moat_ioctl_ended(__u32 fd, __u32 cmd, __u64 params, __s64 result)
+{
+	const struct file *file = moat_fd_file(moat_current(), fd);
+
+	if (file)
+		moat_ioctl_of(file, cmd, params, result, 0);
+}
+
+/* The kernel's own function for the system call: nobody but who calls it pays. */
+MOAT_TRACE("fexit/__x64_sys_ioctl", moat_gpu_ioctl_fexit, const void *regs, long ret)
+{
+	moat_ioctl_ended(moat_regs_arg(regs, 0, 0), moat_regs_arg(regs, 1, 0), moat_regs_arg(regs, 2, 0), ret);
+	return 0;
+}
+
+MOAT_TRACE("fexit/__ia32_compat_sys_ioctl", moat_gpu_compat_fexit, const void *regs, long ret)
+{
+	moat_ioctl_ended(moat_regs_arg(regs, 0, 1), moat_regs_arg(regs, 1, 1), (__u32)moat_regs_arg(regs, 2, 1), ret);
+	return 0;
+}
+
 MOAT_HOOK("tp_btf/sys_exit", moat_gpu_ioctl)
 int moat_gpu_ioctl(struct moat_sys_exit *ctx)
 {
 	struct task_struct *task = moat_caller();
-	struct moat_ioctl call = {};
-	struct file *file;
 
 	moat_ran(moat_gpu_ioctl);
-	file = task ? moat_fd_file(task, moat_syscall_arg(ctx, 0)) : NULL;
-	if (!file)
-		return 0;
-	call.arg = moat_syscall_arg(ctx, 2);
-	call.result = ctx->ret;
-	moat_ioctl_of(file, moat_syscall_arg(ctx, 1), &call);
+	if (task)
+		moat_ioctl_ended(moat_syscall_arg(ctx, 0), moat_syscall_arg(ctx, 1), moat_syscall_arg(ctx, 2), ctx->ret);
 	return 0;
 }

@@ -213,7 +213,36 @@ static __always_inline __u64 moat_syscall_arg(const struct moat_sys_exit *ctx, i
 	}
 }
 
+/* Argument 0..2 of a system call by the registers that its own function is handed. */
+static __always_inline __u64 moat_regs_arg(const void *at, int n, int compat)
+{
+	const struct pt_regs___x86 *regs = moat_cast(struct pt_regs___x86, at);
+
+	switch (n) {
+	case 0:
+		return compat ? moat_get(regs, bx) : moat_get(regs, di);
+	case 1:
+		return compat ? moat_get(regs, cx) : moat_get(regs, si);
+	default:
+		return moat_get(regs, dx);
+	}
+}
+
 #elif defined(__TARGET_ARCH_arm64)
+
+static __always_inline __u64 moat_regs_arg(const void *at, int n, int compat __attribute__((unused)))
+{
+	const struct pt_regs___arm64 *regs = moat_cast(struct pt_regs___arm64, at);
+
+	switch (n) {
+	case 0:
+		return moat_get(regs, orig_x0);
+	case 1:
+		return moat_get(regs, regs[1]);
+	default:
+		return moat_get(regs, regs[2]);
+	}
+}
 
 static __always_inline __u32 moat_syscall_nr(const struct moat_sys_exit *ctx)
 {

@@ -210,6 +210,16 @@ struct bpf_prog {
 	struct bpf_prog_aux *aux;
 };
 
+struct upid {
+	int nr;
+	void *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1]; /* of each namespace, from the host's down to the process's own */
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -222,6 +232,7 @@ struct task_struct {
 	const struct cred *real_cred;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct css_set *cgroups;
@@ -293,7 +304,7 @@ struct bpf_sock_addr_kern {
 
 /* The registers of a system call as saved at entry; on exit only ax (x86-64), regs[0] (arm64) has changed. */
 struct pt_regs___x86 {
-	unsigned long r10, r9, r8, ax, dx, si, di, orig_ax;
+	unsigned long r10, r9, r8, ax, bx, cx, dx, si, di, orig_ax;
 };
 
 struct pt_regs___arm64 {

@@ -71,7 +71,7 @@ class GpuParamsBpfTest : public BpfTest {
 };
 
 TEST_F(GpuParamsBpfTest, TheBytesOfItsSize) {
-  for (const uint32_t size : {1u, 16u, 100u, 127u, 128u}) {
+  for (const uint32_t size : {1u, 16u, 100u, 127u, 128u, MOAT_GPU_PARAMS_LEN + 0u}) {
     const moat_gpu_ioctl event = Call(Command(size), Counting);
     EXPECT_EQ(FlagsOf(event), 0u);
     EXPECT_EQ(event.size, size);
@@ -81,7 +81,7 @@ TEST_F(GpuParamsBpfTest, TheBytesOfItsSize) {
 }
 
 TEST_F(GpuParamsBpfTest, LongerOnesAreCutAndSaySo) {
-  for (const uint32_t size : {129u, 1024u, 16383u}) {
+  for (const uint32_t size : {MOAT_GPU_PARAMS_LEN + 1u, 1024u, 16383u}) {
     const moat_gpu_ioctl event = Call(Command(size), Counting);
     EXPECT_EQ(FlagsOf(event), MOAT_F_TRUNCATED);
     EXPECT_EQ(event.size, size);

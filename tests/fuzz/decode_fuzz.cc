@@ -138,7 +138,8 @@ class Fuzz {
       put(offsetof(moat_gpu_open, class_id), static_cast<uint32_t>(random_() % 13));
     } else if (shape.body == 9) {
       put(offsetof(moat_gpu_ioctl, class_id), static_cast<uint32_t>(random_() % 13));
-      put(offsetof(moat_gpu_ioctl, params_len), static_cast<uint32_t>(random_() % 129));
+      put(offsetof(moat_gpu_ioctl, params_len), static_cast<uint32_t>(random_() % (MOAT_GPU_PARAMS_LEN + 1)));
+      put(offsetof(moat_gpu_ioctl, nested_len), static_cast<uint32_t>(random_() % (MOAT_GPU_NESTED_LEN + 1)));
     } else if (shape.body == 10) {
       put(offsetof(moat_net_event, ep.family), static_cast<uint16_t>(random_() % 2 ? 2 : 10));
     } else if (shape.body == 11) {
@@ -261,9 +262,10 @@ class Fuzz {
       asset(io->asset);
     } else if (auto* gpu_open = std::get_if<event::GpuOpen>(&event.body)) {
       CHECK(std::strcmp(GpuClassName(gpu_open->device_class), "unknown") != 0);
-    } else if (auto* ioctl = std::get_if<event::GpuIoctl>(&event.body)) {
+    } else if (auto* ioctl = std::get_if<event::GpuCall>(&event.body)) {
       CHECK(std::strcmp(GpuClassName(ioctl->device_class), "unknown") != 0);
-      CHECK(ioctl->params_len <= ioctl->params.size());
+      CHECK(ioctl->params_len <= ioctl->params.size() && ioctl->nested_len <= ioctl->nested.size());
+      CHECK(ioctl->verb != nullptr && ioctl->object != nullptr && ioctl->name != nullptr);
     } else if (auto* net = std::get_if<event::Net>(&event.body)) {
       text_ = AddressToString(net->ep.remote, net->ep.ipv6);
     } else if (auto* verdict = std::get_if<event::Verdict>(&event.body)) {

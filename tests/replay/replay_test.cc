@@ -117,7 +117,7 @@ TEST_F(ReplayTest, Gpu) {
   ASSERT_EQ(calls.size(), 4u) << "three of the watched command, the first of the other";
   int watched = 0, first = 0;
   for (const Event& call : calls) {
-    const auto& ioctl = std::get<event::GpuIoctl>(call.body);
+    const auto& ioctl = std::get<event::GpuCall>(call.body);
     EXPECT_EQ(ioctl.size, 16u);
     EXPECT_LT(ioctl.result, 0) << "/dev/null knows no command";
     const uint32_t expected[] = {1, 2, 3, 4};

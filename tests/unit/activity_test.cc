@@ -118,7 +118,7 @@ TEST_F(ActivityTest, AFlowIsAPeerAndAPortNotASocket) {
 }
 
 TEST_F(ActivityTest, CallsOfADeviceAreCountedByTheirTotals) {
-  event::GpuIoctl call;
+  event::GpuCall call;
   call.rdev = 195 << 20;
   call.cmd = 42;
   call.device_class = event::GpuClass::kNvidia;
@@ -136,7 +136,7 @@ TEST_F(ActivityTest, CallsOfADeviceAreCountedByTheirTotals) {
 
 // Threads that call at once, a table of the kernel that is full, and processes that come and go by the thousand.
 TEST_F(ActivityTest, CallsAreNotCountedTwiceWhateverTheOrder) {
-  event::GpuIoctl call;
+  event::GpuCall call;
   call.cmd = 42;
   const auto give = [&](uint64_t count, uint32_t pid = 10) {
     call.first = count <= 1;

@@ -96,7 +96,7 @@ TEST(ApiEncode, FileBodies) {
 TEST(ApiEncode, GpuBodies) {
   ExpectBody(Kind::kGpuOpen, event::GpuOpen{test::kGpuRdev, 2, 5, event::GpuClass::kNvidia},
              R"(gpu_open { device: "/dev/nvidia0" device_class: "nvidia" rdev: 204472320 open_flags: 2 fd: 5 })");
-  event::GpuIoctl call;
+  event::GpuCall call;
   call.rdev = test::kGpuRdev;
   call.device_class = event::GpuClass::kNvidia;
   call.cmd = 0xc020462a;
@@ -107,9 +107,32 @@ TEST(ApiEncode, GpuBodies) {
   call.arg = 0x7fff00000000;
   call.params_len = 3;
   call.params = {1, 0xff, 3};
+  call.verb = "ALLOC";
+  call.object = "debugger";
+  call.name = "GT200_DEBUGGER";
+  call.categories = 1 | 1 << 6;
+  call.status_known = true;
+  call.status = 0x1b;
+  call.completeness = event::GpuCompleteness::kFull;
+  call.location = event::GpuLocation::kDevice;
+  call.target = {.pid = 4711, .start_ns = 9};
+  call.driver_version = 580'159'004;
+  call.nested_len = 1;
+  call.number = 0x2a;
+  call.wrapped = call.failed = call.unusual = true;
+  call.detail = 0x83de;
+  call.bytes = 40;
+  call.client = 0xc1d00001;
+  call.handle = 0x5c000001;
+  call.errors = 2;
+  call.nested = {7};
   ExpectBody(Kind::kGpuIoctl, call,
-             R"(gpu_ioctl { device: "/dev/nvidia0" device_class: "nvidia" rdev: 204472320 command: 3223340586 size: 32 result: -22
-                count: 6 first: true watched: true arg: 140733193388032 params: "\001\377\003" })");
+             R"(gpu_call { device: "/dev/nvidia0" device_class: "nvidia" rdev: 204472320 command: 3223340586 size: 32 result: -22
+                count: 6 first: true watched: true arg: 140733193388032 params: "\001\377\003" number: 42 wrapped: true
+                detail: 33758 verb: "ALLOC"
+                object: "debugger" name: "GT200_DEBUGGER" categories: "debug" categories: "raw-access" bytes: 40 location: "device"
+                status_known: true status: 27 completeness: GPU_COMPLETENESS_FULL client: 3251634177 handle: 1543503873 target_pid: 4711 target_start_ns: 9 errors: 2 failed: true unusual: true
+                driver_version: "580.159.4" nested: "\007" })");
 }
 
 TEST(ApiEncode, NetBodies) {

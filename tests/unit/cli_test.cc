@@ -116,7 +116,7 @@ TEST(CliText, IoctlShowsNumberWordAndParameters) {
   auto response = Response();
   auto* event = response.mutable_events(0);
   event->set_kind(v1::KIND_GPU_IOCTL);
-  auto* call = event->mutable_gpu_ioctl();
+  auto* call = event->mutable_gpu_call();
   call->set_device("/dev/nvidia0");
   call->set_command(0xc020462a);
   call->set_size(32);
@@ -125,6 +125,33 @@ TEST(CliText, IoctlShowsNumberWordAndParameters) {
   call->set_params(std::string("\x00\xff", 2));
   EXPECT_THAT(Human(response), HasSubstr("/dev/nvidia0 command 0x2a (0xc020462a, 32 bytes) = -22, call 1,234"));
   EXPECT_EQ(JsonOf(response)["gpu_ioctl"]["params"], "00ff");
+}
+
+TEST(CliText, ACallThatIsKnownIsToldInWords) {
+  auto response = Response();
+  auto* event = response.mutable_events(0);
+  event->set_kind(v1::KIND_GPU_IOCTL);
+  auto* call = event->mutable_gpu_call();
+  call->set_device("/dev/nvidia0");
+  call->set_verb("ALLOC");
+  call->set_object("memory.local");
+  call->set_name("NV01_MEMORY_LOCAL_USER");
+  call->set_bytes(40ull << 30);
+  call->set_status_known(true);
+  call->set_completeness(v1::GPU_COMPLETENESS_FULL);
+  call->set_first(true);
+  EXPECT_THAT(Human(response), HasSubstr("/dev/nvidia0 ALLOC memory.local 40.0 GiB NV01_MEMORY_LOCAL_USER ok, first"));
+  call->set_status(0x1b);
+  call->add_categories("debug");
+  call->set_target_pid(4711);
+  call->set_completeness(v1::GPU_COMPLETENESS_PARTIAL);
+  EXPECT_THAT(Human(response), HasSubstr("refused (status 0x1b) [debug of process 4711], first, in part"));
+  call->set_result(-EPERM);
+  EXPECT_THAT(Human(response), HasSubstr("NV01_MEMORY_LOCAL_USER EPERM [debug"));
+  call->set_result(0);
+  call->set_status_known(false);
+  EXPECT_THAT(Human(response), HasSubstr("NV01_MEMORY_LOCAL_USER returned 0 [debug")) << "what the driver answered is not known";
+  EXPECT_EQ(JsonOf(response)["gpu_ioctl"]["categories"], nlohmann::json({"debug"}));
 }
 
 TEST(CliText, AddressesAreBracketedOnlyForIpv6) {

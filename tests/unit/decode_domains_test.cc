@@ -134,11 +134,11 @@ TEST(Decode, GpuIoctl) {
   record.cmd = 0xc020462a;
   record.size = 32;
   record.why = MOAT_IOCTL_WATCHED;
-  record.params_len = 128;
-  for (int i = 0; i < 128; ++i) {
+  record.params_len = MOAT_GPU_PARAMS_LEN;
+  for (int i = 0; i < MOAT_GPU_PARAMS_LEN; ++i) {
     record.params[i] = static_cast<uint8_t>(i + 1);
   }
-  auto body = Good<event::GpuIoctl>(record);
+  auto body = Good<event::GpuCall>(record);
   EXPECT_EQ(body.arg, 0xdeadbeefu);
   EXPECT_EQ(body.result, -22);
   EXPECT_EQ(body.count, 9u);
@@ -148,21 +148,26 @@ TEST(Decode, GpuIoctl) {
   EXPECT_EQ(body.size, 32u);
   EXPECT_FALSE(body.first);
   EXPECT_TRUE(body.watched);
-  EXPECT_EQ(body.params_len, 128u);
+  EXPECT_EQ(body.params_len, 64u);
   EXPECT_EQ(body.params[0], 1);
-  EXPECT_EQ(body.params[127], 128);
+  EXPECT_EQ(body.params[63], 64);
   record.why = MOAT_IOCTL_FIRST;
   record.params_len = 0;
-  body = Good<event::GpuIoctl>(record);
+  body = Good<event::GpuCall>(record);
   EXPECT_TRUE(body.first);
   EXPECT_FALSE(body.watched);
   EXPECT_EQ(body.params_len, 0);
-  record.params_len = 129;
+  record.params_len = MOAT_GPU_PARAMS_LEN + 1;
   EXPECT_EQ(DecodeOf(record), Outcome::kLength);
   record.params_len = 256;  // 0 in eight bits
   EXPECT_EQ(DecodeOf(record), Outcome::kLength);
   record.params_len = 0;
-  record.class_id = 0x100;  // kNone in eight bits
+  record.nested_len = MOAT_GPU_NESTED_LEN + 1;
+  EXPECT_EQ(DecodeOf(record), Outcome::kLength);
+  record.nested_len = 0;
+  record.class_id = MOAT_GPU_OTHER + 1;
+  EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+  record.class_id = MOAT_GPU_DRM | MOAT_GPU_DRIVER_COUNT << 8;
   EXPECT_EQ(DecodeOf(record), Outcome::kValue);
 }
 

@@ -69,6 +69,8 @@ Version ParseVersion(std::string_view text) {
 }
 
 std::span<const Device> Devices() { return kDevices; }
+std::span<const Class> Classes() { return kClasses; }
+std::span<const UvmCall> UvmCalls() { return kUvm; }
 std::span<const Control> Controls() { return kControls; }
 std::span<const Field> Fields() { return kFields; }
 std::span<const Meaning> Meanings() { return kMeanings; }
@@ -87,6 +89,21 @@ const DriverCall* FindDrm(std::string_view driver, uint32_t number) {
 
 const DriverCall* FindOther(std::string_view driver, uint32_t number, uint32_t size) {
   return FindCall(kOthers, driver, number, size);
+}
+
+uint32_t SizeOf(std::string_view structure, Version version) {
+  const std::span<const Field> rows = std::ranges::equal_range(kFields, structure, {}, &Field::structure);
+  const bool known = version >= kOldestNvidia && version <= kNewestNvidia;
+  uint32_t size = 0;
+  for (const Field& row : rows) {
+    if (!known || Holds(rows, row, version)) {
+      if (size != 0 && row.size != size) {
+        return 0;
+      }
+      size = row.size;
+    }
+  }
+  return size;
 }
 
 std::optional<Field> FindField(std::string_view structure, std::string_view field, Version version, uint32_t size) {

@@ -37,6 +37,7 @@ struct Class {
   std::string_view who;  // user, admin, kernel, none
 };
 const Class* FindClass(uint32_t id);
+std::span<const Class> Classes();
 
 // What a control serves in ordinary programs, bits of Control::use.
 enum Use : uint8_t { kCompute = 1, kGraphics = 2, kVideo = 4, kProfiling = 8, kFabric = 16 };
@@ -64,6 +65,7 @@ struct UvmCall {
   Version first, last;  // 0: no such end
 };
 const UvmCall* FindUvm(uint32_t number);
+std::span<const UvmCall> UvmCalls();
 
 struct KfdCall {
   uint32_t number;
@@ -92,6 +94,9 @@ std::span<const Field> Fields();
 // Where a field lies in what a driver of that version takes. size: of the structure as it was passed, 0: not told. Of an unknown version only
 // what lies at one place in all of them. Nothing: no such field, a size that no layout has, or a place that cannot be told.
 std::optional<Field> FindField(std::string_view structure, std::string_view field, Version version, uint32_t size = 0);
+
+// Of a structure at a version; 0: not known.
+uint32_t SizeOf(std::string_view structure, Version version);
 
 // On what the meaning of a call depends beside its number; bpf/abi/gpu.h has them by the same numbers.
 enum class When : uint8_t {
