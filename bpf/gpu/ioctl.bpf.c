@@ -14,6 +14,7 @@
 #include "learn.bpf.h"
 
 #define MOAT_FMODE_PATH 0x4000u /* include/linux/fs.h: opened with O_PATH, an ioctl on it never reaches the driver */
+#define MOAT_GPU_URGENT 16u         /* calls with a meaning, of one (process, device, command, detail) */
 #define MOAT_PAGE 4096u         /* the smallest page of any kernel: a larger one only makes the second try shorter */
 
 /* Commands of which every call is an event. */
@@ -123,8 +124,9 @@ static __always_inline void emit_ioctl(struct moat_control *control, const struc
 	__u32 kind = MOAT_KIND_GPU_IOCTL;
 	struct moat_gpu_ioctl *e;
 
-	e = categories ? MOAT_RESERVE(moat_ring_urgent, kind, struct moat_gpu_ioctl)
-		       : MOAT_RESERVE(moat_ring_bulk, kind, struct moat_gpu_ioctl);
+	/* Who makes the same call again and again must not push verdicts out of their ring. */
+	e = categories && count && count <= MOAT_GPU_URGENT ? MOAT_RESERVE(moat_ring_urgent, kind, struct moat_gpu_ioctl)
+							    : MOAT_RESERVE(moat_ring_bulk, kind, struct moat_gpu_ioctl);
 	if (!e)
 		return;
 	moat_fill_hot(&e->hdr, kind, sizeof(*e), self);

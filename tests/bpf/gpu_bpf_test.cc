@@ -260,7 +260,9 @@ TEST_F(GpuBpfTest, ProcessesAreCountedApartAndThreadsTogether) {
       });
     }
   });
-  EXPECT_THAT(Counts(parent), ElementsAre(Call(kAttach, kThreads * kCalls)));
+  const auto counts = Counts(parent);
+  ASSERT_EQ(counts.size(), 1u);
+  ExpectCounted(counts.at(kAttach), kThreads * kCalls, MOAT_KIND_GPU_IOCTL);  // a thread may be preempted inside the program
   EXPECT_THAT(Counts(*child), ElementsAre(Call(kAttach, kTimes)));
   EXPECT_EQ(Ioctls().size(), 2u);
 }

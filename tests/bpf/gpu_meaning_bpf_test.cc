@@ -1,62 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // What calls of accelerators mean, with devices that know no ioctl as the accelerators: what matters here is what is read on the way.
-#include <fcntl.h>
 #include <gmock/gmock.h>
-#include <sys/ioctl.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <map>
 
-#include "tests/bpf/inspect.h"
+#include "tests/bpf/gpu_kit.h"
 
 namespace moat::test {
 namespace {
 
-using ::testing::Each;
 using ::testing::ElementsAre;
 
-enum Category : uint32_t { kDebug = 1, kProfile = 2, kForeign = 4, kExport = 8, kReconfigure = 16, kInternal = 32, kRaw = 64 };
-
-constexpr uint32_t Command(uint32_t number, uint32_t size, uint32_t direction = _IOC_READ | _IOC_WRITE, char magic = 'F') {
-  return _IOC(direction, magic, number, size);
-}
-
-// NVOS54, NVOS64 and their like, as words.
-using Words = std::array<uint32_t, 16>;
-uint64_t At(const void* memory) { return reinterpret_cast<uint64_t>(memory); }
-Words Control(uint32_t command, const void* params = nullptr, uint32_t size = 0) {
-  return {0xc1d00001, 0x5c000001, command, 0, static_cast<uint32_t>(At(params)), static_cast<uint32_t>(At(params) >> 32), size};
-}
-Words Alloc(uint32_t id, const void* params = nullptr) {
-  return {0xc1d00001, 0x5c000001, 0x5c000002, id, static_cast<uint32_t>(At(params)), static_cast<uint32_t>(At(params) >> 32)};
-}
-
-class GpuMeaningBpfTest : public BpfTest {
+class GpuMeaningBpfTest : public GpuTest {
  protected:
   void SetUp() override {
-    BpfTest::SetUp();
-    config().process = config().file = config().net = false;
+    GpuTest::SetUp();
     config().devices = {{.path = "/dev/null", .device_class = "nvidia"},
                         {.path = "/dev/zero", .device_class = "nvidia-uvm"},
                         {.path = "/dev/full", .device_class = "kfd"}};
-    config().driver_version = "580.159.04";
   }
   // In a process of the cgroup: f is called with the descriptors of the three.
   template <typename F>
   std::vector<moat_gpu_ioctl> Calls(F f) {
     Clear();
-    const pid_t pid = RunInside([&] {
-      const int nvidia = open("/dev/null", O_RDWR), uvm = open("/dev/zero", O_RDWR), kfd = open("/dev/full", O_RDWR);
-      MOAT_CHILD_CHECK(nvidia >= 0 && uvm >= 0 && kfd >= 0);
-      f(nvidia, uvm, kfd);
-    });
-    auto calls = Of<moat_gpu_ioctl>(MOAT_KIND_GPU_IOCTL, pid);  // by two rings
-    std::ranges::sort(calls, {}, [](const moat_gpu_ioctl& call) { return call.hdr.time_ns; });
-    return calls;
+    const pid_t pid = RunInside([&] { f(MustOpen("/dev/null"), MustOpen("/dev/zero"), MustOpen("/dev/full")); });
+    return Ioctls(pid);
   }
+  // The devices know no ioctl.
   static void Call(int fd, uint32_t command, const void* params) {
     MOAT_CHILD_CHECK(ioctl(fd, command, params) == -1 && errno == ENOTTY);
   }
@@ -74,8 +46,8 @@ TEST_F(GpuMeaningBpfTest, ControlsAreCountedEachAndThoseThatMeanSomethingAreAllT
   const auto calls = Calls([](int nvidia, int, int) {
     const Words pids = Control(0x2080018d), registers = Control(0x20800122);
     for (int i = 0; i < 23; ++i) {
-      Call(nvidia, Command(42, 32), pids.data());
-      Call(nvidia, Command(42, 32), registers.data());
+      Call(nvidia, GpuCommand(42, 32), pids.data());
+      Call(nvidia, GpuCommand(42, 32), registers.data());
     }
   });
   std::map<uint32_t, std::vector<uint64_t>> counts;
@@ -97,19 +69,19 @@ TEST_F(GpuMeaningBpfTest, WhateverTheDriverIgnoresIsIgnored) {
   Start();
   const auto calls = Calls([](int nvidia, int, int) {
     const Words registers = Control(0x20800122);
-    Call(nvidia, Command(42, 32, _IOC_READ | _IOC_WRITE, 'X'), registers.data());
-    Call(nvidia, Command(42, 32, _IOC_NONE), registers.data());
-    Call(nvidia, Command(42, 32, _IOC_WRITE), registers.data());
-    Words wrapped{42, 32, static_cast<uint32_t>(At(registers.data())), static_cast<uint32_t>(At(registers.data()) >> 32)};
-    Call(nvidia, Command(211, 16), wrapped.data());
+    Call(nvidia, GpuCommand(42, 32, _IOC_READ | _IOC_WRITE, 'X'), registers.data());
+    Call(nvidia, GpuCommand(42, 32, _IOC_NONE), registers.data());
+    Call(nvidia, GpuCommand(42, 32, _IOC_WRITE), registers.data());
+    Words wrapped{42, 32, Low(registers.data()), High(registers.data())};
+    Call(nvidia, GpuCommand(211, 16), wrapped.data());
     wrapped[0] = 211;  // a wrapper within a wrapper fails in the driver
-    Call(nvidia, Command(211, 16), wrapped.data());
+    Call(nvidia, GpuCommand(211, 16), wrapped.data());
   });
   EXPECT_THAT(Categories(calls), ElementsAre(kRaw, kRaw, kRaw, kRaw, 0u));
   EXPECT_EQ(calls[3].why & MOAT_IOCTL_WRAPPED, MOAT_IOCTL_WRAPPED);
   EXPECT_EQ(calls[3].number, 42u);
   EXPECT_EQ(calls[3].size, 32u);
-  EXPECT_EQ(calls[3].cmd, Command(211, 16));
+  EXPECT_EQ(calls[3].cmd, GpuCommand(211, 16));
   EXPECT_EQ(calls[3].detail, 0x20800122u);
 }
 
@@ -117,24 +89,24 @@ TEST_F(GpuMeaningBpfTest, WhatStandsInTheParametersDecides) {
   Start();
   const auto calls = Calls([](int nvidia, int, int kfd) {
     Words share{0xc1d00001, 0x5c000001, 0, 0, 1};
-    Call(nvidia, Command(53, 24), share.data());  // with all
+    Call(nvidia, GpuCommand(53, 24), share.data());  // with all
     share[4] = 4;
-    Call(nvidia, Command(53, 24), share.data());  // with the same process
+    Call(nvidia, GpuCommand(53, 24), share.data());  // with the same process
     Words policy{0, 0, 1};
     Words set = Control(0xd04, policy.data(), 12);
-    Call(nvidia, Command(42, 32), set.data());
+    Call(nvidia, GpuCommand(42, 32), set.data());
     policy[2] = 3;
-    Call(nvidia, Command(42, 32), set.data());
+    Call(nvidia, GpuCommand(42, 32), set.data());
     Words debugger{0, 0xc1d00001};
     Words own = Alloc(0x83de, debugger.data());
-    Call(nvidia, Command(43, 48), own.data());  // on itself, as CUDA does
+    Call(nvidia, GpuCommand(43, 48), own.data());  // on itself, as CUDA does
     debugger[1] = 0;
-    Call(nvidia, Command(43, 48), own.data());
+    Call(nvidia, GpuCommand(43, 48), own.data());
     debugger[1] = 0xc1d00099;
-    Call(nvidia, Command(43, 48), own.data());  // of a client that nobody was seen to make
+    Call(nvidia, GpuCommand(43, 48), own.data());  // of a client that nobody was seen to make
     Words clocks = Control(0x2080d012), power = Control(0x2080a612);
-    Call(nvidia, Command(42, 32), clocks.data());
-    Call(nvidia, Command(42, 32), power.data());  // reads, for all that can be told
+    Call(nvidia, GpuCommand(42, 32), clocks.data());
+    Call(nvidia, GpuCommand(42, 32), power.data());  // reads, for all that can be told
     Words trap{static_cast<uint32_t>(getpid()), 0};
     Call(kfd, _IOC(_IOC_READ | _IOC_WRITE, 'K', 0x26, 32), trap.data());
     trap[0] = 1;
@@ -160,15 +132,15 @@ TEST_F(GpuMeaningBpfTest, WhatTheParametersPointToIsRead) {
       nested[i] = static_cast<uint8_t>(i);
     }
     Words control = Control(0x2080018d, nested.data(), 100);
-    Call(nvidia, Command(42, 32), control.data());
+    Call(nvidia, GpuCommand(42, 32), control.data());
     control = Control(0x2080018e, nested.data(), 14408);
-    Call(nvidia, Command(42, 32), control.data());
+    Call(nvidia, GpuCommand(42, 32), control.data());
     control = Control(0x20800102, nullptr, 16);
-    Call(nvidia, Command(42, 32), control.data());
+    Call(nvidia, GpuCommand(42, 32), control.data());
     control = Control(0x20800103, reinterpret_cast<void*>(8), 16);
-    Call(nvidia, Command(42, 32), control.data());
+    Call(nvidia, GpuCommand(42, 32), control.data());
     Words memory = Alloc(0x40, nested.data());
-    Call(nvidia, Command(43, 48), memory.data());
+    Call(nvidia, GpuCommand(43, 48), memory.data());
   });
   ASSERT_EQ(calls.size(), 5u) << Summary();
   EXPECT_EQ(calls[0].nested_len, 100u);
@@ -191,7 +163,7 @@ TEST_F(GpuMeaningBpfTest, FailuresAreToldWhenTheyChange) {
   const auto calls = Calls([](int nvidia, int, int) {
     const Words pids = Control(0x2080018d);
     for (int i = 0; i < 1000; ++i) {
-      Call(nvidia, Command(42, 32), pids.data());
+      Call(nvidia, GpuCommand(42, 32), pids.data());
     }
   });
   ASSERT_EQ(calls.size(), 1u);

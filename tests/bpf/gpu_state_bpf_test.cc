@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose a client, an address space, a debugger or an exported file is: what calls mean by those before them, by whichever process.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include "tests/bpf/gpu_kit.h"
+
+namespace moat::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Field;
+using ::testing::IsEmpty;
+
+class GpuStateBpfTest : public GpuTest {
+ protected:
+  void SetUp() override {
+    GpuTest::SetUp();
+    Start(/*expect_all=*/true, Share::kNever);  // the numbers of clients are the same in all tests
+    if (Unseen("gpu.ioctl", "result")) {
+      GTEST_SKIP() << "this kernel has no hook that sees what comes of an ioctl";
+    }
+  }
+  // In a workload: a process of its own, whose number it leaves in *pid.
+  static void Beside(pid_t* pid, const std::function<void()>& work) {
+    const pid_t child = fork();
+    if (child == 0) {
+      *pid = getpid();
+      work();
+      _exit(0);
+    }
+    int status = 1;
+    MOAT_CHILD_CHECK(waitpid(child, &status, 0) == child && status == 0);
+  }
+  Shared<pid_t> other_;
+};
+
+constexpr uint32_t kFirst = 0xc1d00011, kSecond = 0xc1d00012, kThird = 0xc1d00013;
+constexpr uint32_t kMine = 0x5c000031, kTheirs = 0x5c000032;
+
+TEST_F(GpuStateBpfTest, ADebuggerOnAnotherProcessAndOnItself) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia());
+    NewClient(fd, kFirst);
+    Beside(&*other_, [&] {
+      const int own = MustOpen(Nvidia());
+      NewClient(own, kSecond);
+      NewClient(own, kThird);
+      Words on{0, kThird};
+      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kMine));  // its own, by another client
+      on[1] = kFirst;
+      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kTheirs));
+      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kMine));
+      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kTheirs));
+      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kTheirs));
+      Words free{kSecond, 0x5c000001, kTheirs};
+      Call(own, GpuCommand(41, 16), free.data());
+      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kTheirs));  // whatever has that number now
+    });
+  });
+  const auto target = static_cast<uint32_t>(pid);
+  EXPECT_THAT(Of(*other_, 43, 0x83de), ElementsAre(Seen{0, 0}, Seen{kDebug, target}));
+  EXPECT_THAT(Of(*other_, 42, 0x83de0315), ElementsAre(Seen{0, 0}, Seen{kDebug, target}, Seen{kDebug, target}));
+}
+
+TEST_F(GpuStateBpfTest, MemoryOfWhoeverSetUpTheAddressSpace) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int uvm = MustOpen(Uvm());
+    Words params{};
+    Call(uvm, 0x30000001, params.data());
+    Call(uvm, 62, params.data());
+    Beside(&*other_, [&] {
+      Call(uvm, 62, params.data());
+      Call(uvm, 63, params.data());
+      const int own = MustOpen(Uvm());
+      Call(own, 0x30000001, params.data());
+      Call(own, 62, params.data());
+      Words tracker{};
+      tracker[11] = static_cast<uint32_t>(own);
+      Call(own, 56, tracker.data());
+      tracker[11] = static_cast<uint32_t>(uvm);
+      Call(own, 56, tracker.data());
+    });
+  });
+  const auto target = static_cast<uint32_t>(pid);
+  EXPECT_THAT(Of(pid, 62), ElementsAre(Seen{0, 0}));
+  EXPECT_THAT(Of(*other_, 62), ElementsAre(Seen{kForeign, target}));  // and its own, which is counted
+  EXPECT_THAT(Of(*other_, 63), ElementsAre(Seen{kForeign, target}));
+  EXPECT_THAT(Of(*other_, 56), ElementsAre(Seen{0, 0}, Seen{kProfile, target}));
+}
+
+TEST_F(GpuStateBpfTest, ObjectsOfAnothersClient) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia());
+    NewClient(fd, kFirst);
+    Beside(&*other_, [&] {
+      const int own = MustOpen(Nvidia());
+      NewClient(own, kSecond);
+      NewClient(own, kThird);
+      Words dup{kSecond, 0x5c000001, 0x5c000041, kThird, 0x5c000042};
+      Call(own, GpuCommand(52, 28), dup.data());
+      dup[3] = kFirst;
+      Call(own, GpuCommand(52, 28), dup.data());
+    });
+  });
+  EXPECT_THAT(Of(*other_, 52), ElementsAre(Seen{0, 0}, Seen{kForeign, static_cast<uint32_t>(pid)}));
+}
+
+// What the driver refused has not happened.
+TEST_F(GpuStateBpfTest, ARefusedCallMakesNothingKnown) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia());
+    Words client = Alloc(0x41, nullptr, kFirst, kFirst);
+    client[10] = 0x1b;  // the status of NVOS64: what the driver would have written
+    Call(fd, GpuCommand(43, 48), client.data());
+    Beside(&*other_, [&] {
+      const int own = MustOpen(Nvidia());
+      NewClient(own, kSecond);
+      Words on{0, kFirst};
+      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kTheirs));
+    });
+  });
+  const auto calls = Ioctls(pid);
+  ASSERT_EQ(calls.size(), 1u);
+  EXPECT_EQ(calls[0].status, 0x1bu);
+  EXPECT_EQ(calls[0].errors, 1u);
+  EXPECT_NE(calls[0].why & MOAT_IOCTL_FAILED, 0u);
+  EXPECT_THAT(Of(*other_, 43, 0x83de), ElementsAre(Seen{kDebug, 0})) << "of others, and nobody knows whose";
+}
+
+// The status lies in the caller's memory: a refusal that one of its threads turns into a success must not make it the owner.
+TEST_F(GpuStateBpfTest, AClientStaysWithWhoMadeIt) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia());
+    NewClient(fd, kFirst);
+    Beside(&*other_, [&] {
+      const int own = MustOpen(Nvidia());
+      NewClient(own, kFirst);  // no driver would say yes
+      Words free{kFirst, 0, kFirst};
+      Call(own, GpuCommand(41, 16), free.data());
+      NewClient(own, kSecond);
+      Words on{0, kFirst};
+      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kTheirs));
+    });
+  });
+  EXPECT_THAT(Of(*other_, 43, 0x83de), ElementsAre(Seen{kDebug, static_cast<uint32_t>(pid)}));
+}
+
+TEST_F(GpuStateBpfTest, RowsOfEndedProcessesAreRemoved) {
+  RunInside([] {
+    SayYes();
+    const int fd = MustOpen(Nvidia()), uvm = MustOpen(Uvm());
+    NewClient(fd, kFirst);
+    Words params{};
+    Call(uvm, 0x30000001, params.data());
+  });
+  const auto rows = [] {
+    return MapRows<uint32_t, moat_gpu_owner>("moat_gpu_clients").size() +
+           MapRows<uint64_t, moat_gpu_owner>("moat_gpu_files").size();
+  };
+  EXPECT_EQ(rows(), 2u);
+  for (int i = 0; i < 5; ++i) {
+    Sums();
+  }
+  EXPECT_EQ(rows(), 0u);
+}
+
+}  // namespace
+}  // namespace moat::test
