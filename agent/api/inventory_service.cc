@@ -188,6 +188,50 @@ class InventoryService final : public v1::Inventory::Service {
                   });
   }
 
+  grpc::Status ListGpus(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListGpusResponse* response) override {
+    return Answer(event::ActivityOf::kGpus, request, response,
+                  [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
+                    const WallClock wall;
+                    std::map<uint32_t, std::string> paths;
+                    for (const StatusSnapshot::Device& device : status.devices) {
+                      paths.try_emplace(device.rdev, device.path);
+                    }
+                    for (const event::GpuActivity& from : all.gpus.rows) {
+                      if (!IsIn(from.actor.cgroup, request->cgroup()) || !room.Take()) {
+                        continue;
+                      }
+                      v1::GpuHolder* to = response->add_holders();
+                      to->set_pid(from.process.pid);
+                      to->set_start_ns(from.process.start_ns);
+                      SetActor(to->mutable_actor(), from.actor);
+                      for (const uint32_t rdev : from.devices) {
+                        const auto path = paths.find(rdev);
+                        to->add_devices(path != paths.end() ? ToUtf8(path->second)
+                                                            : std::to_string(rdev >> 20) + ":" + std::to_string(rdev & 0xfffff));
+                      }
+                      to->set_devices_omitted(from.devices_omitted);
+                      to->set_device_bytes(from.device_bytes);
+                      to->set_system_bytes(from.system_bytes);
+                      to->set_user_bytes(from.user_bytes);
+                      to->set_allocated_bytes(from.allocated_bytes);
+                      to->set_objects_lost(from.objects_lost);
+                      to->set_calls(from.calls);
+                      for (const char* verb : from.verbs) {
+                        to->add_verbs(verb);
+                      }
+                      AddCategories(from.categories, [to](const char* name) { to->add_categories(name); });
+                      to->set_sensitive(from.sensitive);
+                      to->set_last_name(from.last_name);
+                      AddCategories(from.last_categories, [to](const char* name) { to->add_last_categories(name); });
+                      to->set_last_target_pid(from.last_target.pid);
+                      to->set_last_sensitive_unix_ns(wall(from.last_sensitive_ns));
+                      SetSeen(to, from.seen, wall);
+                      room.Took(*to);
+                    }
+                    return all.gpus.evicted;
+                  });
+  }
+
   grpc::Status ListFlows(grpc::ServerContext*, const v1::InventoryRequest* request, v1::ListFlowsResponse* response) override {
     return Answer(event::ActivityOf::kFlows, request, response,
                   [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
@@ -238,6 +282,15 @@ class InventoryService final : public v1::Inventory::Service {
     response->set_omitted(room.omitted());
     response->set_since_unix_ns(status.started_unix_ns);
     return grpc::Status::OK;
+  }
+
+  template <typename Add>
+  static void AddCategories(uint32_t categories, const Add& add) {
+    for (size_t bit = 0; *event::GpuCategoryName(bit) != '\0'; ++bit) {
+      if ((categories >> bit & 1) != 0) {
+        add(event::GpuCategoryName(bit));
+      }
+    }
   }
 
   template <typename Add>

@@ -164,6 +164,28 @@ int RunDevices(const Options& options) {
   });
 }
 
+int RunGpus(const Options& options) {
+  return List<v1::ListGpusResponse>(options, &Stub::ListGpus, [&](const v1::ListGpusResponse& response) {
+    TableRows rows;
+    for (const v1::GpuHolder& holder : response.holders()) {
+      const std::string held = (holder.objects_lost() > 0 ? "at least " : "") + Bytes(holder.device_bytes());
+      std::string last;
+      if (holder.sensitive() > 0) {
+        last = Joined(holder.last_categories()) + ": " + Safe(holder.last_name()) +
+               (holder.last_target_pid() > 0 ? " of process " + std::to_string(holder.last_target_pid()) : "") + ", " +
+               Seen(holder.last_sensitive_unix_ns()) + " (" + Number(holder.sensitive()) + ")";
+      }
+      rows.push_back({std::to_string(holder.pid()), ExecutableText(holder.actor()),
+                      CgroupText(holder.actor().cgroup(), holder.actor().cgroup_id()), Joined(holder.devices()), held,
+                      Bytes(holder.system_bytes()), Bytes(holder.user_bytes()), Joined(holder.verbs()), last,
+                      Seen(holder.last_unix_ns())});
+    }
+    return TableOr(
+        {"PID", "EXECUTABLE", "CGROUP", "DEVICES", "ON DEVICE", "ON HOST", "PINNED", "CALLS", "LAST SENSITIVE", "LAST SEEN"},
+        rows, "Nobody uses an accelerator.", options.color);
+  });
+}
+
 int RunFlows(const Options& options) {
   return List<v1::ListFlowsResponse>(options, &Stub::ListFlows, [&](const v1::ListFlowsResponse& response) {
     TableRows rows;

@@ -111,6 +111,7 @@ int main(int argc, char** argv) {
        moat::cli::RunWorkloads},
       {"assets", "what is protected, and who has read or changed it", "only this asset", moat::cli::RunAssets},
       {"devices", "accelerators, and who has used them", "only this device path or class", moat::cli::RunDevices},
+      {"gpus", "who holds accelerators now: memory, calls, the last sensitive one", nullptr, moat::cli::RunGpus},
       {"flows", "who has talked to whom", "only this peer's address", moat::cli::RunFlows},
   };
   for (Lister& lister : listers) {

@@ -88,6 +88,7 @@ int RunDoctor(const Options& options);
 int RunWorkloads(const Options& options);  // inventory.cc
 int RunAssets(const Options& options);
 int RunDevices(const Options& options);
+int RunGpus(const Options& options);
 int RunFlows(const Options& options);
 int RunPolicyCheck(const Options& options);
 int RunPolicyApply(const Options& options);

@@ -81,6 +81,11 @@ void DecodeKfd(const GpuBytes& bytes, event::GpuCall& call) {
     return;
   }
   Take(known->name, bytes, call);
+  if (call.number == 0x16 || call.number == 0x17) {
+    const uint64_t handle = GpuFields(call, bytes.params, known->name).Get("handle");
+    call.client = static_cast<uint32_t>(handle >> 32);
+    call.handle = static_cast<uint32_t>(handle);
+  }
   if (call.number == 0x16) {  // flags: VRAM 1, GTT 2, USERPTR 4
     const uint64_t flags = GpuFields(call, bytes.params, known->name).Get("flags");
     call.location = (flags & 4) != 0   ? GpuLocation::kUser

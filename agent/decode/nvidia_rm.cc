@@ -59,6 +59,7 @@ void NameClass(uint32_t id, event::GpuCall& call) {
 
 void DecodeAlloc(const GpuBytes& bytes, event::GpuCall& call) {
   NameClass(call.detail, call);
+  call.parent = static_cast<uint32_t>(GpuFields(call, bytes.params, "").At(4, 4));
   const GpuFields nested(call, bytes.nested, "NV_MEMORY_ALLOCATION_PARAMS");
   switch (call.detail) {
     case 0x3e:
@@ -134,6 +135,7 @@ void DecodeNvidiaRm(const GpuBytes& bytes, event::GpuCall& call) {
     case kAllocMemory:
       NameClass(static_cast<uint32_t>(fields.At(12, 4)), call);
       call.handle = static_cast<uint32_t>(fields.At(8, 4));
+      call.parent = static_cast<uint32_t>(fields.At(4, 4));
       call.bytes = fields.At(32, 8) + 1;  // the last byte's number
       break;
     case kDup:

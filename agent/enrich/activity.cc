@@ -8,6 +8,7 @@
 #include <string_view>
 #include <variant>
 
+#include "agent/enrich/gpu_holders.h"
 #include "agent/enrich/recent.h"
 
 namespace moat::enrich {
@@ -45,6 +46,7 @@ class ActivityTableImpl final : public ActivityTable {
       : workloads_(limits.workloads),
         assets_(limits.assets),
         devices_(limits.devices),
+        gpus_(limits.gpus),
         flows_(limits.flows),
         sums_(limits.sums),
         commands_(limits.commands) {}
@@ -63,6 +65,7 @@ class ActivityTableImpl final : public ActivityTable {
       case event::ActivityOf::kWorkloads: Copy(workloads_, out.workloads); break;
       case event::ActivityOf::kAssets: Copy(assets_, out.assets); break;
       case event::ActivityOf::kDevices: Copy(devices_, out.devices); break;
+      case event::ActivityOf::kGpus: gpus_.Copy(out.gpus); break;
       case event::ActivityOf::kFlows: Copy(flows_, out.flows); break;
     }
     out.sums_evicted = sums_.evicted();
@@ -229,10 +232,13 @@ class ActivityTableImpl final : public ActivityTable {
   void Take(const event::Header& header, const event::GpuOpen& open) {
     Workload(header);
     ++Device(header, open.rdev, open.device_class).opens;
+    gpus_.Take(header, open);
   }
+  void Take(const event::Header& header, const event::Exit& exit) { gpus_.Take(header, exit); }
   void Take(const event::Header& header, const event::GpuCall& call) {
     const uint64_t calls = NewCalls(header, call);
     Device(header, call.rdev, call.device_class).calls += calls;
+    gpus_.Take(header, call);
     Workload(header).gpu_calls += calls;
   }
   void Take(const event::Header& header, const event::Net& net) {
@@ -277,6 +283,7 @@ class ActivityTableImpl final : public ActivityTable {
   Recent<uint64_t, event::WorkloadActivity> workloads_;  // by cgroup
   Recent<AssetKey, event::AssetActivity> assets_;
   Recent<AssetKey, event::DeviceActivity> devices_;
+  GpuHolders gpus_;
   Recent<FlowKey, event::FlowActivity> flows_;
   Recent<SumKey, Sum> sums_;
   Recent<CommandKey, uint64_t> commands_;  // of processes that ended, too, until they give way, which costs nothing

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 
+#include "agent/enrich/gpu_holders.h"
 #include "agent/event/activity.h"
 #include "agent/event/batch.h"
 
@@ -13,6 +14,7 @@ namespace moat::enrich {
 struct ActivityLimits {
   size_t workloads = 4096, assets = 16384, devices = 4096, flows = 16384;
   size_t sums = 16384;  // running totals that events bear, of processes and sockets
+  GpuHoldersLimits gpus{};
   size_t commands = 16384;  // numbers of calls, by process, device and command
 };
 

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/event/event.h"
+
 namespace moat::event {
 
 // What is kept of texts that anyone may have chosen. A container in a pod in a node that is a container has a cgroup of 300 bytes.
@@ -45,6 +47,28 @@ struct DeviceActivity {
   SeenAt seen{};
 };
 
+inline constexpr size_t kMaxGpuDevices = 32, kMaxGpuVerbs = 16;
+
+// A process that uses accelerators, while it lives.
+struct GpuActivity {
+  ProcessKey process{};
+  Actor actor{};
+  std::vector<uint32_t> devices{};  // opened; others came by descriptors
+  uint64_t devices_omitted = 0;
+  uint64_t device_bytes = 0, system_bytes = 0, user_bytes = 0, other_bytes = 0;  // held now; other: addresses, for one
+  uint64_t allocated_bytes = 0;  // ever
+  uint64_t objects_lost = 0;  // that were not counted for want of room: more is held than is said
+  uint64_t calls = 0;  // that are events
+  std::vector<const char*> verbs{};
+  uint32_t categories = 0;  // of all calls so far
+  uint64_t sensitive = 0;  // calls that had one
+  const char* last_name = "";  // the last of them
+  uint32_t last_categories = 0;
+  ProcessKey last_target{};
+  uint64_t last_sensitive_ns = 0;  // CLOCK_MONOTONIC
+  SeenAt seen{};
+};
+
 struct FlowActivity {
   Actor actor{};
   std::array<uint8_t, 16> peer{};
@@ -61,13 +85,14 @@ struct Rows {
   uint64_t evicted = 0;
 };
 
-enum class ActivityOf : uint8_t { kWorkloads, kAssets, kDevices, kFlows };
+enum class ActivityOf : uint8_t { kWorkloads, kAssets, kDevices, kGpus, kFlows };
 
 // Rows of one kind alone: who asks for one is not to wait for the others.
 struct Activity {
   Rows<WorkloadActivity> workloads{};
   Rows<AssetActivity> assets{};
   Rows<DeviceActivity> devices{};
+  Rows<GpuActivity> gpus{};
   Rows<FlowActivity> flows{};
   uint64_t sums_evicted =
       0;  // running totals of processes and sockets: what comes of one later is counted once more from its beginning

@@ -184,7 +184,9 @@ struct GpuCall {
   uint32_t status = 0;  // what the driver answered, where status_known
   uint32_t categories = 0;  // bits: GpuCategoryName
   uint32_t driver_version = 0;  // 580159004 for 580.159.04; 0: not known
-  uint32_t client = 0, handle = 0;  // of NVIDIA's resource manager: who asks; the object it makes, frees or asks
+  // Of NVIDIA's resource manager: who asks; the object it makes, frees or asks, and in which one it is made. Of KFD's memory both halves of
+  // its handle.
+  uint32_t client = 0, handle = 0, parent = 0;
   uint32_t nested_size = 0;
   GpuClass device_class = GpuClass::kNone;
   uint8_t driver = 0;  // of a DRM or accel device, as bpf/abi/gpu.h numbers them

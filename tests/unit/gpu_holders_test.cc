@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/enrich/gpu_holders.h"
+
+#include <gmock/gmock.h>
+
+namespace moat::enrich {
+namespace {
+
+using event::GpuLocation;
+using ::testing::ElementsAre;
+
+event::Header Of(uint32_t pid, uint64_t time_ns = 1) {
+  event::Header header;
+  header.kind = event::Kind::kGpuIoctl;
+  header.process = {.pid = pid, .start_ns = 7};
+  header.time_ns = time_ns;
+  return header;
+}
+
+event::GpuCall Made(const char* verb, uint32_t handle, uint32_t parent = 0, uint64_t bytes = 0,
+                    GpuLocation location = GpuLocation::kDevice) {
+  event::GpuCall call;
+  call.verb = verb;
+  call.client = 0xc1d00001;
+  call.handle = handle;
+  call.parent = parent;
+  call.bytes = bytes;
+  call.location = location;
+  call.status_known = true;
+  return call;
+}
+
+class GpuHoldersTest : public ::testing::Test {
+ protected:
+  event::GpuActivity Row(uint32_t pid = 1) const {
+    event::Rows<event::GpuActivity> all;
+    holders_.Copy(all);
+    for (const event::GpuActivity& row : all.rows) {
+      if (row.process.pid == pid) {
+        return row;
+      }
+    }
+    return {};
+  }
+  GpuHolders holders_;
+};
+
+TEST_F(GpuHoldersTest, MemoryByWhereItLies) {
+  holders_.Take(Of(1), Made("ALLOC", 2, 1, 40));
+  holders_.Take(Of(1), Made("ALLOC", 3, 1, 5, GpuLocation::kSystem));
+  holders_.Take(Of(1), Made("ALLOC", 4, 1, 6, GpuLocation::kUser));
+  holders_.Take(Of(1), Made("ALLOC", 5, 1, 1000, GpuLocation::kVirtual));
+  holders_.Take(Of(2), Made("ALLOC", 2, 1, 8));
+  EXPECT_EQ(Row().device_bytes, 40u);
+  EXPECT_EQ(Row().system_bytes, 5u);
+  EXPECT_EQ(Row().user_bytes, 6u);
+  EXPECT_EQ(Row(2).device_bytes, 8u);
+  holders_.Take(Of(1), Made("FREE", 2));
+  EXPECT_EQ(Row().device_bytes, 0u);
+  EXPECT_EQ(Row(2).device_bytes, 8u) << "of the same numbers, in another process";
+  EXPECT_EQ(Row().allocated_bytes, 1051u);
+  holders_.Take(Of(1), Made("FREE", 2));
+  EXPECT_EQ(Row().device_bytes, 0u) << "freed once";
+  EXPECT_THAT(Row().verbs, ElementsAre(testing::StrEq("ALLOC"), testing::StrEq("FREE")));
+}
+
+TEST_F(GpuHoldersTest, WhatIsMadeInAnotherGoesWithIt) {
+  holders_.Take(Of(1), Made("ALLOC", 0xc1d00001));  // the client
+  holders_.Take(Of(1), Made("ALLOC", 1, 0xc1d00001));  // a device
+  holders_.Take(Of(1), Made("ALLOC", 2, 1, 40));
+  holders_.Take(Of(1), Made("ALLOC", 3, 2, 2));
+  holders_.Take(Of(1), Made("FREE", 1));
+  EXPECT_EQ(Row().device_bytes, 0u);
+  holders_.Take(Of(1), Made("ALLOC", 4, 9, 40));
+  holders_.Take(Of(1), Made("FREE", 0xc1d00001));
+  EXPECT_EQ(Row().device_bytes, 0u) << "the client with all of its objects";
+  holders_.Take(Of(1), Made("ALLOC", 5, 5, 40));  // in itself, which no driver makes
+  holders_.Take(Of(1), Made("FREE", 5));
+  EXPECT_EQ(Row().device_bytes, 0u);
+}
+
+TEST_F(GpuHoldersTest, RefusedCallsHoldNothing) {
+  auto refused = Made("ALLOC", 2, 1, 40);
+  refused.status = 0x1a;
+  holders_.Take(Of(1), refused);
+  auto failed = Made("ALLOC", 2, 1, 40);
+  failed.result = -12;
+  holders_.Take(Of(1), failed);
+  EXPECT_EQ(Row().device_bytes, 0u);
+  EXPECT_EQ(Row().calls, 2u);
+}
+
+TEST_F(GpuHoldersTest, TheLastThatMeantSomething) {
+  auto call = Made("CONTROL", 2);
+  call.name = "NV83DE_CTRL_CMD_DEBUG_READ_MEMORY";
+  call.categories = 1;
+  call.target = {.pid = 4711, .start_ns = 9};
+  holders_.Take(Of(1, 5), call);
+  holders_.Take(Of(1, 6), Made("CONTROL", 2));
+  EXPECT_STREQ(Row().last_name, "NV83DE_CTRL_CMD_DEBUG_READ_MEMORY");
+  EXPECT_EQ(Row().last_target.pid, 4711u);
+  EXPECT_EQ(Row().last_sensitive_ns, 5u);
+  EXPECT_EQ(Row().sensitive, 1u);
+}
+
+TEST_F(GpuHoldersTest, AProcessThatEndedHoldsNothing) {
+  holders_.Take(Of(1), Made("ALLOC", 2, 1, 40));
+  holders_.Take(Of(1), event::Exit{});
+  EXPECT_EQ(Row().process.pid, 0u);
+}
+
+TEST(GpuHoldersLimits, WhatDoesNotFitIsSaid) {
+  GpuHolders holders({.holders = 2, .objects = 3});
+  for (uint32_t i = 1; i <= 5; ++i) {
+    holders.Take(Of(1), Made("ALLOC", i, 0, 10));
+  }
+  event::Rows<event::GpuActivity> all;
+  holders.Copy(all);
+  EXPECT_EQ(all.rows[0].device_bytes, 30u);
+  EXPECT_EQ(all.rows[0].objects_lost, 2u);
+  holders.Take(Of(1), Made("FREE", 1));
+  holders.Take(Of(1), Made("ALLOC", 6, 0, 10));
+  holders.Take(Of(2), Made("CONTROL", 1));
+  holders.Take(Of(3), Made("CONTROL", 1));
+  all = {};
+  holders.Copy(all);
+  EXPECT_EQ(all.evicted, 1u);
+  EXPECT_EQ(all.rows.size(), 2u);
+}
+
+}  // namespace
+}  // namespace moat::enrich
