@@ -136,7 +136,11 @@ void DecodeNvidiaRm(const GpuBytes& bytes, event::GpuCall& call) {
       NameClass(static_cast<uint32_t>(fields.At(12, 4)), call);
       call.handle = static_cast<uint32_t>(fields.At(8, 4));
       call.parent = static_cast<uint32_t>(fields.At(4, 4));
-      call.bytes = fields.At(32, 8) + 1;  // the last byte's number
+      if (bytes.params.size() >= 40) {
+        call.bytes = fields.At(32, 8) + 1;  // the last byte's number
+      } else {
+        call.completeness = event::GpuCompleteness::kPartial;
+      }
       break;
     case kDup:
     case kShare: call.object = "object"; break;

@@ -154,6 +154,7 @@ struct moat_gpu_open {
 #define MOAT_IOCTL_WRAPPED 0x100u /* came inside another call (NV_ESC_IOCTL_XFER_CMD) */
 #define MOAT_IOCTL_STATUS 0x200u  /* .status is what the driver answered */
 #define MOAT_IOCTL_TARGET 0x400u  /* .target is known */
+#define MOAT_IOCTL_UNREAD 0x1000u /* what it is could not be read: it may be any call of its number */
 #define MOAT_IOCTL_NESTED 0x800u  /* the parameters point to more, of which .nested is the beginning */
 
 /* Read when the call returned (unless MOAT_F_NO_RESULT): the parameters hold what the driver wrote back. */

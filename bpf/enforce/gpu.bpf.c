@@ -78,7 +78,8 @@ static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u6
 		return moat_pol_gpu_told(&answer, &who, MOAT_VERDICT_GPU_USE, rdev, cmd, 0);
 	moat_gpu_unwrap(&call, cmd);
 	moat_gpu_row_of(&call, &row);
-	categories = moat_gpu_means(&call, &row, &target);
+	/* One that cannot be read is denied to whom any is: it may be that one. */
+	categories = call.why & MOAT_IOCTL_UNREAD ? ~0u : moat_gpu_means(&call, &row, &target);
 	if (!categories)
 		return 0;
 	for (__u32 bit = 0; bit < MOAT_POL_GPU_CATEGORIES; bit++) {

@@ -245,8 +245,11 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 		if (val->outcome != outcome)
 			val->outcome = outcome;
 	}
-	fresh.row = val->row;
-	categories = moat_gpu_means(call, &fresh.row, &target);
+	categories = 0;
+	if (val->row.categories) {
+		fresh.row = val->row;
+		categories = moat_gpu_means(call, &fresh.row, &target);
+	}
 	if (categories)
 		why |= MOAT_IOCTL_MEANS;
 	if (target.pid)

@@ -79,7 +79,7 @@ struct moat_gpu_call {
 	__u32 client; /* of the resource manager; 0: not one of its calls */
 	__u32 object; /* of a control: the one it is for. Of an allocation: the new one, after the call */
 	__u32 nested_size;
-	__u32 why; /* MOAT_IOCTL_WRAPPED, _NESTED */
+	__u32 why; /* MOAT_IOCTL_WRAPPED, _NESTED, _UNREAD */
 };
 
 static __always_inline int moat_gpu_is_nvidia(const struct moat_gpu_call *call)
@@ -87,7 +87,10 @@ static __always_inline int moat_gpu_is_nvidia(const struct moat_gpu_call *call)
 	return MOAT_GPU_CLASS(call->class_id) == MOAT_GPU_NVIDIA;
 }
 
-/* Fills all but file, arg and class_id. What cannot be read is 0, and so has no detail. */
+/*
+ * Fills all but file, arg and class_id. A page that is not there now is no reason for the driver to fail: it waits for it, which a program
+ * cannot. So what could not be read is told, and has no detail.
+ */
 MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
 {
 	struct {
@@ -104,8 +107,10 @@ MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
 	if (!moat_gpu_is_nvidia(call))
 		return 0;
 	if (call->number == MOAT_NV_XFER) {
-		if (bpf_probe_read_user(&wrapped, sizeof(wrapped), (void *)call->arg))
+		if (bpf_probe_read_user(&wrapped, sizeof(wrapped), (void *)call->arg)) {
+			call->why = MOAT_IOCTL_UNREAD;
 			return 0;
+		}
 		call->why = MOAT_IOCTL_WRAPPED;
 		call->number = wrapped.cmd;
 		call->size = wrapped.size;
@@ -114,8 +119,10 @@ MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
 	if (call->number < MOAT_NV_FIRST || call->number > MOAT_NV_LAST)
 		return 0;
 	if (call->number == MOAT_NV_CONTROL || call->number == MOAT_NV_ALLOC) {
-		if (bpf_probe_read_user(head, 32, (void *)call->arg))
+		if (bpf_probe_read_user(head, 32, (void *)call->arg)) {
+			call->why |= MOAT_IOCTL_UNREAD;
 			return 0;
+		}
 		call->nested = (__u64)head[5] << 32 | head[4];
 		call->why |= call->nested ? MOAT_IOCTL_NESTED : 0;
 		if (call->number == MOAT_NV_CONTROL) { /* NVOS54: client, object, command, flags, parameters, their size */
@@ -127,8 +134,10 @@ MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
 			call->detail = head[3];
 		}
 	} else {
-		if (bpf_probe_read_user(head, 16, (void *)call->arg))
+		if (bpf_probe_read_user(head, 16, (void *)call->arg)) {
+			call->why |= MOAT_IOCTL_UNREAD;
 			return 0;
+		}
 		call->object = head[2]; /* NVOS00, which frees: client, parent, object */
 	}
 	call->client = head[0];
@@ -218,9 +227,9 @@ MOAT_FUNCTION int moat_gpu_means(const struct moat_gpu_call *call, const struct 
 	} else if (when == MOAT_GPU_OTHER_OWNER) {
 		owner = moat_gpu_owner_of_file(call->file);
 	} else {
-		/* What cannot be read is not what the driver will act on either: it fails. */
+		/* What cannot be read may be what the condition is about: the driver waits for the page, we cannot. */
 		if (bpf_probe_read_user(&value, sizeof(value), (void *)((nested ? call->nested : call->arg) + row->at)))
-			return 0;
+			return row->categories;
 		if (when == MOAT_GPU_HALF || when == MOAT_GPU_NESTED_HALF)
 			return (value & 0xffff) == row->value ? row->categories : 0;
 		if (when == MOAT_GPU_WORD)

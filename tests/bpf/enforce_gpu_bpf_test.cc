@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include <cerrno>
 #include <fstream>
@@ -70,6 +71,30 @@ TEST_F(GpuEnforceBpfTest, ADeniedCallNeverArrives) {
     EXPECT_EQ(verdict.operation, MOAT_VERDICT_GPU_CALL);
     EXPECT_EQ(verdict.category, 3u) << "export";
   }
+}
+
+// The driver waits for a page that is not there; a program of ours cannot.
+TEST_F(GpuEnforceBpfTest, ParametersOnAPageThatIsNotThereAreNoWayRound) {
+  if (!StartedOrSkipped()) {
+    GTEST_SKIP() << Exposed("enforce.gpu_ioctl");
+  }
+  const uint64_t before = Arrived("ioctls");
+  const auto calls = [](int expected) {
+    const int file = open("/tmp", O_TMPFILE | O_RDWR, 0600), fd = open("/dev/nvidia0", O_RDWR | O_CLOEXEC);
+    const uint32_t control[8] = {0xc1d00001, 0x5c000001, 0x20800122};  // register access, by RM_CONTROL
+    MOAT_CHILD_CHECK(file >= 0 && fd >= 0 && write(file, control, sizeof(control)) == sizeof(control));
+    for (int i = 0; i < 5; ++i) {
+      void* fresh = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+      MOAT_CHILD_CHECK(fresh != MAP_FAILED && Call(fd, 0xc020462a, fresh) == expected);
+      munmap(fresh, 4096);
+    }
+  };
+  Enforce(PolicyOf("  gpu: {deny: [raw-access]}\n"));
+  RunInside([&] { calls(EPERM); });
+  EXPECT_EQ(Arrived("ioctls") - before, 0u);
+  Enforce(PolicyOf("  gpu: {use: allow}\n"));
+  RunInside([&] { calls(0); });
+  EXPECT_EQ(Arrived("ioctls") - before, 5u) << "nothing is denied to whom nothing is";
 }
 
 TEST_F(GpuEnforceBpfTest, WhoMayNotUseADeviceCannotOpenItAndMakesNoCallOnAnOpenOne) {

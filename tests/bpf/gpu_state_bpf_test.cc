@@ -151,6 +151,42 @@ TEST_F(GpuStateBpfTest, AClientStaysWithWhoMadeIt) {
   EXPECT_THAT(Of(*other_, 43, 0x83de), ElementsAre(Seen{kDebug, static_cast<uint32_t>(pid)}));
 }
 
+TEST_F(GpuStateBpfTest, WhatWasExportedInAnotherWorkloadOrNobodySawIsOfOthers) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia()), exported = MustOpen(Nvidia()), strange = MustOpen(Nvidia());
+    Words out{};
+    out[4] = static_cast<uint32_t>(exported);  // fd of EXPORT_OBJECT_TO_FD
+    ControlObject(fd, Control(0x3d05, out.data(), 24));
+    Words in{static_cast<uint32_t>(exported)};
+    ControlObject(fd, Control(0x3d06, in.data(), 20));
+    in[0] = static_cast<uint32_t>(strange);
+    ControlObject(fd, Control(0x3d06, in.data(), 20));
+  });
+  EXPECT_THAT(Of(pid, 42, 0x3d05), ElementsAre(Seen{kExport, 0}));
+  EXPECT_THAT(Of(pid, 42, 0x3d06), ElementsAre(Seen{0, 0}, Seen{kForeign, 0}));
+}
+
+TEST_F(GpuStateBpfTest, AFailureIsToldWhenItChanges) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia());
+    Words share{0xc1d00001, 0x5c000001, 0, 0, 4};
+    for (const uint32_t status : {0u, 0x1bu, 0x1bu, 0x1bu, 0u, 0x1bu, 0x56u}) {
+      share[5] = HasStandIn() ? 0 : status;  // the stand-in answers with 0
+      Call(fd, GpuCommand(53, 24), share.data());
+    }
+  });
+  if (HasStandIn()) {
+    return;
+  }
+  std::vector<uint32_t> told;
+  for (const moat_gpu_ioctl& call : Ioctls(pid)) {
+    told.push_back(call.status);
+  }
+  EXPECT_THAT(told, ElementsAre(0u, 0x1bu, 0x1bu, 0x56u)) << "the first sight, and each that is not as the one before";
+}
+
 TEST_F(GpuStateBpfTest, RowsOfEndedProcessesAreRemoved) {
   RunInside([] {
     SayYes();

@@ -65,6 +65,17 @@ TEST(GpuDecode, AnAllocationSaysHowMuchAndWhere) {
   EXPECT_EQ(Good<event::GpuCall>(unread).completeness, GpuCompleteness::kPartial);
 }
 
+TEST(GpuDecode, PinnedMemoryEndsAtItsLimit) {
+  moat_gpu_ioctl record = Call(MOAT_GPU_NVIDIA, 39, k580, 56);
+  Put(record.params, 12, uint32_t{0x71});
+  Put(record.params, 32, uint64_t{4095});
+  EXPECT_EQ(Good<event::GpuCall>(record).bytes, 4096u);
+  EXPECT_EQ(Good<event::GpuCall>(record).location, GpuLocation::kUser);
+  record.params_len = 36;
+  EXPECT_EQ(Good<event::GpuCall>(record).bytes, 0u) << "not one byte";
+  EXPECT_EQ(Good<event::GpuCall>(record).completeness, GpuCompleteness::kPartial);
+}
+
 TEST(GpuDecode, LayoutsThatChanged) {
   for (const uint32_t version : kVersions) {
     moat_gpu_ioctl record = Memory(0xfd, version);
