@@ -176,7 +176,8 @@ int RunGpus(const Options& options) {
                Seen(holder.last_sensitive_unix_ns()) + " (" + Number(holder.sensitive()) + ")";
       }
       rows.push_back({std::to_string(holder.pid()), ExecutableText(holder.actor()),
-                      CgroupText(holder.actor().cgroup(), holder.actor().cgroup_id()), Joined(holder.devices()), held,
+                      CgroupText(holder.actor().cgroup(), holder.actor().cgroup_id()),
+                      Joined(holder.devices()) + (holder.devices_omitted() > 0 ? ", ..." : ""), held,
                       Bytes(holder.system_bytes()), Bytes(holder.user_bytes()), Joined(holder.verbs()), last,
                       Seen(holder.last_unix_ns())});
     }

@@ -49,7 +49,7 @@ void GpuHolders::Take(const event::Header& header, const event::GpuCall& call) {
   event::GpuActivity& holder = Holder(header);
   ++holder.calls;
   const std::string_view verb = call.verb;
-  if (!verb.empty() && std::ranges::find(holder.verbs, verb) == holder.verbs.end() && holder.verbs.size() < event::kMaxGpuVerbs) {
+  if (!verb.empty() && std::ranges::find(holder.verbs, verb) == holder.verbs.end()) {  // of tables: there are not many
     holder.verbs.push_back(call.verb);
   }
   if (call.categories != 0) {
@@ -72,7 +72,9 @@ void GpuHolders::Take(const event::Header& header, const event::GpuCall& call) {
 
 void GpuHolders::Add(const event::Header& header, const event::GpuCall& call, event::GpuActivity& holder) {
   if (call.handle == 0 && call.client == 0) {
-    return;  // UVM's ranges: the memory behind them is the resource manager's
+    // UVM's ranges, for one: the memory behind them is the resource manager's. What has a place and no handle that we know is not followed.
+    holder.objects_lost += call.location != event::GpuLocation::kNone ? 1 : 0;
+    return;
   }
   if (objects_ >= limits_.objects) {
     ++holder.objects_lost;

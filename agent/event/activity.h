@@ -47,7 +47,7 @@ struct DeviceActivity {
   SeenAt seen{};
 };
 
-inline constexpr size_t kMaxGpuDevices = 32, kMaxGpuVerbs = 16;
+inline constexpr size_t kMaxGpuDevices = 32;
 
 // A process that uses accelerators, while it lives.
 struct GpuActivity {
@@ -57,7 +57,7 @@ struct GpuActivity {
   uint64_t devices_omitted = 0;
   uint64_t device_bytes = 0, system_bytes = 0, user_bytes = 0, other_bytes = 0;  // held now; other: addresses, for one
   uint64_t allocated_bytes = 0;  // ever
-  uint64_t objects_lost = 0;  // that were not counted for want of room: more is held than is said
+  uint64_t objects_lost = 0;  // that were not counted for want of room, or of a handle: more is held than is said
   uint64_t calls = 0;  // that are events
   std::vector<const char*> verbs{};
   uint32_t categories = 0;  // of all calls so far

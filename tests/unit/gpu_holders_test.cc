@@ -90,6 +90,17 @@ TEST_F(GpuHoldersTest, RefusedCallsHoldNothing) {
   EXPECT_EQ(Row().calls, 2u);
 }
 
+TEST_F(GpuHoldersTest, MemoryWithoutAHandleIsSaidToBeMissing) {
+  auto call = Made("ALLOC", 0, 0, 40);
+  call.client = 0;
+  holders_.Take(Of(1), call);
+  EXPECT_EQ(Row().device_bytes, 0u);
+  EXPECT_EQ(Row().objects_lost, 1u);
+  call.location = GpuLocation::kNone;  // addresses: no memory
+  holders_.Take(Of(1), call);
+  EXPECT_EQ(Row().objects_lost, 1u);
+}
+
 TEST_F(GpuHoldersTest, TheLastThatMeantSomething) {
   auto call = Made("CONTROL", 2);
   call.name = "NV83DE_CTRL_CMD_DEBUG_READ_MEMORY";
