@@ -222,11 +222,7 @@ struct PutBody {
     wire.Text(To::kVerbFieldNumber, from.verb);
     wire.Text(To::kObjectFieldNumber, from.object);
     wire.Text(To::kNameFieldNumber, from.name);
-    for (size_t bit = 0; *event::GpuCategoryName(bit) != '\0'; ++bit) {
-      if ((from.categories >> bit & 1) != 0) {
-        wire.TextElement(To::kCategoriesFieldNumber, event::GpuCategoryName(bit));
-      }
-    }
+    event::EachGpuCategory(from.categories, [this](const char* name) { wire.TextElement(To::kCategoriesFieldNumber, name); });
     wire.Varint(To::kBytesFieldNumber, from.bytes);
     wire.Text(To::kLocationFieldNumber, event::GpuLocationName(from.location));
     wire.Varint(To::kStatusKnownFieldNumber, from.status_known);

@@ -219,10 +219,10 @@ class InventoryService final : public v1::Inventory::Service {
                       for (const char* verb : from.verbs) {
                         to->add_verbs(verb);
                       }
-                      AddCategories(from.categories, [to](const char* name) { to->add_categories(name); });
+                      event::EachGpuCategory(from.categories, [to](const char* name) { to->add_categories(name); });
                       to->set_sensitive(from.sensitive);
                       to->set_last_name(from.last_name);
-                      AddCategories(from.last_categories, [to](const char* name) { to->add_last_categories(name); });
+                      event::EachGpuCategory(from.last_categories, [to](const char* name) { to->add_last_categories(name); });
                       to->set_last_target_pid(from.last_target.pid);
                       to->set_last_sensitive_unix_ns(wall(from.last_sensitive_ns));
                       SetSeen(to, from.seen, wall);
@@ -282,15 +282,6 @@ class InventoryService final : public v1::Inventory::Service {
     response->set_omitted(room.omitted());
     response->set_since_unix_ns(status.started_unix_ns);
     return grpc::Status::OK;
-  }
-
-  template <typename Add>
-  static void AddCategories(uint32_t categories, const Add& add) {
-    for (size_t bit = 0; *event::GpuCategoryName(bit) != '\0'; ++bit) {
-      if ((categories >> bit & 1) != 0) {
-        add(event::GpuCategoryName(bit));
-      }
-    }
   }
 
   template <typename Add>

@@ -35,12 +35,6 @@ std::string VerdictWord(int action) { return EnumWord(v1::VerdictAction_Name(act
 std::string WhyWord(int why) { return EnumWord(v1::VerdictWhy_Name(why), "VERDICT_WHY_", why); }
 std::string ProtocolWord(int protocol) { return EnumWord(v1::Protocol_Name(protocol), "PROTOCOL_", protocol); }
 
-std::string Hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
 std::string Address(const std::string& address, uint32_t port) {
   return (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":" + std::to_string(port);
 }

@@ -9,12 +9,6 @@
 namespace moat::cli {
 namespace {
 
-std::string Hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
 std::string HexBytes(const std::string& bytes) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string text;

@@ -70,9 +70,6 @@ void Take(std::string_view name, const GpuBytes& bytes, event::GpuCall& call) {
   }
 }
 
-// Index: enum moat_gpu_driver.
-constexpr std::string_view kDrivers[] = {"", "amdgpu", "nvidia-drm", "xe", "i915", "habanalabs", "ivpu", "qaic", "amdxdna"};
-
 }  // namespace
 
 void DecodeKfd(const GpuBytes& bytes, event::GpuCall& call) {
@@ -96,7 +93,7 @@ void DecodeKfd(const GpuBytes& bytes, event::GpuCall& call) {
 }
 
 void DecodeDrm(const GpuBytes& bytes, event::GpuCall& call) {
-  const std::string_view driver = call.driver < std::size(kDrivers) ? kDrivers[call.driver] : "";
+  const std::string_view driver = call.driver < std::size(tables::kDrmDrivers) ? tables::kDrmDrivers[call.driver] : "";
   if (const tables::DriverCall* known = tables::FindDrm(driver, call.number)) {
     Take(known->name, bytes, call);
     if (known->name == "DRM_AMDGPU_GEM_CREATE") {  // domains: CPU 1, GTT 2, VRAM 4

@@ -46,12 +46,6 @@ const char* GpuCategoryName(size_t bit) {
   return bit < std::size(kNames) ? kNames[bit] : "";
 }
 
-const char* GpuCompletenessName(GpuCompleteness completeness) {
-  static constexpr const char* kNames[] = {"header", "partial", "full"};
-  const auto index = static_cast<size_t>(completeness);
-  return index < std::size(kNames) ? kNames[index] : "header";
-}
-
 const char* GpuLocationName(GpuLocation location) {
   static constexpr const char* kNames[] = {"", "device", "system", "user", "virtual"};
   const auto index = static_cast<size_t>(location);

@@ -165,7 +165,6 @@ struct GpuOpen {
 // How much of a call is known. kHeader: that it was made; kPartial: all but fields that could not be read, or whose place in this driver's
 // version is not known; no field has a value that was guessed.
 enum class GpuCompleteness : uint8_t { kHeader, kPartial, kFull };
-const char* GpuCompletenessName(GpuCompleteness completeness);  // "header", "partial", "full"
 enum class GpuLocation : uint8_t { kNone, kDevice, kSystem, kUser, kVirtual };  // kUser: the caller's own memory, pinned
 const char* GpuLocationName(GpuLocation location);  // "", "device", "system", "user", "virtual"
 // A call of an accelerator's driver. Texts are of the tables in agent/decode: they live as long as the program, and are never null.
@@ -254,6 +253,15 @@ enum class VerdictOperation : uint8_t {
 // "connect", "send", "gpu_call", ...; null: there is no such operation.
 const char* VerdictOperationName(VerdictOperation operation);
 const char* GpuCategoryName(size_t bit);  // "debug", "profile", "foreign-memory", ...; ""
+// Those of a mask, by name.
+template <typename Take>
+void EachGpuCategory(uint32_t categories, const Take& take) {
+  for (size_t bit = 0; *GpuCategoryName(bit) != '\0'; ++bit) {
+    if ((categories >> bit & 1) != 0) {
+      take(GpuCategoryName(bit));
+    }
+  }
+}
 struct Verdict {
   VerdictAction action = VerdictAction::kNone;
   VerdictOperation operation = VerdictOperation::kNone;

@@ -16,20 +16,10 @@
 namespace moat::probe {
 namespace {
 
-// Index: enum moat_gpu_driver. The names of agent/decode/tables/drm.csv, and what sysfs calls the driver of the PCI device.
-struct Driver {
-  const char* name;
-  const char* sysfs;
-};
-constexpr std::array<Driver, MOAT_GPU_DRIVER_COUNT> kDrivers = {{{"", ""},
-                                                                 {"amdgpu", "amdgpu"},
-                                                                 {"nvidia-drm", "nvidia"},
-                                                                 {"xe", "xe"},
-                                                                 {"i915", "i915"},
-                                                                 {"habanalabs", "habanalabs"},
-                                                                 {"ivpu", "intel_vpu"},
-                                                                 {"qaic", "qaic"},
-                                                                 {"amdxdna", "amdxdna"}}};
+// What sysfs calls the driver of the PCI device. Index: enum moat_gpu_driver.
+constexpr std::array<std::string_view, MOAT_GPU_DRIVER_COUNT> kSysfsNames = {
+    "", "amdgpu", "nvidia", "xe", "i915", "habanalabs", "intel_vpu", "qaic", "amdxdna"};
+static_assert(std::size(tables::kDrmDrivers) == MOAT_GPU_DRIVER_COUNT);
 
 constexpr uint32_t kRmAlloc = 43;
 
@@ -121,8 +111,8 @@ class Maker {
   void AddMeaning(const tables::Meaning& meaning) {
     uint32_t class_id = ClassFromName(meaning.device);
     if (class_id == MOAT_GPU_NONE || class_id == MOAT_GPU_HABANALABS) {
-      const auto* driver = std::ranges::find_if(kDrivers, [&](const Driver& known) { return known.name == meaning.device; });
-      const auto number = static_cast<uint32_t>(driver - kDrivers.begin());
+      const auto* driver = std::ranges::find(tables::kDrmDrivers, meaning.device);
+      const auto number = static_cast<uint32_t>(driver - std::begin(tables::kDrmDrivers));
       class_id = (number < MOAT_GPU_DRIVER_HABANALABS ? MOAT_GPU_DRM : MOAT_GPU_ACCEL) | number << 8;
     }
     moat_gpu_row& row = At(class_id, meaning.call, meaning.detail, meaning.pattern ? MOAT_GPU_BY_PATTERN : MOAT_GPU_BY_DETAIL);
@@ -189,10 +179,8 @@ Result<size_t> WriteGpuRows(int map, const GpuRows& rows) {
 }
 
 moat_gpu_driver DriverFromSysfs(std::string_view name) {
-  const auto* found = std::ranges::find_if(kDrivers, [&](const Driver& known) { return known.sysfs == name; });
-  return found != kDrivers.end() ? static_cast<moat_gpu_driver>(found - kDrivers.begin()) : MOAT_GPU_DRIVER_UNKNOWN;
+  const auto* found = std::ranges::find(kSysfsNames, name);
+  return found != kSysfsNames.end() ? static_cast<moat_gpu_driver>(found - kSysfsNames.begin()) : MOAT_GPU_DRIVER_UNKNOWN;
 }
-
-const char* DriverName(uint32_t driver) { return driver < kDrivers.size() ? kDrivers[driver].name : ""; }
 
 }  // namespace moat::probe

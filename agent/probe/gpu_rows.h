@@ -30,6 +30,5 @@ Result<size_t> WriteGpuRows(int map, const GpuRows& rows);
 
 // The driver of a DRM or accel device by the name that sysfs has for it ("amdgpu", "intel_vpu").
 moat_gpu_driver DriverFromSysfs(std::string_view name);
-const char* DriverName(uint32_t driver);  // as agent/decode/tables has it; "": not known
 
 }  // namespace moat::probe

@@ -73,6 +73,10 @@ struct KfdCall {
 };
 const KfdCall* FindKfd(uint32_t number);
 
+// Drivers of DRM and accel devices, as they are numbered in bpf/abi/gpu.h; 0: not known.
+inline constexpr std::string_view kDrmDrivers[] = {"",           "amdgpu", "nvidia-drm", "xe",     "i915",
+                                                   "habanalabs", "ivpu",   "qaic",       "amdxdna"};
+
 struct DriverCall {
   std::string_view driver;
   uint32_t number, size;  // size: in the command word, where it tells calls of one number apart; 0: any
