@@ -243,6 +243,7 @@ struct PutBody {
     }
     wire.Bytes(To::kNestedFieldNumber,
                {reinterpret_cast<const char*>(from.nested.data()), std::min<size_t>(from.nested_len, from.nested.size())});
+    wire.Varint(To::kDriverCopyFieldNumber, from.copied);
     wire.End(mark);
   }
   void operator()(const event::Net& from) const {

@@ -80,6 +80,7 @@ void JsonGpuCall(Json& json, const v1::GpuCall& call) {
                                                                                    : "header");
   json.Field("count", call.count()).Field("errors", call.errors()).Field("first", call.first()).Field("watched", call.watched());
   json.Field("failed", call.failed()).Field("wrapped", call.wrapped()).Field("unusual", call.unusual());
+  json.Field("driver_copy", call.driver_copy());
   json.Field("client", call.client()).Field("handle", call.handle());
   json.Field("target_pid", call.target_pid()).Field("target_start_ns", call.target_start_ns());
   json.Field("driver_version", call.driver_version()).Field("arg", call.arg());

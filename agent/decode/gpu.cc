@@ -103,6 +103,7 @@ Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out) {
   body.watched = (why & MOAT_IOCTL_WATCHED) != 0;
   body.failed = (why & MOAT_IOCTL_FAILED) != 0;
   body.wrapped = (why & MOAT_IOCTL_WRAPPED) != 0;
+  body.copied = (why & MOAT_IOCTL_COPIED) != 0;
   body.status_known = (why & MOAT_IOCTL_STATUS) != 0;
   body.status = body.status_known ? MOAT_FIELD(record, moat_gpu_ioctl, status) : 0;
   if ((why & MOAT_IOCTL_TARGET) != 0) {

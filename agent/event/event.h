@@ -193,6 +193,8 @@ struct GpuCall {
   GpuLocation location = GpuLocation::kNone;
   bool first = false, watched = false, failed = false, wrapped = false, status_known = false;
   bool unusual = false;  // a control that serves no ordinary program
+  bool copied =
+      false;  // params and nested are the driver's own copy: what it acted on, whatever the caller did to them meanwhile
   uint8_t params_len = 0, nested_len = 0;
   std::array<uint8_t, 64> params{}, nested{};  // as far as they were read and fit
 };

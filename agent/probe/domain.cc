@@ -255,7 +255,10 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
     case Backend::kFentry:
     case Backend::kTpBtf: return keep(bpf_program__attach_trace(hook.program), hook.points.front());
     case Backend::kKprobe:
-      return keep(bpf_program__attach_kprobe(hook.program, /*retprobe=*/false, hook.points.front().c_str()), hook.points.front());
+      for (const std::string& point : hook.points) {
+        MOAT_TRY(keep(bpf_program__attach_kprobe(hook.program, /*retprobe=*/false, point.c_str()), point));
+      }
+      return {};
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
     case Backend::kSockOps:
@@ -278,7 +281,7 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
   }
   calls_ = calls;
   for (Hook& hook : hooks_) {
-    if (hook.candidate == nullptr) {
+    if (hook.candidate == nullptr || hook.candidate->driver != 0) {
       continue;
     }
     if (hook.attached) {  // in an earlier round; what it stands on may have been taken away since
@@ -302,7 +305,7 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
 bool Domain::Wanting(const Canary& canary) {
   bool wanting = false;
   for (Hook& hook : hooks_) {
-    if (hook.program == nullptr || !loaded_) {
+    if (hook.program == nullptr || !loaded_ || hook.candidate->driver != 0) {
       continue;
     }
     const Backend backend = hook.candidate->backend;
@@ -330,6 +333,10 @@ bool Domain::Wanting(const Canary& canary) {
 void Domain::Presume(const Grounds& grounds) {
   for (Hook& hook : hooks_) {
     if (!loaded_ || hook.candidate == nullptr) {
+      continue;
+    }
+    if (hook.candidate->driver != 0) {
+      AttachToDriver(hook, 0);
       continue;
     }
     if (Status status = MayAttach(hook, grounds); !status) {
@@ -404,6 +411,7 @@ uint64_t Domain::Missed(const Hook& hook) {
 }
 
 void Domain::MissedRuns(std::span<uint64_t, MOAT_KIND_COUNT> by_kind) const {
+  const std::lock_guard lock(late_);
   for (const Hook& hook : hooks_) {
     if (hook.program != nullptr) {
       by_kind[hook.candidate->missed] += Missed(hook);
@@ -412,6 +420,7 @@ void Domain::MissedRuns(std::span<uint64_t, MOAT_KIND_COUNT> by_kind) const {
 }
 
 DomainStatus Domain::Describe() const {
+  const std::lock_guard lock(late_);
   DomainStatus status{.name = name_, .loaded = loaded_, .error = error_, .hooks = {}};
   for (const Hook& hook : hooks_) {
     HookStatus out;
@@ -438,7 +447,8 @@ DomainStatus Domain::Describe() const {
       }
     } else if (loaded_ && !hook.row->absent.empty()) {
       // A program that the kernel offered to run and that failed all the same is a fault, and so is one that waits for another.
-      out.exposure = hook.candidate == nullptr && std::ranges::none_of(hook.row->candidates, [this](const Candidate& candidate) {
+      out.exposure = (hook.candidate == nullptr || hook.lacking) &&
+                     std::ranges::none_of(hook.row->candidates, [this](const Candidate& candidate) {
                        return candidate.program != nullptr && refused_.contains(candidate.program);
                      });
       list(hook.row->absent);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,6 +73,9 @@ class Domain {
   bool uses(Backend backend, std::string_view event) const;
   const std::string& error() const { return error_; }
 
+  // Attaches again what stands on functions of drivers, which are modules: those in `drivers` (bits by enum moat_gpu_class) are loaded now,
+  // and may be others than before. Whether there is any such hook. Beside Describe and the like, from any one thread.
+  bool AttachToDrivers(uint32_t drivers);
   // Attaches again what somebody has detached from the cgroup since; which events. Beside Describe and the like, from any one thread.
   std::vector<std::string> Repair(int cgroup_fd);
 
@@ -92,8 +96,10 @@ class Domain {
     std::string why;
     std::string proof;
     bool attached = false;
+    bool lacking = false;  // its driver, or the functions of it
   };
   void Close();
+  void AttachToDriver(Hook& hook, uint32_t drivers);
   void Adopt(const Pins& pins);
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);
@@ -112,6 +118,7 @@ class Domain {
   bool loaded_ = false;
   std::string error_;
   std::vector<Hook> hooks_;
+  mutable std::mutex late_;  // what of the hooks changes once they are attached
   bool kept_ = false;  // the links are pinned, and what they need stays when this object goes
   SyscallTable* calls_ = nullptr;  // while hooks hold slots of it
 };

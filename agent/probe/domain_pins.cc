@@ -80,6 +80,7 @@ std::vector<std::string> Domain::Repair(int cgroup_fd) {
 }
 
 Status Domain::PinLinks(Pins& pins) {
+  const std::lock_guard lock(late_);
   kept_ = true;
   for (const Hook& hook : hooks_) {
     for (size_t i = 0; i < hook.links.size(); ++i) {

@@ -99,6 +99,7 @@ void Domains::Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd,
 }
 
 Status Domains::Pin(const SharedMaps& maps) {
+  const std::lock_guard lock(pinning_);
   if (!pins_) {
     return {};
   }
@@ -119,6 +120,7 @@ Status Domains::Pin(const SharedMaps& maps) {
 }
 
 Status Domains::Unpin() {
+  const std::lock_guard lock(pinning_);
   if (!pins_) {
     return {};
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,11 +31,14 @@ class Domains {
   void Load(const SharedMaps& maps);
   // From now on what policies need is kept there (pins.h). Before MakeMaps.
   void KeepIn(std::unique_ptr<Pins> pins) { pins_ = std::move(pins); }
-  // After Attach: the links of enforcement, and of what labels processes; after Unpin the maps, too. And guards all that is pinned.
+  // After Attach, from any thread: the links of enforcement, and of what labels processes; after Unpin the maps, too. And guards all that is pinned.
   Status Pin(const SharedMaps& maps);
   // Nothing is kept any more: all of it ends with this process.
   Status Unpin();
-  bool unpinned() const { return unpinned_; }
+  bool unpinned() const {
+    const std::lock_guard lock(pinning_);
+    return unpinned_;
+  }
   // Attaches all of them and makes sure, by the agent's own calls, that every hook runs; one that does not gives way to the next in its
   // row. cgroup_fd: where cgroup programs go; in_scope: this process lies below it. calls outlives the domains.
   void Attach(const SharedMaps& maps, SyscallTable& calls, int cgroup_fd, bool in_scope);
@@ -57,6 +61,7 @@ class Domains {
   std::optional<Features> features_;
   std::vector<std::string> avoid_;
   std::vector<std::unique_ptr<Domain>> domains_;
+  mutable std::mutex pinning_;  // Pin and Unpin: by who repairs, and by who attaches to a driver that was loaded
   std::unique_ptr<Pins> pins_;  // null: nothing is kept
   bool unpinned_ = false;
 };

@@ -84,6 +84,7 @@ class Maker {
     for (const tables::UvmCall& call : tables::UvmCalls()) {
       moat_gpu_row& row = At(MOAT_GPU_NVIDIA_UVM, call.number, 0, 0);
       row.flags = Has(kUvmAlways, call.number) ? MOAT_GPU_ROW_ALWAYS : 0;
+      row.params_len = static_cast<uint16_t>(std::min<uint32_t>(tables::SizeOf(call.name, versions_.uvm), UINT16_MAX));
       if (const auto field = tables::FindField(call.name, "rmStatus", versions_.uvm)) {
         row.status_at = static_cast<uint16_t>(field->offset);
       }

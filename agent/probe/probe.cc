@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -16,6 +17,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/fd.h"
 #include "agent/probe/domains.h"
+#include "agent/probe/drivers.h"
 #include "agent/probe/inventory.h"
 #include "agent/probe/ledger.h"
 #include "agent/probe/log.h"
@@ -64,6 +66,8 @@ class ProbeImpl final : public Probe {
   void MakeParts();
   void Wait(int timeout_ms);
   size_t PollTampering(RecordSink& sink, bool idle);
+  void PollDrivers(uint64_t now_ns);
+  void LookAtDrivers(bool devices_too);
 
   // Counts what is made in user space on its way to the pipeline.
   class Counted final : public RecordSink {
@@ -97,6 +101,8 @@ class ProbeImpl final : public Probe {
   std::unique_ptr<PolicyMaps> policies_;  // null: nothing is enforced
   uint32_t sums_calls_ = 0;
   uint64_t polled_ns_ = 0;
+  Drivers drivers_;
+  uint64_t drivers_until_ns_ = 0, drivers_looked_ns_ = 0;
 };
 
 Status ProbeImpl::RequireOne() const {
@@ -168,7 +174,10 @@ Status ProbeImpl::OpenRings() {
   MOAT_ASSIGN(bulk_, Ring::Map(maps_->ring_bulk(), size(maps_->ring_bulk())));
   epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
   wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  for (const int fd : {urgent_.fd(), bulk_.fd(), wake_.get()}) {
+  for (const int fd : {urgent_.fd(), bulk_.fd(), wake_.get(), drivers_.fd()}) {
+    if (fd < 0) {
+      continue;
+    }
     // A ring tells each wake-up once: what lies in it while we nap must not cut the next nap short.
     epoll_event event{.events = fd == wake_.get() ? EPOLLIN : EPOLLIN | EPOLLET, .data = {.fd = fd}};
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -190,6 +199,8 @@ Status ProbeImpl::Begin(const config::Config& config) {
   MOAT_TRY(RequireOne());
   calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
   domains_->Attach(*maps_, *calls_, cgroup_.get(), /*in_scope=*/config.scope == "host");
+  (void)drivers_.Changed();
+  (*domains_)["gpu"].AttachToDrivers(drivers_.loaded());
   Pin();
   // Only now: a domain that had to take another program has other maps than before.
   MakeParts();
@@ -272,8 +283,33 @@ size_t ProbeImpl::PollTampering(RecordSink& sink, bool idle) {
     return 0;
   }
   polled_ns_ = now;
+  PollDrivers(now);
   Counted counted(*this, sink);
   return inventory_->Poll(counted, now);
+}
+
+// A module tells that it comes before it has registered its devices: so it is looked for a while.
+void ProbeImpl::PollDrivers(uint64_t now_ns) {
+  constexpr uint64_t kWhileNs = 3'000'000'000, kPauseNs = 50'000'000;
+  if (drivers_.Stirred()) {
+    drivers_until_ns_ = now_ns + kWhileNs;
+  }
+  if (now_ns < drivers_until_ns_ && now_ns - drivers_looked_ns_ >= kPauseNs) {
+    drivers_looked_ns_ = now_ns;
+    LookAtDrivers(/*devices_too=*/false);
+  }
+}
+
+// Attaching to a driver takes a millisecond a function, letting go of one that went some more: that is when one is loaded, and not else.
+void ProbeImpl::LookAtDrivers(bool devices_too) {
+  const bool changed = drivers_.Changed();
+  inventory_->HouseKeep(devices_too || changed);
+  if (!changed || !(*domains_)["gpu"].AttachToDrivers(drivers_.loaded()) || domains_->unpinned()) {
+    return;
+  }
+  if (Status pinned = domains_->Pin(*maps_); !pinned) {
+    spdlog::error("what was attached to a driver ends with this agent: {}", pinned.error().message);
+  }
 }
 
 // The kernel side asks the flag after its record is visible, we look at the rings after the flag is: one of the two sees the
@@ -288,7 +324,9 @@ void ProbeImpl::Sleep(int timeout_ms) {
 }
 
 void ProbeImpl::Wait(int timeout_ms) {
+  constexpr int kDriversMs = 50;
   epoll_event event{};
+  timeout_ms = MonotonicNs() < drivers_until_ns_ ? std::min(timeout_ms, kDriversMs) : timeout_ms;
   if (epoll_wait(epoll_.get(), &event, 1, timeout_ms) == 1 && event.data.fd == wake_.get()) {
     uint64_t count = 0;
     (void)!read(wake_.get(), &count, sizeof(count));
@@ -308,7 +346,7 @@ void ProbeImpl::Sums(RecordSink& sink) {
   if (++sums_calls_ % kHouseKeeping == 0) {
     sums_->Reclaim(counted);
   }
-  inventory_->HouseKeep(sums_calls_ % kHouseKeeping == 0);
+  LookAtDrivers(/*devices_too=*/sums_calls_ % kHouseKeeping == 0);
 }
 
 std::vector<DomainStatus> ProbeImpl::Domains() const {

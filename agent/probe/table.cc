@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/probe/table.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "agent/probe/features.h"
 
 // A check of the security modules by each way to it, as MOAT_SECURITY (bpf/lib/hook.bpf.h) defines the programs.
@@ -477,7 +480,14 @@ const std::vector<Row> kTable = {
 
 }  // namespace
 
-std::span<const Row> Table() { return kTable; }
+std::span<const Row> Table() {
+  static const std::vector<Row> all = [] {
+    std::vector<Row> rows = kTable;
+    std::ranges::copy(CopyRows(), std::back_inserter(rows));
+    return rows;
+  }();
+  return all;
+}
 
 const char* BackendName(Backend backend) {
   switch (backend) {

@@ -2,11 +2,13 @@
 // The events we want and, for each, the programs that can give it, best first. A fallback is a row here, not an if elsewhere.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "bpf/abi/event.h"
+#include "bpf/abi/gpu.h"
 
 namespace moat::probe {
 
@@ -52,6 +54,9 @@ struct Candidate {
   Backend with_backend = Backend::kFentry;
   // Only where the kernel has no such function: where it has, a program of its own is to see this.
   const char* lacks = nullptr;
+  // kprobe: its functions are those of the driver of such devices (enum moat_gpu_class), a module that may come, go and come again, and not
+  // each version has all of them. 0: the kernel's own.
+  uint32_t driver = 0;
 };
 
 struct Row {
@@ -64,5 +69,6 @@ struct Row {
 };
 
 std::span<const Row> Table();
+std::vector<Row> CopyRows();  // of them those of drivers' own copies of parameters (table_copies.cc)
 
 }  // namespace moat::probe

@@ -81,6 +81,7 @@ enum moat_gpu_when {
 	MOAT_GPU_OTHER_PID = 10,    /* a process id, not the caller's own */
 };
 
+#define MOAT_GPU_FOREIGN 0x4u /* of .categories: foreign-memory */
 #define MOAT_GPU_NO_STATUS 0xffffu
 #define MOAT_GPU_ROW_ALWAYS 0x1u /* every call that succeeds is an event: what is allocated and freed */
 
@@ -90,9 +91,9 @@ struct moat_gpu_row {
 	__u16 at;
 	__u16 value;
 	__u16 nested_len; /* of what the parameters point to; 0: not known */
+	__u16 params_len; /* of the parameters, where the command does not say it (UVM); 0: not known */
 	__u8 when;
 	__u8 flags; /* MOAT_GPU_ROW_* */
-	__u16 pad;
 };
 
 /* Who made a client of the resource manager, set up an address space, exported memory into a file. */
@@ -125,6 +126,8 @@ struct moat_gpu_val {
 	__u32 watch_epoch; /* moat_control.watch_epoch when .watched and .row were decided */
 	__u32 class_id;    /* | driver << 8 */
 	__s32 outcome;     /* of the last: 0, a negative error, or the driver's status */
+	__u32 client;      /* of the last */
+	__u32 foreign;     /* which is another process's */
 	struct moat_gpu_row row;
 };
 
@@ -156,8 +159,12 @@ struct moat_gpu_open {
 #define MOAT_IOCTL_TARGET 0x400u  /* .target is known */
 #define MOAT_IOCTL_UNREAD 0x1000u /* what it is could not be read: it may be any call of its number */
 #define MOAT_IOCTL_NESTED 0x800u  /* the parameters point to more, of which .nested is the beginning */
+#define MOAT_IOCTL_COPIED 0x2000u /* what is told is the driver's own copy, which nobody but the driver could change */
 
-/* Read when the call returned (unless MOAT_F_NO_RESULT): the parameters hold what the driver wrote back. */
+/*
+ * Read when the call returned (unless MOAT_F_NO_RESULT): the parameters hold what the driver wrote back. With MOAT_IOCTL_COPIED what they
+ * point to is as the driver read it.
+ */
 struct moat_gpu_ioctl {
 	struct moat_hdr hdr;
 	__u64 arg;    /* where the parameters lie */

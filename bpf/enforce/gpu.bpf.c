@@ -76,10 +76,11 @@ static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u6
 	answer.rule = profile->gpu[MOAT_POL_ENFORCED].use;
 	if (answer.rule)
 		return moat_pol_gpu_told(&answer, &who, MOAT_VERDICT_GPU_USE, rdev, cmd, 0);
-	moat_gpu_unwrap(&call, cmd);
+	moat_gpu_unwrap(&call, cmd, NULL);
 	moat_gpu_row_of(&call, &row);
 	/* One that cannot be read is denied to whom any is: it may be that one. */
-	categories = call.why & MOAT_IOCTL_UNREAD ? ~0u : moat_gpu_means(&call, &row, &target);
+	categories = call.why & MOAT_IOCTL_UNREAD ? ~0u
+						   : moat_gpu_means(&call, &row, &target, NULL) | moat_gpu_foreign(&call, &target);
 	if (!categories)
 		return 0;
 	for (__u32 bit = 0; bit < MOAT_POL_GPU_CATEGORIES; bit++) {

@@ -11,6 +11,7 @@
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
 #include "../lib/syscall.bpf.h"
+#include "copy.bpf.h"
 #include "learn.bpf.h"
 
 #define MOAT_FMODE_PATH 0x4000u /* include/linux/fs.h: opened with O_PATH, an ioctl on it never reaches the driver */
@@ -78,6 +79,17 @@ struct moat_ioctl {
 	__u32 status;    /* the driver's, where MOAT_IOCTL_STATUS is told */
 };
 
+/* The same from the driver's copy, of which there are has bytes. */
+static __always_inline __u32 take_copy(__u8 *to, const __u8 *from, __u32 want, __u32 has, const __u32 max)
+{
+	if (want > has)
+		want = has;
+	barrier_var(want);
+	if (want > max)
+		return 0;
+	return bpf_probe_read_kernel(to, want, from) == 0 ? want : 0;
+}
+
 static __always_inline void note_unreadable(struct moat_gpu_ioctl *e)
 {
 	struct moat_stat *stat = moat_stat(MOAT_KIND_GPU_IOCTL);
@@ -88,9 +100,12 @@ static __always_inline void note_unreadable(struct moat_gpu_ioctl *e)
 }
 
 static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct moat_gpu_call *call,
-					const struct moat_gpu_row *row)
+					const struct moat_gpu_row *row, const struct moat_gpu_copy *copy)
 {
 	__u32 want = call->size;
+
+	if (!want && copy) /* what lies behind them in the kernel is nobody's business */
+		want = row->params_len;
 
 	if (want > MOAT_GPU_PARAMS_LEN)
 		e->hdr.flags |= MOAT_F_TRUNCATED;
@@ -99,9 +114,13 @@ static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct m
 		want = MOAT_GPU_PARAMS_LEN;
 	if (call->size == 0 && call->arg == 0)
 		want = 0;
-	e->params_len = want ? read_params(e->params, call->arg, want, MOAT_GPU_PARAMS_LEN) : 0;
+	if (copy && (call->size || row->params_len))
+		e->params_len = take_copy(e->params, copy->params, want, copy->params_len, MOAT_GPU_PARAMS_LEN);
+	else
+		e->params_len = want ? read_params(e->params, call->arg, want, MOAT_GPU_PARAMS_LEN) : 0;
 	if (e->params_len != want)
 		note_unreadable(e);
+	moat_forget(want);
 	e->nested_len = 0;
 	e->nested_size = call->nested_size ? call->nested_size : row->nested_len;
 	if (!call->nested)
@@ -111,7 +130,10 @@ static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct m
 		e->hdr.flags |= MOAT_F_TRUNCATED;
 	if (want == 0 || want > MOAT_GPU_NESTED_LEN)
 		want = MOAT_GPU_NESTED_LEN;
-	e->nested_len = read_params(e->nested, call->nested, want, MOAT_GPU_NESTED_LEN);
+	if (copy && copy->nested_len)
+		e->nested_len = take_copy(e->nested, copy->nested, want, copy->nested_len, MOAT_GPU_NESTED_LEN);
+	else
+		e->nested_len = read_params(e->nested, call->nested, want, MOAT_GPU_NESTED_LEN);
 	if (e->nested_size && e->nested_len != want)
 		note_unreadable(e);
 }
@@ -119,7 +141,7 @@ static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct m
 static __always_inline void emit_ioctl(struct moat_control *control, const struct task_struct *self,
 				       const struct moat_gpu_call *call, const struct moat_ioctl *came,
 				       const struct moat_gpu_val *val, __u32 rdev, __u32 cmd, const struct moat_gpu_owner *target,
-				       __u32 categories, __u64 count, __u32 why)
+				       __u32 categories, __u64 count, __u32 why, const struct moat_gpu_copy *copy)
 {
 	__u32 kind = MOAT_KIND_GPU_IOCTL;
 	struct moat_gpu_ioctl *e;
@@ -151,7 +173,7 @@ static __always_inline void emit_ioctl(struct moat_control *control, const struc
 	e->client = call->client;
 	e->object = call->object;
 	e->pad = 0;
-	emit_params(e, call, &val->row);
+	emit_params(e, call, &val->row, copy);
 	moat_submit(control, e);
 }
 
@@ -172,10 +194,38 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 	return val;
 }
 
+/* What the driver answered beside the result of the system call; 0: it has no such word, or it could not be read. */
+static __always_inline int read_status(const struct moat_gpu_call *call, const struct moat_gpu_row *row,
+				       const struct moat_gpu_copy *copy, __u32 *status)
+{
+	__u32 at = row->status_at;
+
+	if (copy && copy->status_known) {
+		*status = copy->status;
+		return 1;
+	}
+	if (at == MOAT_GPU_NO_STATUS)
+		return 0;
+	if (at == MOAT_NV_CONTROL_STATUS && call->number == MOAT_NV_CONTROL && moat_gpu_is_nvidia(call) &&
+	    !(call->why & MOAT_IOCTL_UNREAD)) {
+		*status = call->status;
+		return 1;
+	}
+	if (copy && at + sizeof(*status) <= copy->params_len) {
+		barrier_var(at);
+		if (at > MOAT_GPU_PARAMS_LEN - sizeof(*status))
+			return 0;
+		__builtin_memcpy(status, copy->params + at, sizeof(*status));
+		return 1;
+	}
+	return bpf_probe_read_user(status, sizeof(*status), (void *)(call->arg + at)) == 0;
+}
+
 static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __u64 arg, __s64 result, __u32 hdr_flags)
 {
 	const struct task_struct *self = moat_task_now();
 	struct moat_gpu_call made, *call = &made;
+	const struct moat_gpu_copy *copy = NULL;
 	struct moat_ioctl came;
 	struct moat_gpu_owner target;
 	struct moat_gpu_val fresh, *val;
@@ -206,7 +256,10 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 	came.result = result;
 	came.hdr_flags = hdr_flags;
 	came.status = 0;
-	moat_gpu_unwrap(call, cmd);
+	if (!(hdr_flags & MOAT_F_NO_RESULT))
+		copy = moat_gpu_copy_of(class_id, cmd);
+	moat_gpu_unwrap(call, cmd, copy);
+	moat_forget_all(call);
 	key.start_ns = moat_get(self, group_leader, start_boottime);
 	key.pid = moat_get(self, tgid);
 	key.rdev = rdev;
@@ -232,8 +285,7 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 		val = &fresh;
 	if (!(hdr_flags & MOAT_F_NO_RESULT)) {
 		outcome = result < 0 ? result : 0;
-		if (result >= 0 && val->row.status_at != MOAT_GPU_NO_STATUS &&
-		    bpf_probe_read_user(&came.status, sizeof(came.status), (void *)(call->arg + val->row.status_at)) == 0) {
+		if (result >= 0 && read_status(call, &val->row, copy, &came.status)) {
 			call->why |= MOAT_IOCTL_STATUS;
 			outcome = came.status;
 		}
@@ -248,8 +300,14 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 	categories = 0;
 	if (val->row.categories) {
 		fresh.row = val->row;
-		categories = moat_gpu_means(call, &fresh.row, &target);
+		categories = moat_gpu_means(call, &fresh.row, &target, copy);
 	}
+	if (call->client != val->client) {
+		val->foreign = moat_gpu_foreign(call, &target);
+		val->client = call->client;
+	}
+	if (val->foreign)
+		categories |= moat_gpu_foreign(call, &target);
 	if (categories)
 		why |= MOAT_IOCTL_MEANS;
 	if (target.pid)
@@ -258,14 +316,15 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 		why |= MOAT_IOCTL_MEMORY;
 	if (val->watched)
 		why |= MOAT_IOCTL_WATCHED;
+	moat_forget(why);
 	if (!why) { /* the usual call; a sum without fetching is cheaper */
 		__sync_fetch_and_add(&val->count, 1);
 		return;
 	}
 	count = val == &fresh ? 0 : moat_fetch_add(&val->count, 1) + 1;
-	emit_ioctl(control, self, call, &came, val, rdev, cmd, &target, categories, count, why);
+	emit_ioctl(control, self, call, &came, val, rdev, cmd, &target, categories, count, why, copy);
 	if (!outcome && !(hdr_flags & MOAT_F_NO_RESULT))
-		moat_gpu_learn(call, &target, categories);
+		moat_gpu_learn(call, &target, categories, copy);
 }
 
 /*

@@ -17,7 +17,8 @@ static __always_inline void moat_gpu_learn_owner(void *map, const void *key, __u
 }
 
 /* What a call that succeeded made known. Of such calls every one must be asked: they are rows with MOAT_GPU_ROW_ALWAYS. */
-MOAT_FUNCTION int moat_gpu_learn(const struct moat_gpu_call *call, const struct moat_gpu_owner *target, __u32 categories)
+MOAT_FUNCTION int moat_gpu_learn(const struct moat_gpu_call *call, const struct moat_gpu_owner *target, __u32 categories,
+				 const struct moat_gpu_copy *copy)
 {
 	struct moat_gpu_owner self = {};
 	struct moat_gpu_object object = {};
@@ -59,8 +60,7 @@ MOAT_FUNCTION int moat_gpu_learn(const struct moat_gpu_call *call, const struct 
 	} else if (call->number == MOAT_NV_CONTROL &&
 		   (call->detail == MOAT_NV_EXPORT_OBJECT || call->detail == MOAT_NV_EXPORT_OBJECTS)) {
 		/* Into a control file that the caller opened for it. */
-		if (bpf_probe_read_user(&fd, sizeof(fd),
-					(void *)(call->nested + (call->detail == MOAT_NV_EXPORT_OBJECT ? 16 : 0))) == 0)
+		if (moat_gpu_word(call, copy, 1, call->detail == MOAT_NV_EXPORT_OBJECT ? 16 : 0, &fd) == 0)
 			file = moat_fd_file(moat_current(), fd);
 	}
 	if (file) {

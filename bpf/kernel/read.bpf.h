@@ -22,7 +22,7 @@
  * moat_loop(n, step, ctx): step(i, ctx) until it returns 1, at most n times.
  * moat_fetch_add(p, n), moat_fetch_or(p, bits): what was there before.
  * moat_forget(x): makes the verifier forget what it knows of a variable, so that the ways by which it came to its value become one. Where
- * functions are looked at once it is not worth its copy.
+ * functions are looked at once it is not worth its copy. moat_forget_all(ptr): the same of a struct on the stack.
  * MOAT_FUNCTION: of a function that the verifier is to look at once, by itself, not at each call. It sees pointers to structs as memory that
  * may be NULL, which the function must ask first (5.12).
  */
@@ -43,6 +43,7 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 #define MOAT_OR_MAY_LOSE 0
 #define MOAT_FUNCTION __noinline
 #define moat_forget(x) (void)0
+#define moat_forget_all(ptr) (void)0
 #define moat_kern_ctx(ctx) bpf_cast_to_kern_ctx(ctx)
 #define moat_task_now() ((struct task_struct *)bpf_get_current_task_btf())
 
@@ -80,6 +81,7 @@ extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 		typeof(x) known_ = (x);                          \
 		bpf_probe_read_kernel(&(x), sizeof(x), &known_); \
 	} while (0)
+#define moat_forget_all(ptr) bpf_probe_read_kernel((ptr), sizeof(*(ptr)), (ptr))
 /* Contexts are the kernel's own pointers, which only a helper may follow here. */
 #define moat_kern_ctx(ctx) ((void *)(ctx))
 #define moat_task_now() ((struct task_struct *)bpf_get_current_task())

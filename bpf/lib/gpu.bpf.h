@@ -4,11 +4,13 @@
  *
  * NVIDIA's driver (kernel-open/nvidia/nv.c nvidia_ioctl) looks at number and size alone; magic and direction are the caller's whim. Number
  * 211 carries another call: its number, size and parameters. UVM goes by the whole word, which has no size. The others go by the number.
- * The parameters are in the caller's memory, where another of its threads can change them between this reading and the driver's.
+ * The parameters are in the caller's memory, where another of its threads can change them between this reading and the driver's; where the
+ * driver's own copy can be had (gpu/copy.bpf.c), it is read instead.
  */
 #ifndef MOAT_LIB_GPU_BPF_H
 #define MOAT_LIB_GPU_BPF_H
 
+#include <linux/errno.h>
 #include "device.bpf.h"
 #include "maps.bpf.h"
 #include "stats.bpf.h"
@@ -20,6 +22,7 @@
 #define MOAT_NV_FIRST 0x27u /* of the resource manager: each begins with a client */
 #define MOAT_NV_FREE 0x29u
 #define MOAT_NV_CONTROL 0x2au
+#define MOAT_NV_CONTROL_STATUS 28u /* NVOS54 */
 #define MOAT_NV_ALLOC 0x2bu
 #define MOAT_NV_LAST 0x5fu
 #define MOAT_NV_XFER 211u
@@ -79,7 +82,27 @@ struct moat_gpu_call {
 	__u32 client; /* of the resource manager; 0: not one of its calls */
 	__u32 object; /* of a control: the one it is for. Of an allocation: the new one, after the call */
 	__u32 nested_size;
-	__u32 why; /* MOAT_IOCTL_WRAPPED, _NESTED, _UNREAD */
+	__u32 why; /* MOAT_IOCTL_WRAPPED, _NESTED, _UNREAD, _COPIED */
+	__u32 status; /* of a control, once it returned: read with the rest */
+};
+
+/* What the driver took over from the caller's memory, of one call (gpu/copy.bpf.c). */
+struct moat_gpu_copy {
+	const void *data; /* its parameters, while it is at work */
+	const void *to;   /* where it is about to put what they point to */
+	__u64 nested_at;  /* where that lies in the caller's memory */
+	__u32 class_id;
+	__u32 number;
+	__u32 size; /* of the parameters; 0: not told */
+	__u32 status;
+	__u32 params_len;
+	__u32 nested_len;
+	__u32 to_len;
+	__u8 live;   /* of a call that has not been looked at yet */
+	__u8 status_known;
+	__u8 pad[2];
+	__u8 params[MOAT_GPU_PARAMS_LEN];
+	__u8 nested[MOAT_GPU_NESTED_LEN];
 };
 
 static __always_inline int moat_gpu_is_nvidia(const struct moat_gpu_call *call)
@@ -87,11 +110,41 @@ static __always_inline int moat_gpu_is_nvidia(const struct moat_gpu_call *call)
 	return MOAT_GPU_CLASS(call->class_id) == MOAT_GPU_NVIDIA;
 }
 
+/* The beginning of the parameters, of the driver's copy or, without one, of the caller's memory. */
+static __always_inline long moat_gpu_head(const struct moat_gpu_copy *copy, void *to, const __u32 size, __u64 from)
+{
+	if (!copy)
+		return bpf_probe_read_user(to, size, (void *)from);
+	if (copy->params_len < size)
+		return -EFAULT;
+	__builtin_memcpy(to, copy->params, size);
+	return 0;
+}
+
 /*
- * Fills all but file, arg and class_id. A page that is not there now is no reason for the driver to fail: it waits for it, which a program
+ * A word of the parameters, or of what they point to. What the driver has not taken over, or lies behind what is kept of it, comes from the
+ * caller's memory.
+ */
+static __always_inline long moat_gpu_word(const struct moat_gpu_call *call, const struct moat_gpu_copy *copy, int nested,
+					  __u32 at, __u32 *value)
+{
+	if (copy && at + sizeof(*value) <= (nested ? copy->nested_len : copy->params_len)) {
+		const __u8 *from = nested ? copy->nested : copy->params;
+
+		barrier_var(at);
+		if (at > MOAT_GPU_NESTED_LEN - sizeof(*value)) /* no condition lies so far behind: held by a test of the rows */
+			return -EFAULT;
+		__builtin_memcpy(value, from + at, sizeof(*value));
+		return 0;
+	}
+	return bpf_probe_read_user(value, sizeof(*value), (void *)((nested ? call->nested : call->arg) + at));
+}
+
+/*
+ * Fills all but file, arg and class_id. copy: NULL, or what the driver took over of this call. A page that is not there now is no reason for the driver to fail: it waits for it, which a program
  * cannot. So what could not be read is told, and has no detail.
  */
-MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
+MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd, const struct moat_gpu_copy *copy)
 {
 	struct {
 		__u32 cmd, size;
@@ -101,25 +154,30 @@ MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
 
 	if (!call)
 		return 0;
-	call->nested = call->detail = call->client = call->object = call->nested_size = call->why = 0;
+	call->nested = call->detail = call->client = call->object = call->nested_size = call->why = call->status = 0;
 	call->number = MOAT_GPU_CLASS(call->class_id) == MOAT_GPU_NVIDIA_UVM ? cmd : MOAT_IOC_NR(cmd);
 	call->size = call->number == cmd ? 0 : MOAT_IOC_SIZE(cmd);
+	if (copy)
+		call->why = MOAT_IOCTL_COPIED;
 	if (!moat_gpu_is_nvidia(call))
 		return 0;
 	if (call->number == MOAT_NV_XFER) {
 		if (bpf_probe_read_user(&wrapped, sizeof(wrapped), (void *)call->arg)) {
-			call->why = MOAT_IOCTL_UNREAD;
-			return 0;
+			if (!copy) {
+				call->why = MOAT_IOCTL_UNREAD;
+				return 0;
+			}
+			wrapped.ptr = 0;
 		}
-		call->why = MOAT_IOCTL_WRAPPED;
-		call->number = wrapped.cmd;
-		call->size = wrapped.size;
+		call->why |= MOAT_IOCTL_WRAPPED;
+		call->number = copy ? copy->number : wrapped.cmd;
+		call->size = copy ? copy->size : wrapped.size;
 		call->arg = wrapped.ptr;
 	}
 	if (call->number < MOAT_NV_FIRST || call->number > MOAT_NV_LAST)
 		return 0;
 	if (call->number == MOAT_NV_CONTROL || call->number == MOAT_NV_ALLOC) {
-		if (bpf_probe_read_user(head, 32, (void *)call->arg)) {
+		if (moat_gpu_head(copy, head, 32, call->arg)) {
 			call->why |= MOAT_IOCTL_UNREAD;
 			return 0;
 		}
@@ -129,12 +187,13 @@ MOAT_FUNCTION int moat_gpu_unwrap(struct moat_gpu_call *call, __u32 cmd)
 			call->object = head[1];
 			call->detail = head[2];
 			call->nested_size = head[6];
+			call->status = head[7];
 		} else { /* NVOS21, NVOS64: client, parent, new object, class, parameters */
 			call->object = head[2];
 			call->detail = head[3];
 		}
 	} else {
-		if (bpf_probe_read_user(head, 16, (void *)call->arg)) {
+		if (moat_gpu_head(copy, head, 16, call->arg)) {
 			call->why |= MOAT_IOCTL_UNREAD;
 			return 0;
 		}
@@ -201,10 +260,29 @@ static __always_inline __u32 moat_gpu_own_pid(void)
 }
 
 /*
+ * Calls for a client that another process made come by its file, which was passed on or taken: the driver goes by the file (RM checks that
+ * calls for a client come by the one that made it). Who is seen to make a client has it; of one that nobody saw made nothing is said.
+ */
+static __always_inline __u32 moat_gpu_foreign(const struct moat_gpu_call *call, struct moat_gpu_owner *target)
+{
+	struct moat_gpu_owner *owner;
+	__u32 client = call->client;
+
+	if (!client || (call->number == MOAT_NV_ALLOC && call->object == client)) /* that is the making of it */
+		return 0;
+	owner = bpf_map_lookup_elem(&moat_gpu_clients, &client);
+	if (!owner || (owner->pid == moat_self_pid() && owner->start_ns == moat_self_start()))
+		return 0;
+	*target = *owner;
+	return MOAT_GPU_FOREIGN;
+}
+
+/*
  * The categories of a call, if its condition holds; whom it is about, where that is known. What would be of others, and nobody was seen to
  * make it (before the agent, or where a table was full), counts as of others.
  */
-MOAT_FUNCTION int moat_gpu_means(const struct moat_gpu_call *call, const struct moat_gpu_row *row, struct moat_gpu_owner *target)
+MOAT_FUNCTION int moat_gpu_means(const struct moat_gpu_call *call, const struct moat_gpu_row *row, struct moat_gpu_owner *target,
+				 const struct moat_gpu_copy *copy)
 {
 	struct moat_gpu_owner *owner = NULL;
 	__u32 when, value = 0;
@@ -228,7 +306,7 @@ MOAT_FUNCTION int moat_gpu_means(const struct moat_gpu_call *call, const struct 
 		owner = moat_gpu_owner_of_file(call->file);
 	} else {
 		/* What cannot be read may be what the condition is about: the driver waits for the page, we cannot. */
-		if (bpf_probe_read_user(&value, sizeof(value), (void *)((nested ? call->nested : call->arg) + row->at)))
+		if (moat_gpu_word(call, copy, nested, row->at, &value))
 			return row->categories;
 		if (when == MOAT_GPU_HALF || when == MOAT_GPU_NESTED_HALF)
 			return (value & 0xffff) == row->value ? row->categories : 0;

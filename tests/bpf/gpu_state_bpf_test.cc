@@ -109,6 +109,30 @@ TEST_F(GpuStateBpfTest, ObjectsOfAnothersClient) {
   EXPECT_THAT(Of(*other_, 52), ElementsAre(Seen{0, 0}, Seen{kForeign, static_cast<uint32_t>(pid)}));
 }
 
+// A file that was passed on, or taken: the driver serves whoever has it.
+TEST_F(GpuStateBpfTest, CallsForAnothersClient) {
+  const pid_t pid = RunInside([&] {
+    SayYes();
+    const int fd = MustOpen(Nvidia());
+    NewClient(fd, kFirst);
+    const auto ask = [](int by, uint32_t client) { ControlObject(by, Control(0x20800101, nullptr, 0, client)); };
+    ask(fd, kFirst);
+    Beside(&*other_, [&] {
+      const int own = MustOpen(Nvidia());
+      ask(own, kThird);  // nobody saw who made that
+      NewClient(own, kSecond);
+      ask(own, kSecond);
+      ask(fd, kFirst);
+      ask(own, kSecond);
+      ask(fd, kFirst);
+    });
+    ask(fd, kFirst);
+  });
+  EXPECT_THAT(Of(pid, 42, 0x20800101), ElementsAre(Seen{0, 0}));
+  const Seen foreign{kForeign, static_cast<uint32_t>(pid)};
+  EXPECT_THAT(Of(*other_, 42, 0x20800101), ElementsAre(Seen{0, 0}, foreign, foreign)) << "the first sight, and each for another's";
+}
+
 // What the driver refused has not happened.
 TEST_F(GpuStateBpfTest, ARefusedCallMakesNothingKnown) {
   const pid_t pid = RunInside([&] {

@@ -119,7 +119,7 @@ TEST(ApiEncode, GpuBodies) {
   call.driver_version = 580'159'004;
   call.nested_len = 1;
   call.number = 0x2a;
-  call.wrapped = call.failed = call.unusual = true;
+  call.wrapped = call.failed = call.unusual = call.copied = true;
   call.detail = 0x83de;
   call.bytes = 40;
   call.client = 0xc1d00001;
@@ -132,7 +132,7 @@ TEST(ApiEncode, GpuBodies) {
                 detail: 33758 verb: "ALLOC"
                 object: "debugger" name: "GT200_DEBUGGER" categories: "debug" categories: "raw-access" bytes: 40 location: "device"
                 status_known: true status: 27 completeness: GPU_COMPLETENESS_FULL client: 3251634177 handle: 1543503873 target_pid: 4711 target_start_ns: 9 errors: 2 failed: true unusual: true
-                driver_version: "580.159.4" nested: "\007" })");
+                driver_version: "580.159.4" nested: "\007" driver_copy: true })");
 }
 
 TEST(ApiEncode, NetBodies) {

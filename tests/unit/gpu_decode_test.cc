@@ -140,6 +140,9 @@ TEST(GpuDecode, CallsOfOtherDrivers) {
   EXPECT_EQ(call.target.pid, 4711u);
   EXPECT_TRUE(call.status_known);
   EXPECT_EQ(call.status, 0x56u);
+  EXPECT_FALSE(call.copied);
+  record.why |= MOAT_IOCTL_COPIED;
+  EXPECT_TRUE(Good<event::GpuCall>(record).copied);
 
   record = Call(MOAT_GPU_KFD, 0x16, 0, 40);
   Put(record.params, 8, uint64_t{1} << 30);
@@ -193,6 +196,22 @@ TEST(GpuRows, FitInTheKernelsTable) {
   for (const uint32_t version : {0u, k515, k595, k999}) {
     EXPECT_LE(probe::MakeGpuRows({.nvidia = version, .uvm = version}).size(), 4096u);
   }
+}
+
+// What is kept of the driver's copy is as long as the shorter of the two parts (moat_gpu_word of bpf/lib/gpu.bpf.h).
+TEST(GpuRows, ConditionsLieInWhatIsKeptOfTheDriversCopy) {
+  for (const auto& [key, row] : probe::MakeGpuRows({.nvidia = k580, .uvm = k580})) {
+    EXPECT_LE(row.at + sizeof(uint32_t), size_t{MOAT_GPU_NESTED_LEN}) << key.class_id << " " << key.number << " " << key.detail;
+  }
+}
+
+TEST(GpuRows, HowLongParametersOfUvmAreIsKnownByVersion) {
+  const auto length = [](uint32_t version, uint32_t number) {
+    return probe::MakeGpuRows({.nvidia = version, .uvm = version}).at({MOAT_GPU_NVIDIA_UVM, number, 0, 0}).params_len;
+  };
+  EXPECT_EQ(length(k580, 34), 24);
+  EXPECT_EQ(length(k590, 34), 16);
+  EXPECT_EQ(length(k999, 34), 0) << "it has had several";
 }
 
 }  // namespace
