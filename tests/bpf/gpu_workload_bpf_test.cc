@@ -314,7 +314,7 @@ class GpuProgramBpfTest : public GpuWorkloadBpfTest {
   static std::vector<std::string> Command(const char* name) {
     std::vector<std::string> words;
     for (const auto& [node, path] : Nodes().nodes) {
-      words.insert(words.end(), {"--device", node + "=" + path});
+      words.insert(words.end(), {"--device", std::string(node).append("=").append(path)});
     }
     if (!HasStandIn()) {
       words.emplace_back("--yes");
