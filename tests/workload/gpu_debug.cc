@@ -177,7 +177,7 @@ constexpr Scenario kScenarios[] = {
     {"debugger",
      kSuspicious,
      "a debugger on another process: the object, and what stops and inspects it",
-     {.debug = 7},
+     {.debug = 12},
      "",
      Debugger},
     {"debugger-benign", kBenign, "the same on two clients of its own", {}, "", DebuggerBenign},
