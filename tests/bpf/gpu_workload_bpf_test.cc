@@ -149,7 +149,7 @@ class GpuWorkloadBpfTest : public GpuTest {
     });
     const Calls calls = Told(told.get());
     EXPECT_FALSE(calls.empty());
-    EXPECT_EQ(Differences(Counted(), calls), "");
+    EXPECT_EQ(Differences(Counted(), calls), "") << Missed() << " runs of programs were skipped by the kernel";
   }
 
   // Why this kernel or machine cannot tell what a scenario is; empty: it can.
@@ -170,7 +170,8 @@ TEST_P(GpuScenarioBpfTest, IsToldForWhatItIs) {
     GTEST_SKIP() << why;
   }
   Play(scenario);
-  EXPECT_EQ(Meant().Each(), scenario.expected.Each()) << Summary();
+  EXPECT_EQ(Meant().Each(), scenario.expected.Each())
+      << Summary() << "; " << Missed() << " runs of programs were skipped by the kernel";
 }
 
 std::string NameOf(const ::testing::TestParamInfo<const Scenario*>& info) {

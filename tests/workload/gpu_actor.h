@@ -55,7 +55,8 @@ class Actor {
   }
   void Do(int fd, const Command& command);  // with zeros
 
-  // Forks a process that does `there`, while this one does `here`; waits for its end. It begins with none of this one's counts.
+  // Forks a process that does `there`, while this one does `here`; waits for its end. It begins with none of this one's counts. Calls of the
+  // two at one time are to be avoided: where a kernel preempts moat's programs it skips the second's (bpf/lib/hook.bpf.h).
   void Beside(const std::function<void(Actor&, const Peer&)>& there, const std::function<void(const Peer&)>& here);
 
   void Tell();  // writes the figures

@@ -37,8 +37,9 @@ void DebugClient(Rm& rm, uint32_t whom, std::span<const RmControl> controls) {
 void DebugAnother(Actor& actor, std::span<const RmControl> controls) {
   actor.Beside(
       [&](Actor& other, const Peer& peer) {
+        const uint32_t whom = peer.Receive();
         Rm rm(other, other.Open("nvidiactl"));
-        DebugClient(rm, peer.Receive(), controls);
+        DebugClient(rm, whom, controls);
       },
       [&](const Peer& peer) { peer.Send(Rm(actor, actor.Open("nvidiactl")).client()); });
 }

@@ -195,8 +195,9 @@ void DupFrom(Actor& actor, const Rm& rm, uint32_t client) {
 void Dup(Actor& actor) {
   actor.Beside(
       [](Actor& other, const Peer& peer) {
+        const uint32_t whose = peer.Receive();
         const Rm rm(other, other.Open("nvidiactl"));
-        DupFrom(other, rm, peer.Receive());
+        DupFrom(other, rm, whose);
       },
       [&](const Peer& peer) { peer.Send(Rm(actor, actor.Open("nvidiactl")).client()); });
 }
