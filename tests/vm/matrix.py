@@ -226,8 +226,8 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
             doctor = DOCTOR if DOCTOR_TEST in left else ""
             command = LOOP.format(doctor=doctor, chunk_seconds=CHUNK_SECONDS, test_seconds=TEST_SECONDS, filters="\n".join(filters))
             programs = [(options.binary, "/moat/tests")]
-            if doctor:
-                programs += [(str(pathlib.Path(options.binary).with_name(name)), f"/moat/{name}") for name in ("moatd", "moatctl")]
+            for name in ("moat-gpu-workload", "moatd", "moatctl") if doctor else ("moat-gpu-workload",):
+                programs.append((str(pathlib.Path(options.binary).with_name(name)), f"/moat/{name}"))
             wanted = Options(command, FILES + programs, MODULES, smp=2, mem=1536, timeout=SILENCE_SECONDS, quiet=True)
             wanted.gpu = wanted.clones = True
             wanted.console = options.logs / f"vm-{image.name}.console"
@@ -275,7 +275,7 @@ def report(name: str, results: dict[str, Result]) -> list[str]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="matrix.py", description=__doc__, epilog="Exit status: 0 none failed, 1 some failed, 2 wrong usage.")
     parser.add_argument("kernel", nargs="*", type=kernel_name, help=f"default: {' '.join(KERNELS)}")
-    parser.add_argument("--binary", required=True, help="the test program, as built here; moatd and moatctl lie beside it")
+    parser.add_argument("--binary", required=True, help="the test program, as built here; moatd, moatctl and moat-gpu-workload lie beside it")
     parser.add_argument("--logs", required=True, type=pathlib.Path, metavar="DIR", help="for vm-KERNEL.log, .console, and .blind, .backends and .verifier.tsv")
     parser.add_argument("--only", default="", metavar="NAME", help="only tests with NAME in their name")
     parser.add_argument("--without", default="", metavar="NAME", help="no test with NAME in its name")

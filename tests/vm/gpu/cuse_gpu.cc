@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -109,13 +110,15 @@ int main(int argc, char** argv) {
           break;
         }
         case FUSE_IOCTL: {
-          // The kernel has copied what the command's number says; back goes the same, with a status word of 0 at its end.
+          // The kernel has copied what the command's direction and size say; back goes the same, with a status word of 0 at its end:
+          // nothing where nothing came. Number 211 carries another call, whose parameters are out of reach here, and the wrapper is not
+          // written to.
           fuse_ioctl_in ask{};
           std::memcpy(&ask, buffer.data() + sizeof(in), sizeof(ask));
           ((ask.flags & FUSE_IOCTL_COMPAT) != 0 ? compat_ioctls : ioctls).Add(1);
-          std::vector<char> data(ask.out_size);
-          std::memcpy(data.data(), buffer.data() + sizeof(in) + sizeof(ask), std::min(ask.in_size, ask.out_size));
-          if (data.size() >= 4) {
+          std::vector<char> data(std::min(ask.in_size, ask.out_size));
+          std::memcpy(data.data(), buffer.data() + sizeof(in) + sizeof(ask), data.size());
+          if (data.size() >= 4 && _IOC_NR(ask.cmd) != 211) {
             std::memset(data.data() + data.size() - 4, 0, 4);
           }
           const fuse_ioctl_out out{};

@@ -130,14 +130,27 @@ static int gpu_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* The parameter structs of NVIDIA's resource manager end in their status word; 0 is success. The numbers of UVM carry no size. */
+/*
+ * The parameter structs of NVIDIA's resource manager end in their status word; 0 is success. The numbers of UVM carry no size. Number 211
+ * carries another call: nothing is written to the wrapper itself.
+ */
 static long gpu_status(unsigned int cmd, unsigned long arg)
 {
 	unsigned int size = _IOC_SIZE(cmd);
+	struct {
+		u32 cmd, size;
+		u64 ptr;
+	} wrapper;
 
-	if (!(_IOC_DIR(cmd) & _IOC_READ) || size < sizeof(u32))
+	if (_IOC_NR(cmd) == 211 && size == sizeof(wrapper)) {
+		if (copy_from_user(&wrapper, (void __user *)arg, sizeof(wrapper)))
+			return -EFAULT;
+		size = wrapper.size;
+		arg = wrapper.ptr;
+	} else if (!(_IOC_DIR(cmd) & _IOC_READ)) {
 		return 0;
-	return put_user(0, (u32 __user *)(arg + size - sizeof(u32)));
+	}
+	return size < sizeof(u32) ? 0 : put_user(0, (u32 __user *)(arg + size - sizeof(u32)));
 }
 
 /* What the resource manager serves: of these, and of what they point to, the driver takes a copy and acts on that. */
