@@ -25,6 +25,7 @@ static_assert(int{v1::KIND_EXIT} == int(Kind::kExit) && int{v1::KIND_SCAN} == in
 static_assert(int{v1::KIND_FILE_OPEN} == int(Kind::kFileOpen) && int{v1::KIND_FILE_MAP} == int(Kind::kFileMap));
 static_assert(int{v1::KIND_FILE_TAMPER} == int(Kind::kFileTamper) && int{v1::KIND_FILE_IO} == int(Kind::kFileIo));
 static_assert(int{v1::KIND_GPU_OPEN} == int(Kind::kGpuOpen) && int{v1::KIND_GPU_IOCTL} == int(Kind::kGpuIoctl));
+static_assert(int{v1::KIND_GPU_MAP} == int(Kind::kGpuMap));
 static_assert(int{v1::KIND_NET_CONNECT} == int(Kind::kNetConnect) && int{v1::KIND_NET_SEND} == int(Kind::kNetSend));
 static_assert(int{v1::KIND_NET_LISTEN} == int(Kind::kNetListen) && int{v1::KIND_NET_ACCEPT} == int(Kind::kNetAccept));
 static_assert(int{v1::KIND_NET_CLOSE} == int(Kind::kNetClose) && int{v1::KIND_NET_FLOW} == int(Kind::kNetFlow));
@@ -201,6 +202,25 @@ struct PutBody {
     PutDevice<To>(wire, from, names);
     wire.Varint(To::kOpenFlagsFieldNumber, from.open_flags);
     PutFd(wire, To::kFdFieldNumber, from.fd);
+    event::EachGpuCategory(from.categories, [this](const char* name) { wire.TextElement(To::kCategoriesFieldNumber, name); });
+    if (names) {
+      if (auto found = names->opens.find(from.rdev); found != names->opens.end()) {
+        wire.Text(To::kObjectFieldNumber, found->second);
+      }
+    }
+    wire.End(mark);
+  }
+  void operator()(const event::GpuMap& from) const {
+    using To = v1::GpuMap;
+    auto mark = wire.Begin(v1::Event::kGpuMapFieldNumber);
+    wire.Text(To::kDeviceFieldNumber, from.device.view());
+    wire.Varint(To::kResourceFieldNumber, from.resource);
+    wire.Varint(To::kPciClassFieldNumber, from.pci_class);
+    wire.Varint(To::kVendorFieldNumber, from.vendor);
+    wire.Varint(To::kProductFieldNumber, from.product);
+    wire.Varint(To::kLengthFieldNumber, from.length);
+    wire.Varint(To::kProtFieldNumber, from.prot);
+    event::EachGpuCategory(from.categories, [this](const char* name) { wire.TextElement(To::kCategoriesFieldNumber, name); });
     wire.End(mark);
   }
   void operator()(const event::GpuCall& from) const {
@@ -298,9 +318,14 @@ struct PutBody {
       }
       wire.Varint(To::kRdevFieldNumber, from.rdev);
       wire.Varint(To::kCommandFieldNumber, from.command);
-      if (from.operation == event::VerdictOperation::kGpuCall) {
+      if (from.operation != event::VerdictOperation::kGpuUse) {
         wire.Text(To::kCategoryFieldNumber, event::GpuCategoryName(from.category));
       }
+    }
+    if (from.operation == event::VerdictOperation::kGpuMap) {
+      wire.Text(To::kNameFieldNumber, from.name.view());
+      wire.Varint(To::kCommandFieldNumber, from.command);
+      wire.Text(To::kCategoryFieldNumber, event::GpuCategoryName(from.category));
     }
     wire.End(mark);
   }

@@ -28,7 +28,7 @@ struct Group {
 constexpr Group kGroups[] = {
     {"process", Bit(Kind::kFork) | Bit(Kind::kExec) | Bit(Kind::kExit) | Bit(Kind::kScan)},
     {"file", Bit(Kind::kFileOpen) | Bit(Kind::kFileMap) | Bit(Kind::kFileTamper) | Bit(Kind::kFileIo)},
-    {"gpu", Bit(Kind::kGpuOpen) | Bit(Kind::kGpuIoctl)},
+    {"gpu", Bit(Kind::kGpuOpen) | Bit(Kind::kGpuIoctl) | Bit(Kind::kGpuMap)},
     {"net", Bit(Kind::kNetConnect) | Bit(Kind::kNetSend) | Bit(Kind::kNetListen) | Bit(Kind::kNetAccept) | Bit(Kind::kNetClose) |
                 Bit(Kind::kNetFlow)},
     {"policy", Bit(Kind::kVerdict)},
@@ -200,7 +200,7 @@ Result<Filter> Filter::Make(const FilterSpec& spec, const Known& known) {
     }
     if (std::ranges::find(known.device_paths, name) == known.device_paths.end()) {
       std::vector<std::string_view> right(known.device_paths.begin(), known.device_paths.end());
-      for (uint32_t i = 1; i <= static_cast<uint32_t>(event::GpuClass::kOther); ++i) {
+      for (uint32_t i = 1; i < static_cast<uint32_t>(event::GpuClass::kCount); ++i) {
         right.emplace_back(event::GpuClassName(static_cast<event::GpuClass>(i)));
       }
       return NotOne("device path or class", name, right);

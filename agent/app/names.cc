@@ -21,6 +21,9 @@ std::shared_ptr<const event::Names> MakeNames(const probe::Probe& probe, const P
     }
   }
   for (probe::ResolvedDevice& device : probe.Devices()) {
+    if (!device.object.empty()) {
+      names->opens.try_emplace(device.rdev, std::move(device.object));
+    }
     names->devices.try_emplace(device.rdev, std::move(device.path));
   }
   if (policies != nullptr) {

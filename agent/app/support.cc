@@ -66,7 +66,7 @@ const std::vector<Part>& Parts() {
        [](const policy::Policy& policy) { return !policy.assets.empty(); },
        [](policy::Policy& policy) { policy.assets.clear(); }},
       {"rules on GPUs",
-       {"gpu.open", "enforce.gpu_open", "enforce.gpu_receive", "enforce.gpu_ioctl"},
+       {"gpu.open", "enforce.gpu_open", "enforce.gpu_receive", "enforce.gpu_map", "enforce.gpu_ioctl"},
        [](const policy::Policy& policy) { return policy.gpu.has_value(); },
        [](policy::Policy& policy) { policy.gpu.reset(); }},
   };

@@ -77,8 +77,12 @@ std::string VerdictText(const v1::Verdict& verdict) {
   }
   if (verdict.rdev() != 0) {
     text += " " + (verdict.device().empty() ? Device(verdict.rdev()) : Safe(verdict.device()));
-    text += verdict.category().empty() ? "" : " command " + Hex(verdict.command() & 0xff) + " (" + Safe(verdict.category()) + ")";
+    text += verdict.operation() == v1::VERDICT_OPERATION_GPU_CALL ? " command " + Hex(verdict.command() & 0xff) : "";
   }
+  if (verdict.operation() == v1::VERDICT_OPERATION_GPU_MAP) {
+    text += " pci " + Safe(verdict.name()) + " resource" + std::to_string(verdict.command());
+  }
+  text += verdict.category().empty() ? "" : " (" + Safe(verdict.category()) + ")";
   text += verdict.policy().empty()
               ? ": rule " + std::to_string(verdict.rule_number())
               : ": " + Safe(verdict.policy()) + ", " + Safe(verdict.rule()) + " (" + Safe(verdict.rule_at()) + ")";
@@ -123,9 +127,8 @@ std::string Object(const v1::Event& event, const Processes& processes) {
              (io.writes() ? ", wrote " + Bytes(io.bytes_written()) + " in " + Number(io.writes()) : "") +
              (io.last() ? ", final" : "");
     }
-    case v1::Event::kGpuOpen:
-      return GpuDeviceWord(event.gpu_open().device(), event.gpu_open().device_class(), event.gpu_open().rdev()) + " for " +
-             OpenMode(event.gpu_open().open_flags());
+    case v1::Event::kGpuOpen: return GpuOpenText(event.gpu_open(), OpenMode(event.gpu_open().open_flags()));
+    case v1::Event::kGpuMap: return GpuMapText(event.gpu_map());
     case v1::Event::kGpuCall: return GpuCallText(event.gpu_call());
     case v1::Event::kNet: {
       const auto& ep = event.net().endpoints();
@@ -159,6 +162,7 @@ Color KindColor(const v1::Event& event) {
     case v1::Event::kFileIo: return Color::kBlue;
     case v1::Event::kFileTamper: return Color::kRed;
     case v1::Event::kGpuOpen:
+    case v1::Event::kGpuMap:
     case v1::Event::kGpuCall: return Color::kMagenta;
     case v1::Event::kNet:
     case v1::Event::kNetTotals: return Color::kCyan;
@@ -229,8 +233,10 @@ void JsonBody(Json& json, const v1::Event& event) {
           .Field("mode", OpenMode(open.open_flags()))
           .Field("open_flags", open.open_flags())
           .Field("fd", open.fd());
+      json.Field("object", open.object()).Strings("categories", open.categories());
       break;
     }
+    case v1::Event::kGpuMap: JsonGpuMap(json, event.gpu_map()); break;
     case v1::Event::kGpuCall: JsonGpuCall(json, event.gpu_call()); break;
     case v1::Event::kNet: JsonEndpoints(json, event.net().endpoints()).Field("cookie", event.net().cookie()); break;
     case v1::Event::kNetTotals: {
@@ -258,6 +264,9 @@ void JsonBody(Json& json, const v1::Event& event) {
       if (verdict.rdev() != 0) {
         json.Field("gpu_device", verdict.device()).Field("rdev", Device(verdict.rdev())).Field("command", verdict.command());
         json.Field("category", verdict.category());
+      }
+      if (verdict.operation() == v1::VERDICT_OPERATION_GPU_MAP) {
+        json.Field("pci_device", verdict.name()).Field("resource", verdict.command()).Field("category", verdict.category());
       }
       break;
     }

@@ -32,13 +32,16 @@ std::string Outcome(const v1::GpuCall& call) {
   return call.status_known() || call.result() > 0 || call.verb().empty() ? "ok" : "returned 0";
 }
 
-std::string Category(const v1::GpuCall& call) {
+template <typename Gpu>
+std::string Category(const Gpu& gpu) {
   std::string text;
-  for (const std::string& category : call.categories()) {
+  for (const std::string& category : gpu.categories()) {
     text += (text.empty() ? "" : ",") + Safe(category);
   }
-  if (!text.empty() && call.target_pid() != 0) {
-    text += " of process " + std::to_string(call.target_pid());
+  if constexpr (requires { gpu.target_pid(); }) {
+    if (!text.empty() && gpu.target_pid() != 0) {
+      text += " of process " + std::to_string(gpu.target_pid());
+    }
   }
   return text.empty() ? "" : " [" + text + "]";
 }
@@ -47,6 +50,22 @@ std::string Category(const v1::GpuCall& call) {
 
 std::string GpuDeviceWord(const std::string& device, const std::string& device_class, uint32_t rdev) {
   return device.empty() ? device_class + " " + Device(rdev) : Safe(device);
+}
+
+std::string GpuOpenText(const v1::GpuOpen& open, const std::string& mode) {
+  return GpuDeviceWord(open.device(), open.device_class(), open.rdev()) +
+         (open.object().empty() ? "" : " (" + Safe(open.object()) + ")") + " for " + mode + Category(open);
+}
+
+std::string GpuMapText(const v1::GpuMap& map) {
+  return "pci " + Safe(map.device()) + " MAP resource" + std::to_string(map.resource()) + " " + Bytes(map.length()) +
+         Category(map);
+}
+
+void JsonGpuMap(Json& json, const v1::GpuMap& map) {
+  json.Field("device", map.device()).Field("resource", map.resource()).Field("pci_class", Hex(map.pci_class()));
+  json.Field("vendor", Hex(map.vendor())).Field("product", Hex(map.product())).Field("length", map.length());
+  json.Field("prot", map.prot()).Strings("categories", map.categories());
 }
 
 std::string GpuCallText(const v1::GpuCall& call) {

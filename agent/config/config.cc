@@ -20,9 +20,9 @@ namespace moat::config {
 namespace {
 
 // As event::GpuClassName(), which this folder may not see; a unit test holds the two together.
-const std::vector<std::string_view> kDeviceClasses = {"nvidia",    "nvidia-uvm", "nvidia-caps", "nvidia-switch",
-                                                      "nvidia-fs", "gdrdrv",     "drm",         "accel",
-                                                      "kfd",       "neuron",     "habanalabs",  "other"};
+const std::vector<std::string_view> kDeviceClasses = {"nvidia",     "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs",
+                                                      "gdrdrv",     "drm",        "accel",       "kfd",           "neuron",
+                                                      "habanalabs", "other",      "vfio"};
 
 constexpr uint32_t kPage = 4096;
 constexpr uint32_t kMaxRing = 1u << 30;

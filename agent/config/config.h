@@ -76,6 +76,7 @@ struct Config {
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;
   std::string driver_version;  // of NVIDIA's driver, where /sys/module does not tell it; empty: it does
+  std::string gpu_root;  // below which drivers are looked for in /proc and /sys; no setting: tests have a directory of their own
   // log
   std::string log_level = "info";
 

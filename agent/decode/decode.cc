@@ -28,6 +28,7 @@ MOAT_SAME(Kind::kFileTamper, MOAT_KIND_FILE_TAMPER);
 MOAT_SAME(Kind::kFileIo, MOAT_KIND_FILE_IO);
 MOAT_SAME(Kind::kGpuOpen, MOAT_KIND_GPU_OPEN);
 MOAT_SAME(Kind::kGpuIoctl, MOAT_KIND_GPU_IOCTL);
+MOAT_SAME(Kind::kGpuMap, MOAT_KIND_GPU_MAP);
 MOAT_SAME(Kind::kNetConnect, MOAT_KIND_NET_CONNECT);
 MOAT_SAME(Kind::kNetSend, MOAT_KIND_NET_SEND);
 MOAT_SAME(Kind::kNetListen, MOAT_KIND_NET_LISTEN);
@@ -61,6 +62,7 @@ constexpr std::array<Row, MOAT_KIND_COUNT> kRows = [] {
   rows[MOAT_KIND_FILE_TAMPER] = {sizeof(moat_file_tamper), DecodeFileTamper};
   rows[MOAT_KIND_FILE_IO] = {sizeof(moat_file_io), DecodeFileIo};
   rows[MOAT_KIND_GPU_OPEN] = {sizeof(moat_gpu_open), DecodeGpuOpen};
+  rows[MOAT_KIND_GPU_MAP] = {sizeof(moat_gpu_map), DecodeGpuMap};
   rows[MOAT_KIND_GPU_IOCTL] = {sizeof(moat_gpu_ioctl), DecodeGpuIoctl};
   rows[MOAT_KIND_NET_CONNECT] = {sizeof(moat_net_event), DecodeNet};
   rows[MOAT_KIND_NET_SEND] = {sizeof(moat_net_event), DecodeNet};

@@ -19,6 +19,7 @@ Outcome DecodeFileMap(const std::byte* record, event::Event& out);
 Outcome DecodeFileTamper(const std::byte* record, event::Event& out);
 Outcome DecodeFileIo(const std::byte* record, event::Event& out);
 Outcome DecodeGpuOpen(const std::byte* record, event::Event& out);
+Outcome DecodeGpuMap(const std::byte* record, event::Event& out);
 Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out);
 Outcome DecodeNet(const std::byte* record, event::Event& out);  // connect, send, listen, accept
 Outcome DecodeNetTotals(const std::byte* record, event::Event& out);  // close, flow

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Accelerator devices: opens and ioctls.
+// Accelerator devices: opens, mapped resources and ioctls.
 #include "bpf/abi/gpu.h"
 
 #include <algorithm>
@@ -19,7 +19,8 @@ static_assert(static_cast<int>(GpuClass::kNvidiaFs) == MOAT_GPU_NVIDIA_FS &&
 static_assert(static_cast<int>(GpuClass::kDrm) == MOAT_GPU_DRM && static_cast<int>(GpuClass::kAccel) == MOAT_GPU_ACCEL);
 static_assert(static_cast<int>(GpuClass::kKfd) == MOAT_GPU_KFD && static_cast<int>(GpuClass::kNeuron) == MOAT_GPU_NEURON);
 static_assert(static_cast<int>(GpuClass::kHabanalabs) == MOAT_GPU_HABANALABS);
-static_assert(static_cast<int>(GpuClass::kOther) == MOAT_GPU_OTHER);
+static_assert(static_cast<int>(GpuClass::kOther) == MOAT_GPU_OTHER && static_cast<int>(GpuClass::kVfio) == MOAT_GPU_VFIO);
+static_assert(static_cast<int>(GpuClass::kCount) == MOAT_GPU_CLASSES);
 static_assert(sizeof(event::GpuCall::params) <= MOAT_GPU_PARAMS_LEN && sizeof(event::GpuCall::nested) <= MOAT_GPU_NESTED_LEN);
 
 namespace {
@@ -59,14 +60,28 @@ uint64_t GpuFields::At(size_t offset, size_t length) const {
 
 Outcome DecodeGpuOpen(const std::byte* record, event::Event& out) {
   auto class_id = MOAT_GPU_CLASS(MOAT_FIELD(record, moat_gpu_open, class_id));
-  if (class_id > MOAT_GPU_OTHER) {
+  if (class_id >= MOAT_GPU_CLASSES) {
     return Outcome::kValue;
   }
   auto& body = Body<event::GpuOpen>(out);
   body.rdev = MOAT_FIELD(record, moat_gpu_open, rdev);
   body.open_flags = MOAT_FIELD(record, moat_gpu_open, open_flags);
   body.fd = static_cast<int32_t>(MOAT_FIELD(record, moat_gpu_open, fd));
+  body.categories = MOAT_FIELD(record, moat_gpu_open, categories);
   body.device_class = static_cast<GpuClass>(class_id);
+  return Outcome::kOk;
+}
+
+Outcome DecodeGpuMap(const std::byte* record, event::Event& out) {
+  auto& body = Body<event::GpuMap>(out);
+  body.length = MOAT_FIELD(record, moat_gpu_map, length);
+  body.resource = MOAT_FIELD(record, moat_gpu_map, resource);
+  body.pci_class = MOAT_FIELD(record, moat_gpu_map, pci_class);
+  body.vendor = MOAT_FIELD(record, moat_gpu_map, vendor);
+  body.product = MOAT_FIELD(record, moat_gpu_map, product);
+  body.prot = MOAT_FIELD(record, moat_gpu_map, prot);
+  body.categories = MOAT_FIELD(record, moat_gpu_map, categories);
+  LoadString(record + offsetof(moat_gpu_map, device), body.device, out.header.flags);
   return Outcome::kOk;
 }
 
@@ -79,7 +94,7 @@ Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out) {
   if (params_len > MOAT_GPU_PARAMS_LEN || nested_len > MOAT_GPU_NESTED_LEN) {
     return Outcome::kLength;
   }
-  if (class_id > MOAT_GPU_OTHER || driver >= MOAT_GPU_DRIVER_COUNT) {
+  if (class_id >= MOAT_GPU_CLASSES || driver >= MOAT_GPU_DRIVER_COUNT) {
     return Outcome::kValue;
   }
   event::GpuCall& body = Body<event::GpuCall>(out) = {};

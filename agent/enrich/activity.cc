@@ -234,6 +234,10 @@ class ActivityTableImpl final : public ActivityTable {
     ++Device(header, open.rdev, open.device_class).opens;
     gpus_.Take(header, open);
   }
+  void Take(const event::Header& header, const event::GpuMap& map) {
+    Workload(header);
+    gpus_.Take(header, map);
+  }
   void Take(const event::Header& header, const event::Exit& exit) { gpus_.Take(header, exit); }
   void Take(const event::Header& header, const event::GpuCall& call) {
     const uint64_t calls = NewCalls(header, call);

@@ -16,6 +16,19 @@ uint64_t& Held(event::GpuActivity& holder, event::GpuLocation location) {
   }
 }
 
+// What means something; name: of what it was, as long as the program lives.
+void Note(const event::Header& header, const char* name, uint32_t categories, event::ProcessKey target,
+          event::GpuActivity& holder) {
+  if (categories != 0) {
+    holder.categories |= categories;
+    ++holder.sensitive;
+    holder.last_name = name;
+    holder.last_categories = categories;
+    holder.last_target = target;
+    holder.last_sensitive_ns = header.time_ns;
+  }
+}
+
 }  // namespace
 
 event::GpuActivity& GpuHolders::Holder(const event::Header& header) {
@@ -43,6 +56,11 @@ void GpuHolders::Take(const event::Header& header, const event::GpuOpen& open) {
       ++holder.devices_omitted;
     }
   }
+  Note(header, event::GpuClassName(open.device_class), open.categories, {}, holder);
+}
+
+void GpuHolders::Take(const event::Header& header, const event::GpuMap& map) {
+  Note(header, "PCI resource", map.categories, {}, Holder(header));
 }
 
 void GpuHolders::Take(const event::Header& header, const event::GpuCall& call) {
@@ -52,14 +70,7 @@ void GpuHolders::Take(const event::Header& header, const event::GpuCall& call) {
   if (!verb.empty() && std::ranges::find(holder.verbs, verb) == holder.verbs.end()) {  // of tables: there are not many
     holder.verbs.push_back(call.verb);
   }
-  if (call.categories != 0) {
-    holder.categories |= call.categories;
-    ++holder.sensitive;
-    holder.last_name = call.name;
-    holder.last_categories = call.categories;
-    holder.last_target = call.target;
-    holder.last_sensitive_ns = header.time_ns;
-  }
+  Note(header, call.name, call.categories, call.target, holder);
   if (call.result < 0 || (call.status_known && call.status != 0) || (header.flags & event::kFlagNoResult) != 0) {
     return;
   }

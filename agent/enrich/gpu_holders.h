@@ -25,6 +25,7 @@ class GpuHolders {
   explicit GpuHolders(GpuHoldersLimits limits = {}) : limits_(limits), holders_(limits.holders) {}
 
   void Take(const event::Header& header, const event::GpuOpen& open);
+  void Take(const event::Header& header, const event::GpuMap& map);
   void Take(const event::Header& header, const event::GpuCall& call);
   void Take(const event::Header& header, const event::Exit& exit);
 

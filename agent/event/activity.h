@@ -61,8 +61,8 @@ struct GpuActivity {
   uint64_t calls = 0;  // that are events
   std::vector<const char*> verbs{};
   uint32_t categories = 0;  // of all calls so far
-  uint64_t sensitive = 0;  // calls that had one
-  const char* last_name = "";  // the last of them
+  uint64_t sensitive = 0;  // calls, opens and mappings that had one
+  const char* last_name = "";  // the last of them: the call, the class of the device that was opened, "PCI resource"
   uint32_t last_categories = 0;
   ProcessKey last_target{};
   uint64_t last_sensitive_ns = 0;  // CLOCK_MONOTONIC

@@ -30,6 +30,7 @@ struct Names {
   std::vector<Asset> assets;                      // index: asset id = label bit
   uint64_t canaries = 0;                          // bit n: asset n is of class canary
   std::unordered_map<uint32_t, std::string> devices;  // rdev -> "/dev/nvidia0"
+  std::unordered_map<uint32_t, std::string> opens;    // rdev -> what it opens: "mig/config", "0000:81:00.0"
   // (dev << 40 ^ inode) would collide: keyed exactly.
   std::map<std::pair<uint32_t, uint64_t>, std::string> paths;  // (dev, inode) -> path of an asset file
 };

@@ -20,6 +20,7 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
   set(Kind::kFileIo, "file_io");
   set(Kind::kGpuOpen, "gpu_open");
   set(Kind::kGpuIoctl, "gpu_ioctl");
+  set(Kind::kGpuMap, "gpu_map");
   set(Kind::kNetConnect, "net_connect");
   set(Kind::kNetSend, "net_send");
   set(Kind::kNetListen, "net_listen");
@@ -34,7 +35,8 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
 constexpr const char* kTamperNames[] = {"unknown", "write", "truncate", "rename", "unlink", "link", "map_write", "replace"};
 
 constexpr const char* kGpuClassNames[] = {"none", "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
-                                          "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other"};
+                                          "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other",     "vfio"};
+static_assert(std::size(kGpuClassNames) == static_cast<size_t>(GpuClass::kCount));
 
 constexpr const char* kVerdictNames[] = {"unknown", "allow", "deny", "would_deny"};
 
@@ -75,6 +77,8 @@ const char* VerdictOperationName(VerdictOperation operation) {
     case VerdictOperation::kTruncate: return "truncate";
     case VerdictOperation::kGpuUse: return "gpu_use";
     case VerdictOperation::kGpuCall: return "gpu_call";
+    case VerdictOperation::kGpuOpen: return "gpu_open";
+    case VerdictOperation::kGpuMap: return "gpu_map";
     case VerdictOperation::kGuard: return "guard";
   }
   return nullptr;

@@ -27,6 +27,7 @@ enum class Kind : uint8_t {
   kFileIo = 11,
   kGpuOpen = 16,
   kGpuIoctl = 17,
+  kGpuMap = 18,
   kNetConnect = 24,
   kNetSend = 25,
   kNetListen = 26,
@@ -153,14 +154,25 @@ enum class GpuClass : uint8_t {
   kKfd,
   kNeuron,
   kHabanalabs,
-  kOther
+  kOther,
+  kVfio,
+  kCount
 };
 const char* GpuClassName(GpuClass c);  // "nvidia", "nvidia-uvm", "drm", ...; "none"
 GpuClass GpuClassFromName(std::string_view name);  // kNone when there is no such class
 struct GpuOpen {
   uint32_t rdev = 0, open_flags = 0;  // rdev: major << 20 | minor
   int32_t fd = 0;  // -1: it had none yet
+  uint32_t categories = 0;  // what opening it means; bits: GpuCategoryName
   GpuClass device_class = GpuClass::kNone;
+};
+// A resource of an accelerator's PCI device, mapped past its driver.
+struct GpuMap {
+  uint64_t length = 0;
+  uint32_t resource = 0, pci_class = 0;  // N of resourceN; 0x030200
+  uint16_t vendor = 0, product = 0;
+  uint32_t prot = 0, categories = 0;
+  FixedString<24> device;  // "0000:81:00.0"
 };
 // How much of a call is known. kHeader: that it was made; kPartial: all but fields that could not be read, or whose place in this driver's
 // version is not known; no field has a value that was guessed.
@@ -250,6 +262,8 @@ enum class VerdictOperation : uint8_t {
   kTruncate = 16,
   kGpuUse = 24,
   kGpuCall = 25,
+  kGpuOpen = 26,
+  kGpuMap = 27,
   kGuard = 32,
 };
 // "connect", "send", "gpu_call", ...; null: there is no such operation.
@@ -264,19 +278,20 @@ void EachGpuCategory(uint32_t categories, const Take& take) {
     }
   }
 }
+inline constexpr uint8_t kNoCategory = 0xff;
 struct Verdict {
   VerdictAction action = VerdictAction::kNone;
   VerdictOperation operation = VerdictOperation::kNone;
   VerdictWhy why = VerdictWhy::kRule;
-  uint8_t category = 0;  // of a GPU call: bit number
+  uint8_t category = 0;  // of a GPU call, open or mapping: bit number; kNoCategory
   uint32_t rule = 0;  // see Names::rules; 0: none
   uint32_t generation = 0;
   uint64_t cookie = 0;  // of the socket
   bool has_ep = false;
   Endpoints ep;
   uint64_t inode = 0;
-  uint32_t dev = 0, asset = kNoAsset, rdev = 0, command = 0;
-  FixedString<64> name;  // of the file
+  uint32_t dev = 0, asset = kNoAsset, rdev = 0, command = 0;  // command: of a call; of a mapping the number of the resource
+  FixedString<64> name;  // of the file, the PCI device
 };
 
 struct Gap {  // events that are missing from the stream
@@ -286,7 +301,7 @@ struct Gap {  // events that are missing from the stream
 };
 
 using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuCall, Net,
-                          NetTotals, Verdict, Gap>;
+                          NetTotals, Verdict, Gap, GpuMap>;
 
 struct Event {
   Header header;

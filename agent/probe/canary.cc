@@ -343,9 +343,10 @@ Canary Canary::Sing(bool in_scope) {
 #else
   canary.why_["gpu.ioctl_compat"] = "moatd has no 32-bit program at hand";
 #endif
+  canary.why_["gpu.map"] = "moatd maps no PCI resource";
   canary.Try({"file.receive"}, Receive);
   canary.Try({"file.read_shmem", "file.write", "file.map", "file.mprotect", "file.truncate", "file.read@sys_exit",
-              "file.read_label", "file.map_label"},
+              "file.read_label", "file.map_label", "gpu.map@sys_exit"},
              MemoryFile);
   canary.Try({"file.rename", "file.replace", "file.unlink", "file.rmdir", "file.link", "file.symlink", "file.gone"}, ChangeNames);
   canary.Try({"file.splice_shmem", "file.splice@sys_exit", "file.copy@sys_exit"}, SpliceMemory);

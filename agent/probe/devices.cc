@@ -26,11 +26,11 @@ namespace moat::probe {
 namespace {
 
 // Index: enum moat_gpu_class. The same words as in events and moatd.yaml; a test holds them together.
-constexpr std::array<const char*, 13> kClassNames = {"none",      "nvidia",     "nvidia-uvm", "nvidia-caps", "nvidia-switch",
-                                                     "nvidia-fs", "gdrdrv",     "drm",        "accel",       "kfd",
-                                                     "neuron",    "habanalabs", "other"};
+constexpr std::array<const char*, MOAT_GPU_CLASSES> kClassNames = {
+    "none", "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
+    "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other",     "vfio"};
 
-std::string ReadFile(const char* path) {
+std::string ReadFile(const std::string& path) {
   std::ifstream file(path);
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
@@ -55,7 +55,7 @@ void FindNodes(const std::string& directory, const std::map<uint32_t, moat_gpu_c
       FindNodes(path, majors, depth - 1, out);
     } else if (S_ISCHR(info.st_mode)) {
       if (const auto found = majors.find(major(info.st_rdev)); found != majors.end()) {
-        out.push_back({major(info.st_rdev) << 20 | minor(info.st_rdev), path, ClassName(found->second)});
+        out.push_back({major(info.st_rdev) << 20 | minor(info.st_rdev), path, ClassName(found->second), ""});
       }
     }
   }
@@ -72,7 +72,7 @@ moat_gpu_class ClassFromName(std::string_view name) {
 }
 
 std::vector<Major> ParseMajors(std::string_view text) {
-  std::map<uint32_t, moat_gpu_class> found;
+  std::map<uint32_t, Major> found;
   bool character = false;
   while (!text.empty()) {
     const size_t end = text.find('\n');
@@ -94,16 +94,16 @@ std::vector<Major> ParseMajors(std::string_view text) {
     // Registered numbers by number: the name for 195 has changed (nvidia-frontend until 545).
     for (const tables::Device& device : tables::Devices()) {
       if (device.major == number) {
-        found[number] = ClassFromName(device.device_class);
+        found[number] = {number, ClassFromName(device.device_class), std::string(name)};
       } else if (device.major == 0 && device.name == name) {
-        found.emplace(number, ClassFromName(device.device_class));
+        found.try_emplace(number, Major{number, ClassFromName(device.device_class), std::string(name)});
       }
     }
   }
   std::vector<Major> out;
   out.reserve(found.size());
-  for (const auto& [number, class_id] : found) {
-    out.push_back({number, class_id});
+  for (auto& [number, major] : found) {
+    out.push_back(std::move(major));
   }
   return out;
 }
@@ -112,7 +112,7 @@ std::vector<Major> ParseMajors(std::string_view text) {
 void Devices::AddDrivers(const std::map<uint32_t, moat_gpu_class>& whole, std::map<uint32_t, moat_major_val>& majors,
                          std::map<uint32_t, uint32_t>& devices) {
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/dev/char", error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(root_ + "/sys/dev/char", error)) {
     const std::string name = entry.path().filename();
     uint32_t number = 0, least = 0;
     const auto [colon, bad] = std::from_chars(name.data(), name.data() + name.size(), number);
@@ -130,20 +130,54 @@ void Devices::AddDrivers(const std::map<uint32_t, moat_gpu_class>& whole, std::m
   }
 }
 
-Status Devices::Set(const config::Config& config) {
-  if (proc_devices_.empty()) {
-    proc_devices_ = ReadFile("/proc/devices");
+// Whether something is not as it was.
+bool Devices::Look() {
+  std::string now = ReadFile(root_ + "/proc/devices");
+  bool changed = !now.empty() && now != proc_devices_;
+  if (changed) {
+    proc_devices_ = std::move(now);
+    found_ = ParseMajors(proc_devices_);
   }
+  const auto caps = std::ranges::find(found_, "nvidia-caps", &Major::name);
+  std::vector<Opening> openings = FindOpenings(root_, caps != found_.end() ? caps->major : 0);
+  if (openings != openings_) {
+    openings_ = std::move(openings);
+    changed = true;
+  }
+  return changed;
+}
+
+Status Devices::Set(const config::Config& config) {
+  (void)Look();
+  return Fill(config);
+}
+
+void Devices::AddOpenings(std::map<uint32_t, moat_major_val>& majors, std::map<uint32_t, uint32_t>& devices) {
+  for (const Opening& opening : openings_) {
+    if (opening.class_id == MOAT_GPU_VFIO) {  // of its major, not all are
+      majors[opening.rdev >> 20].flags |= MOAT_MAJOR_SOME;
+      devices[opening.rdev] = opening.class_id;
+    }
+    auto known = std::ranges::find(list_, opening.rdev, &ResolvedDevice::rdev);
+    if (known == list_.end()) {
+      known = list_.insert(known, {opening.rdev, opening.path, ClassName(opening.class_id), ""});
+    }
+    known->object = opening.object;
+  }
+}
+
+Status Devices::Fill(const config::Config& config) {
   std::map<uint32_t, moat_major_val> majors;
   std::map<uint32_t, moat_gpu_class> whole;
   std::map<uint32_t, uint32_t> devices;
-  for (const Major& found : ParseMajors(proc_devices_)) {
+  for (const Major& found : found_) {
     majors[found.major] = {MOAT_MAJOR_ALL, found.class_id};
     whole[found.major] = found.class_id;
   }
   AddDrivers(whole, majors, devices);
   list_.clear();
   FindNodes("/dev", whole, /*depth=*/2, list_);
+  AddOpenings(majors, devices);
   for (const config::Device& device : config.devices) {
     struct stat info{};
     const moat_gpu_class class_id = ClassFromName(device.device_class);
@@ -158,7 +192,7 @@ Status Devices::Set(const config::Config& config) {
       majors[major(info.st_rdev)].flags |= MOAT_MAJOR_SOME;
       devices[rdev] = class_id;
       std::erase_if(list_, [rdev](const ResolvedDevice& known) { return known.rdev == rdev; });
-      list_.push_back({rdev, device.path, ClassName(class_id)});
+      list_.push_back({rdev, device.path, ClassName(class_id), ""});
     }
   }
   for (const auto& [rdev, class_id] : devices) {
@@ -190,15 +224,15 @@ Status Devices::Set(const config::Config& config) {
   return {};
 }
 
-void Devices::Refresh(const config::Config& config) {
-  std::string now = ReadFile("/proc/devices");
-  if (now.empty() || now == proc_devices_) {
-    return;
+bool Devices::Refresh(const config::Config& config) {
+  const std::vector<Opening> before = openings_;
+  if (!Look()) {
+    return false;
   }
-  proc_devices_ = std::move(now);
-  if (Status status = Set(config); !status) {
+  if (Status status = Fill(config); !status) {
     spdlog::error("devices: {}", status.error().message);
   }
+  return openings_ != before;
 }
 
 Status Devices::SetWatch(const std::vector<config::WatchedCommand>& commands) const {

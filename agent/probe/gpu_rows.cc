@@ -152,7 +152,15 @@ GpuVersions ReadGpuVersions(const std::string& configured) {
   return {.nvidia = ReadVersion("/sys/module/nvidia/version"), .uvm = ReadVersion("/sys/module/nvidia_uvm/version")};
 }
 
-GpuRows MakeGpuRows(const GpuVersions& versions) { return Maker(versions).Make(); }
+GpuRows MakeGpuRows(const GpuVersions& versions, std::span<const Opening> openings) {
+  GpuRows rows = Maker(versions).Make();
+  for (const Opening& opening : openings) {
+    if (opening.categories != 0) {
+      rows[{opening.class_id, MOAT_GPU_OPEN, opening.rdev, MOAT_GPU_BY_DETAIL}].categories = opening.categories;
+    }
+  }
+  return rows;
+}
 
 Result<size_t> WriteGpuRows(int map, const GpuRows& rows) {
   std::vector<moat_gpu_row_key> gone;

@@ -4,10 +4,12 @@
 
 #include <cstring>
 #include <map>
+#include <span>
 #include <string>
 
 #include "agent/base/error.h"
 #include "agent/decode/tables/tables.h"
+#include "agent/probe/openings.h"
 #include "bpf/abi/gpu.h"
 
 namespace moat::probe {
@@ -24,7 +26,7 @@ struct GpuRowLess {
   bool operator()(const moat_gpu_row_key& a, const moat_gpu_row_key& b) const { return std::memcmp(&a, &b, sizeof(a)) < 0; }
 };
 using GpuRows = std::map<moat_gpu_row_key, moat_gpu_row, GpuRowLess>;
-GpuRows MakeGpuRows(const GpuVersions& versions);
+GpuRows MakeGpuRows(const GpuVersions& versions, std::span<const Opening> openings = {});
 // In the place of those that are there; how many were others, or missing.
 Result<size_t> WriteGpuRows(int map, const GpuRows& rows);
 

@@ -24,7 +24,8 @@ void Inventory::Fill(const Domain& file, const Domain& gpu) {
     SetAssets(ResolveAssets(config_.assets));
   }
   if (gpu.loaded()) {
-    devices_ = std::make_unique<class Devices>(gpu.MapFd("moat_majors"), gpu.MapFd("moat_devices"), gpu.MapFd("moat_watch"));
+    devices_ = std::make_unique<class Devices>(gpu.MapFd("moat_majors"), gpu.MapFd("moat_devices"), gpu.MapFd("moat_watch"),
+                                               config_.gpu_root);
     for (const Status& status : {devices_->Set(config_), devices_->SetWatch(config_.watch)}) {
       if (!status) {
         spdlog::error("gpu: {}", status.error().message);
@@ -34,14 +35,14 @@ void Inventory::Fill(const Domain& file, const Domain& gpu) {
   }
 }
 
-// A driver of another version has other layouts.
+// A driver of another version has other layouts. always: what opening devices means may have changed.
 void Inventory::SetGpuRows(bool always) {
   const GpuVersions now = ReadGpuVersions(config_.driver_version);
   if (now == versions_ && !always) {
     return;
   }
   versions_ = now;
-  rows_ = MakeGpuRows(versions_);
+  rows_ = MakeGpuRows(versions_, devices_->openings());
   if (const auto written = WriteGpuRows(maps_.gpu_rows(), rows_); !written) {
     spdlog::error("gpu: {}", written.error().message);
   }
@@ -195,8 +196,7 @@ void Inventory::HouseKeep(bool devices_too) {
     SetAssets(ResolveAssets(config_.assets));
   }
   if (devices_ && devices_too) {
-    devices_->Refresh(config_);
-    SetGpuRows(/*always=*/false);
+    SetGpuRows(/*always=*/devices_->Refresh(config_));
   }
 }
 

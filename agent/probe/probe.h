@@ -45,6 +45,7 @@ struct ResolvedDevice {
   uint32_t rdev = 0;
   std::string path;
   std::string class_name;
+  std::string object;  // what it opens, where that is more than the device (openings.h)
 };
 
 class PolicyMaps;

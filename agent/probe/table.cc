@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "agent/probe/features.h"
+#include "agent/probe/unseen.h"
 
 // A check of the security modules by each way to it, as MOAT_SECURITY (bpf/lib/hook.bpf.h) defines the programs.
 // NOLINTBEGIN(cppcoreguidelines-macro-usage): literals are pasted together
@@ -23,39 +24,6 @@
 
 namespace moat::probe {
 namespace {
-
-constexpr Unseen kUring = {"io_uring", "operations submitted through io_uring"};
-constexpr Unseen kCompat = {"compat32", "32-bit system calls (int 0x80)"};
-constexpr Unseen kAio = {"aio", "asynchronous reads and writes (io_submit)"};
-constexpr Unseen kPassed = {"passed_fd",
-                            "a descriptor received from another process is not an open (what is done with it is seen)"};
-constexpr Unseen kAfter = {"after", "the call is seen when it returns: it cannot be denied here"};
-constexpr Unseen kResult = {"result", "the call is seen before it is carried out: its result is not known"};
-constexpr Unseen kNoDeny = {"no_deny", "nothing can be refused here: it takes lsm or fmod_ret programs"};
-constexpr Unseen kNoGuard = {"no_guard",
-                             "who may use BPF can change moat's own maps and links: it is only noticed, within 5 seconds"};
-constexpr Unseen kOPath = {"o_path", "opens with O_PATH, which give no way to the bytes"};
-constexpr Unseen kClone = {"ficlone", "files cloned by sharing their extents (FICLONE, copy_file_range on btrfs and xfs)"};
-constexpr Unseen kPages = {"page_touch", "which pages of a mapping are touched: the whole mapping counts as read"};
-constexpr Unseen kKernelReads = {"kernel_reads",
-                                 "reads by the kernel itself (NFS server, loop devices) count for its own threads"};
-constexpr Unseen kPassthrough = {"uring_cmd", "commands inside io_uring passthrough"};
-constexpr Unseen kDoorbells = {"doorbell", "work submitted through mapped doorbells makes no call"};
-constexpr Unseen kVfio = {"vfio", "a user-space driver over vfio or a mapped PCI resource"};
-constexpr Unseen kOverlay = {"overlay", "files of a lower layer, used through an overlay file system"};
-constexpr Unseen kMemfd = {"memfd", "a copy of an asset in memory (memfd): its readers are not marked"};
-constexpr Unseen kShared = {"shared_memory", "memory shared with a process that holds assets"};
-constexpr Unseen kPipe = {"pipe_data", "what a process that holds assets hands on through a pipe or a socket of this host"};
-constexpr Unseen kOtherReads = {
-    "other_reads", "bytes on file systems that read in a way of their own (overlay, FUSE, NFS): opening there counts as reading"};
-constexpr Unseen kPreempted = {
-    "preempted", "who reads while another is preempted inside the same program on its processor (told as runs missed)"};
-constexpr Unseen kRemote = {"remote", "changes made on another host of a network file system"};
-constexpr Unseen kWho = {"who", "who did it, when the process ended before the notice was read and was not known before"};
-constexpr Unseen kPacketBytes = {"packet", "bytes of packet sockets"};
-constexpr Unseen kVsockBytes = {"vsock", "bytes of vsock sockets"};
-constexpr Unseen kCookie = {"old_sockets",
-                            "bytes of sockets made before moatd or outside the scope stand in the process's totals only"};
 
 // NOLINTNEXTLINE(cert-err58-cpp): allocation failure here is before main
 const std::vector<Row> kTable = {
@@ -211,7 +179,12 @@ const std::vector<Row> kTable = {
     {"file.map",
      "file",
      {{Backend::kFentry, "moat_file_mmap_fexit", {"vm_mmap_pgoff"}, MOAT_KIND_FILE_MAP, {kPages}},
-      {Backend::kSyscallExit, "moat_file_mmap", {"mmap"}, MOAT_KIND_FILE_MAP, {kCompat, kPages}}}},
+      {.backend = Backend::kSyscallExit,
+       .program = "moat_file_mmap",
+       .attach = {"mmap"},
+       .missed = MOAT_KIND_FILE_MAP,
+       .unseen = {kCompat, kPages},
+       .passes_on = true}}},
     {"file.read_label",
      "file",
      {{.backend = Backend::kFentry, .needs = &Features::runs_whole, .with = "file.read"},
@@ -321,13 +294,19 @@ const std::vector<Row> kTable = {
     // gpu
     {"gpu.open",
      "gpu",
-     {{Backend::kFentry, "moat_gpu_open_fexit", {"chrdev_open"}, MOAT_KIND_GPU_OPEN, {kPassed}},
-      {Backend::kKprobe, "moat_gpu_open_kprobe", {"chrdev_open"}, MOAT_KIND_GPU_OPEN, {kPassed, kResult}},
+     {{Backend::kFentry, "moat_gpu_open_fexit", {"chrdev_open"}, MOAT_KIND_GPU_OPEN, {kPassed, kLater}},
+      {Backend::kKprobe, "moat_gpu_open_kprobe", {"chrdev_open"}, MOAT_KIND_GPU_OPEN, {kPassed, kLater, kResult}},
       {Backend::kSyscallExit,
        "moat_gpu_open",
        {"open", "openat", "openat2", "creat", "open_by_handle_at"},
        MOAT_KIND_GPU_OPEN,
-       {kUring, kCompat, kPassed, kAfter}}}},
+       {kUring, kCompat, kPassed, kLater, kAfter}}}},
+    {"gpu.map",
+     "gpu",
+     {{Backend::kFentry, "moat_gpu_map_fexit", {"pci_mmap_resource_range"}, MOAT_KIND_GPU_MAP, {kDevMem}},
+      {Backend::kKprobe, "moat_gpu_map_kprobe", {"pci_mmap_resource_range"}, MOAT_KIND_GPU_MAP, {kDevMem, kResult}},
+      {Backend::kSyscallExit, "moat_gpu_map", {"mmap"}, MOAT_KIND_GPU_MAP, {kCompat, kProcPci, kDevMem, kAfter}}},
+     {{"pci_resource", "an accelerator's PCI resources, mapped past its driver"}}},
     {"gpu.ioctl",
      "gpu",
      {{Backend::kFentry,
@@ -464,6 +443,11 @@ const std::vector<Row> kTable = {
     {"enforce.memory", "enforce", {MOAT_DENIES("moat_pol_memory", "ptrace_access_check")}, {kNoDeny}},
     {"enforce.gpu_open", "enforce", {MOAT_DENIES("moat_pol_gpu_open", "file_open")}, {kNoDeny}},
     {"enforce.gpu_receive", "enforce", {MOAT_DENIES("moat_pol_gpu_receive", "file_receive")}, {kNoDeny}},
+    {"enforce.gpu_map",
+     "enforce",
+     {{Backend::kLsm, "moat_pol_gpu_map_lsm", {"mmap_file"}, MOAT_KIND_NONE, {kProcPci, kDevMem}},
+      {Backend::kFmodRet, "moat_pol_gpu_map_fmod", {"security_mmap_file"}, MOAT_KIND_NONE, {kProcPci, kDevMem}}},
+     {kNoDeny}},
     {"enforce.gpu_ioctl", "enforce", {MOAT_DENIES("moat_pol_gpu_ioctl", "file_ioctl")}, {kNoDeny}},
     {"enforce.gpu_compat", "enforce", {MOAT_DENIES("moat_pol_gpu_compat", "file_ioctl_compat")}, {kNoDeny}},
     {"enforce.socket", "enforce", {MOAT_DENIES("moat_pol_socket", "socket_create")}, {kNoDeny}},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Accelerator devices: opens, ioctls, counts per (process, device, command). */
+/* Accelerator devices: opens, ioctls, mapped registers, counts per (process, device, command). */
 #ifndef MOAT_ABI_GPU_H
 #define MOAT_ABI_GPU_H
 
@@ -23,6 +23,8 @@ enum moat_gpu_class {
 	MOAT_GPU_NEURON = 10,
 	MOAT_GPU_HABANALABS = 11,
 	MOAT_GPU_OTHER = 12, /* named in configuration */
+	MOAT_GPU_VFIO = 13,  /* groups and devices of vfio that hold an accelerator */
+	MOAT_GPU_CLASSES = 14,
 };
 
 /* Value of the majors array (index: major). */
@@ -59,10 +61,12 @@ enum moat_gpu_driver {
 #define MOAT_GPU_BY_DETAIL 0x10000u  /* in place of a size: the row of .detail */
 #define MOAT_GPU_BY_PATTERN 0x10001u /* the row of all details that differ in their last byte alone */
 
+#define MOAT_GPU_OPEN 0xffffffffu /* in place of a number: what opening the device of .detail means, which is its rdev */
+
 struct moat_gpu_row_key {
 	__u32 class_id; /* | driver << 8 */
 	__u32 number;
-	__u32 detail; /* class or control of NVIDIA's resource manager; else 0 */
+	__u32 detail; /* class or control of NVIDIA's resource manager; rdev, if MOAT_GPU_OPEN; else 0 */
 	__u32 size;   /* _IOC_SIZE, or MOAT_GPU_BY_* */
 };
 
@@ -145,6 +149,32 @@ struct moat_gpu_open {
 	__u32 class_id; /* | driver << 8 */
 	__u32 open_flags;
 	__u32 fd;
+	__u32 categories; /* what opening it means: the row of MOAT_GPU_OPEN */
+	__u32 pad;
+};
+
+/* Who opens what means something: how often (bpf/gpu/urgent.bpf.h). */
+struct moat_gpu_open_key {
+	__u64 start_ns;
+	__u32 pid;
+	__u32 rdev; /* 0: PCI resources */
+};
+
+#define MOAT_GPU_RAW_ACCESS 0x40u /* the category of what follows, as a bit */
+#define MOAT_PCI_NAME_LEN 24      /* "0000:81:00.0"; the domains of some controllers have eight digits */
+
+/* The registers or the memory of an accelerator, mapped past its driver: a resource of its PCI device. */
+struct moat_gpu_map {
+	struct moat_hdr hdr;
+	__u64 length;
+	__u32 resource;  /* N of resourceN: the number of the base address register */
+	__u32 pci_class; /* of 24 bits, as sysfs has it: 0x030200 */
+	__u16 vendor;
+	__u16 product;
+	__u32 prot;
+	__u32 categories;
+	__u32 pad;
+	char device[MOAT_PCI_NAME_LEN];
 };
 
 /* Why a call is an event. */

@@ -6,6 +6,7 @@
 #include "net.h"
 
 #define MOAT_VERDICT_NAME_LEN 64
+#define MOAT_NO_CATEGORY 0xffu
 
 enum moat_verdict_action {
 	MOAT_VERDICT_ALLOW = 1,
@@ -29,6 +30,8 @@ enum moat_verdict_operation {
 	MOAT_VERDICT_TRUNCATE = 16,
 	MOAT_VERDICT_GPU_USE = 24,
 	MOAT_VERDICT_GPU_CALL = 25,
+	MOAT_VERDICT_GPU_OPEN = 26, /* of a device that is a way to something: what its rows say */
+	MOAT_VERDICT_GPU_MAP = 27,  /* of a resource of a PCI device */
 	MOAT_VERDICT_GUARD = 32, /* moat's own maps and links */
 };
 
@@ -40,15 +43,15 @@ struct moat_verdict {
 	__u32 dev;
 	__u32 asset; /* MOAT_NO_ASSET: none */
 	__u32 rdev;
-	__u32 command; /* of an ioctl */
+	__u32 command; /* of an ioctl; the resource's number, of a mapping */
 	__u32 rule;    /* without MOAT_RULE_DENY */
 	__u32 generation;
 	__u8 action;
 	__u8 operation;
 	__u8 why; /* MOAT_WHY_* */
-	__u8 category; /* of a GPU call: bit number */
+	__u8 category; /* of a GPU call: bit number; MOAT_NO_CATEGORY */
 	__u32 pad;
-	char name[MOAT_VERDICT_NAME_LEN]; /* of a file; of a connection's ClientHello, backwards (name.h) */
+	char name[MOAT_VERDICT_NAME_LEN]; /* of a file, a PCI device; of a connection's ClientHello, backwards (name.h) */
 };
 
 /* What the rule alone does not say. */

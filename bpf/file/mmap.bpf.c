@@ -77,19 +77,20 @@ int moat_file_mmap(struct moat_sys_exit *ctx)
 	struct file *file;
 
 	moat_ran(moat_file_mmap);
-	if (!task || !control->have_assets || map.address >= -4095ull)
-		return 0;
 	map.flags = moat_syscall_arg(ctx, 3);
-	if (map.flags & MAP_ANONYMOUS)
+	if (!task || map.address >= -4095ull || map.flags & MAP_ANONYMOUS)
 		return 0;
-	map.fd = moat_syscall_arg(ctx, 4);
-	file = moat_fd_file(task, map.fd);
-	if (!file)
-		return 0;
-	map.length = moat_syscall_arg(ctx, 1);
-	map.prot = moat_syscall_arg(ctx, 2);
-	map.offset = moat_syscall_arg(ctx, 5);
-	moat_mapped(control, task, file, &map);
+	if (control->have_assets) {
+		map.fd = moat_syscall_arg(ctx, 4);
+		file = moat_fd_file(task, map.fd);
+		if (file) {
+			map.length = moat_syscall_arg(ctx, 1);
+			map.prot = moat_syscall_arg(ctx, 2);
+			map.offset = moat_syscall_arg(ctx, 5);
+			moat_mapped(control, task, file, &map);
+		}
+	}
+	moat_pass_on(ctx); /* to gpu.map */
 	return 0;
 }
 

@@ -3,7 +3,8 @@
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
 #include "../lib/syscall.bpf.h"
-#include "../lib/device.bpf.h"
+#include "../lib/opening.bpf.h"
+#include "urgent.bpf.h"
 
 /* Descriptors received from others are no opens; their ioctls are seen. */
 static __always_inline void moat_gpu_opened(struct task_struct *task, const struct file *file, __u32 fd, __u32 hdr_flags)
@@ -11,7 +12,7 @@ static __always_inline void moat_gpu_opened(struct task_struct *task, const stru
 	struct moat_control *control;
 	struct moat_gpu_open *e;
 	struct moat_major_val *major;
-	__u32 rdev, class_id;
+	__u32 rdev, class_id, categories;
 
 	major = moat_major_of(file, &rdev);
 	if (!major)
@@ -22,7 +23,9 @@ static __always_inline void moat_gpu_opened(struct task_struct *task, const stru
 	control = moat_get_control();
 	if (!moat_in_scope(control))
 		return;
-	e = MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_GPU_OPEN, struct moat_gpu_open);
+	categories = moat_gpu_opening_means(class_id, rdev);
+	e = categories && moat_gpu_is_urgent(rdev) ? MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_GPU_OPEN, struct moat_gpu_open)
+						   : MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_GPU_OPEN, struct moat_gpu_open);
 	if (!e)
 		return;
 	moat_fill(&e->hdr, MOAT_KIND_GPU_OPEN, sizeof(*e), task);
@@ -32,6 +35,8 @@ static __always_inline void moat_gpu_opened(struct task_struct *task, const stru
 	e->class_id = class_id;
 	e->open_flags = moat_get(file, f_flags);
 	e->fd = fd;
+	e->categories = categories;
+	e->pad = 0;
 	moat_submit(control, e);
 }
 

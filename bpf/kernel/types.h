@@ -58,6 +58,7 @@ struct inode {
 	__u32 i_rdev;
 	__s64 i_size;
 	__u32 i_generation;
+	void *i_private; /* of sysfs: its kernfs_node */
 };
 
 struct dentry {
@@ -130,6 +131,29 @@ struct files_struct {
 
 struct kernfs_node {
 	__u64 id;
+	const char *name;
+	void *priv;                   /* of a directory of sysfs: the kobject */
+	struct kernfs_node *parent;   /* until 6.14 */
+	struct kernfs_node *__parent; /* since 6.15 */
+};
+
+struct kobject {
+	const char *name;
+};
+
+struct bus_type {
+	const char *name;
+};
+
+struct device {
+	struct kobject kobj;
+	struct bus_type *bus;
+};
+
+struct pci_dev {
+	unsigned short vendor, device;
+	unsigned int class;
+	struct device dev;
 };
 
 struct cgroup;

@@ -53,6 +53,7 @@ constexpr KindSize kKindSizes[] = {
     {Kind::kFileIo, sizeof(moat_file_io), 7},
     {Kind::kGpuOpen, sizeof(moat_gpu_open), 8},
     {Kind::kGpuIoctl, sizeof(moat_gpu_ioctl), 9},
+    {Kind::kGpuMap, sizeof(moat_gpu_map), 14},
     {Kind::kNetConnect, sizeof(moat_net_event), 10},
     {Kind::kNetSend, sizeof(moat_net_event), 10},
     {Kind::kNetListen, sizeof(moat_net_event), 10},
@@ -262,6 +263,8 @@ class Fuzz {
       asset(io->asset);
     } else if (auto* gpu_open = std::get_if<event::GpuOpen>(&event.body)) {
       CHECK(std::strcmp(GpuClassName(gpu_open->device_class), "unknown") != 0);
+    } else if (auto* gpu_map = std::get_if<event::GpuMap>(&event.body)) {
+      name(gpu_map->device);
     } else if (auto* ioctl = std::get_if<event::GpuCall>(&event.body)) {
       CHECK(std::strcmp(GpuClassName(ioctl->device_class), "unknown") != 0);
       CHECK(ioctl->params_len <= ioctl->params.size() && ioctl->nested_len <= ioctl->nested.size());

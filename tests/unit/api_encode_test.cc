@@ -94,8 +94,21 @@ TEST(ApiEncode, FileBodies) {
 }
 
 TEST(ApiEncode, GpuBodies) {
-  ExpectBody(Kind::kGpuOpen, event::GpuOpen{test::kGpuRdev, 2, 5, event::GpuClass::kNvidia},
-             R"(gpu_open { device: "/dev/nvidia0" device_class: "nvidia" rdev: 204472320 open_flags: 2 fd: 5 })");
+  ExpectBody(Kind::kGpuOpen, event::GpuOpen{test::kCapRdev, 2, 5, 1 << 4, event::GpuClass::kNvidiaCaps},
+             R"(gpu_open { device: "/dev/nvidia-caps/nvidia-cap1" device_class: "nvidia-caps" rdev: 249561089 open_flags: 2 fd: 5
+                categories: "reconfigure" object: "mig/config" })");
+  event::GpuMap map;
+  map.length = 1 << 24;
+  map.resource = 1;
+  map.pci_class = 0x030200;
+  map.vendor = 0x10de;
+  map.product = 0x2335;
+  map.prot = 3;
+  map.categories = 1 << 6;
+  test::Put(&map.device, "0000:81:00.0");
+  ExpectBody(Kind::kGpuMap, map,
+             R"(gpu_map { device: "0000:81:00.0" resource: 1 pci_class: 197120 vendor: 4318 product: 9013 length: 16777216 prot: 3
+                categories: "raw-access" })");
   event::GpuCall call;
   call.rdev = test::kGpuRdev;
   call.device_class = event::GpuClass::kNvidia;

@@ -17,11 +17,14 @@ void Put(event::FixedString<N>* to, std::string_view text) {
 }
 
 constexpr uint32_t kGpuRdev = 195u << 20;
+constexpr uint32_t kCapRdev = 238u << 20 | 1;
 
 inline std::shared_ptr<event::Names> MakeNames() {
   auto names = std::make_shared<event::Names>();
   names->assets = {{"llama", "weights", 100}, {"mistral", "weights", 200}};
   names->devices[kGpuRdev] = "/dev/nvidia0";
+  names->opens[kCapRdev] = "mig/config";
+  names->devices[kCapRdev] = "/dev/nvidia-caps/nvidia-cap1";
   names->paths[{8, 77}] = "/models/llama/model.gguf";
   return names;
 }

@@ -154,6 +154,51 @@ TEST(CliText, ACallThatIsKnownIsToldInWords) {
   EXPECT_EQ(JsonOf(response)["gpu_ioctl"]["categories"], nlohmann::json({"debug"}));
 }
 
+TEST(CliText, AnOpenSaysWhatItOpensAndAMappingWhichRegisters) {
+  auto response = Response();
+  auto* event = response.mutable_events(0);
+  event->set_kind(v1::KIND_GPU_OPEN);
+  event->mutable_gpu_open()->set_device("/dev/nvidia-caps/nvidia-cap1");
+  EXPECT_THAT(Human(response), HasSubstr("/dev/nvidia-caps/nvidia-cap1 for read"));
+  event->mutable_gpu_open()->set_object("mig/config");
+  event->mutable_gpu_open()->add_categories("reconfigure");
+  EXPECT_THAT(Human(response), HasSubstr("/dev/nvidia-caps/nvidia-cap1 (mig/config) for read [reconfigure]"));
+  EXPECT_EQ(JsonOf(response)["gpu_open"]["object"], "mig/config");
+  EXPECT_EQ(JsonOf(response)["gpu_open"]["categories"], nlohmann::json({"reconfigure"}));
+  event->set_kind(v1::KIND_GPU_MAP);
+  auto* map = event->mutable_gpu_map();
+  map->set_device("0000:81:00.0");
+  map->set_resource(1);
+  map->set_length(16 << 20);
+  map->set_pci_class(0x030200);
+  map->add_categories("raw-access");
+  EXPECT_THAT(Human(response), HasSubstr("pci 0000:81:00.0 MAP resource1 16.0 MiB [raw-access]"));
+  EXPECT_EQ(JsonOf(response)["gpu_map"]["pci_class"], "0x30200");
+}
+
+TEST(CliText, AVerdictOnAnOpenOrAMappingSaysOfWhat) {
+  auto response = Response();
+  auto* event = response.mutable_events(0);
+  event->set_kind(v1::KIND_VERDICT);
+  auto* verdict = event->mutable_verdict();
+  verdict->set_action(v1::VERDICT_ACTION_DENY);
+  verdict->set_operation(v1::VERDICT_OPERATION_GPU_OPEN);
+  verdict->set_device("/dev/nvidia-caps/nvidia-cap1");
+  verdict->set_rdev(238u << 20 | 1);
+  verdict->set_category("reconfigure");
+  verdict->set_rule_number(7);
+  EXPECT_THAT(Human(response), HasSubstr("deny gpu_open /dev/nvidia-caps/nvidia-cap1 (reconfigure): rule 7"));
+  verdict->set_operation(v1::VERDICT_OPERATION_GPU_MAP);
+  verdict->clear_device();
+  verdict->clear_rdev();
+  verdict->set_name("0000:81:00.0");
+  verdict->set_command(1);
+  verdict->set_category("raw-access");
+  EXPECT_THAT(Human(response), HasSubstr("deny gpu_map pci 0000:81:00.0 resource1 (raw-access): rule 7"));
+  EXPECT_EQ(JsonOf(response)["verdict"]["pci_device"], "0000:81:00.0");
+  EXPECT_EQ(JsonOf(response)["verdict"]["resource"], 1);
+}
+
 TEST(CliText, AddressesAreBracketedOnlyForIpv6) {
   auto response = Response();
   auto* event = response.mutable_events(0);

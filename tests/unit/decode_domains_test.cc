@@ -2,6 +2,8 @@
 // Records of files, devices and sockets into events: every field, every refusal.
 #include <sys/socket.h>
 
+#include <bit>
+
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/net.h"
@@ -120,8 +122,35 @@ TEST(Decode, GpuOpen) {
   EXPECT_EQ(body.device_class, event::GpuClass::kNvidia);
   EXPECT_EQ(body.open_flags, 2u);
   EXPECT_EQ(body.fd, 3u);
-  record.class_id = MOAT_GPU_OTHER + 1;
+  EXPECT_EQ(body.categories, 0u);
+  record.categories = MOAT_GPU_RAW_ACCESS;
+  record.class_id = MOAT_GPU_VFIO;
+  body = Good<event::GpuOpen>(record);
+  EXPECT_STREQ(event::GpuCategoryName(static_cast<size_t>(std::countr_zero(body.categories))), "raw-access");
+  EXPECT_EQ(body.device_class, event::GpuClass::kVfio);
+  record.class_id = MOAT_GPU_CLASSES;
   EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+}
+
+TEST(Decode, GpuMap) {
+  auto record = Make<moat_gpu_map>(MOAT_KIND_GPU_MAP);
+  record.length = 16 << 20;
+  record.resource = 1;
+  record.pci_class = 0x030200;
+  record.vendor = 0x10de;
+  record.product = 0x2335;
+  record.prot = 3;
+  record.categories = MOAT_GPU_RAW_ACCESS;
+  std::strcpy(record.device, "0000:81:00.0");
+  auto body = Good<event::GpuMap>(record);
+  EXPECT_EQ(body.length, 16u << 20);
+  EXPECT_EQ(body.resource, 1u);
+  EXPECT_EQ(body.pci_class, 0x030200u);
+  EXPECT_EQ(body.vendor, 0x10deu);
+  EXPECT_EQ(body.product, 0x2335u);
+  EXPECT_EQ(body.prot, 3u);
+  EXPECT_EQ(body.categories, MOAT_GPU_RAW_ACCESS);
+  EXPECT_EQ(body.device.view(), "0000:81:00.0");
 }
 
 TEST(Decode, GpuIoctl) {
@@ -165,7 +194,7 @@ TEST(Decode, GpuIoctl) {
   record.nested_len = MOAT_GPU_NESTED_LEN + 1;
   EXPECT_EQ(DecodeOf(record), Outcome::kLength);
   record.nested_len = 0;
-  record.class_id = MOAT_GPU_OTHER + 1;
+  record.class_id = MOAT_GPU_CLASSES;
   EXPECT_EQ(DecodeOf(record), Outcome::kValue);
   record.class_id = MOAT_GPU_DRM | MOAT_GPU_DRIVER_COUNT << 8;
   EXPECT_EQ(DecodeOf(record), Outcome::kValue);

@@ -19,6 +19,7 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kFileIo, "file_io"},
                                                    {Kind::kGpuOpen, "gpu_open"},
                                                    {Kind::kGpuIoctl, "gpu_ioctl"},
+                                                   {Kind::kGpuMap, "gpu_map"},
                                                    {Kind::kNetConnect, "net_connect"},
                                                    {Kind::kNetSend, "net_send"},
                                                    {Kind::kNetListen, "net_listen"},
@@ -33,7 +34,7 @@ TEST(Event, KindsHaveNamesBothWays) {
     EXPECT_EQ(KindFromName(name), kind);
     names.insert(name);
   }
-  EXPECT_EQ(names.size(), 18u);
+  EXPECT_EQ(names.size(), 19u);
   // No other number has a name.
   for (int i = 0; i < 256; ++i) {
     auto kind = static_cast<Kind>(i);
@@ -61,12 +62,12 @@ TEST(Event, TamperOps) {
 
 TEST(Event, GpuClassesHaveNamesBothWays) {
   constexpr const char* kNames[] = {"none", "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
-                                    "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other"};
+                                    "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other",     "vfio"};
   for (size_t i = 0; i < std::size(kNames); ++i) {
     EXPECT_STREQ(GpuClassName(static_cast<GpuClass>(i)), kNames[i]);
     EXPECT_EQ(GpuClassFromName(kNames[i]), static_cast<GpuClass>(i));
   }
-  EXPECT_STREQ(GpuClassName(static_cast<GpuClass>(13)), "unknown");
+  EXPECT_STREQ(GpuClassName(static_cast<GpuClass>(14)), "unknown");
   EXPECT_EQ(GpuClassFromName("radeon"), GpuClass::kNone);
 }
 

@@ -114,6 +114,27 @@ TEST_F(GpuHoldersTest, TheLastThatMeantSomething) {
   EXPECT_EQ(Row().sensitive, 1u);
 }
 
+TEST_F(GpuHoldersTest, OpensAndMappingsThatMeantSomethingCount) {
+  event::GpuOpen open;
+  open.rdev = 1;
+  open.device_class = event::GpuClass::kNvidiaCaps;
+  holders_.Take(Of(1, 5), open);
+  EXPECT_EQ(Row().sensitive, 0u);
+  open.rdev = 2;
+  open.categories = 16;
+  holders_.Take(Of(1, 6), open);
+  EXPECT_STREQ(Row().last_name, "nvidia-caps");
+  EXPECT_EQ(Row().last_categories, 16u);
+  event::GpuMap map;
+  map.categories = 64;
+  holders_.Take(Of(1, 7), map);
+  EXPECT_STREQ(Row().last_name, "PCI resource");
+  EXPECT_EQ(Row().last_sensitive_ns, 7u);
+  EXPECT_EQ(Row().sensitive, 2u);
+  EXPECT_EQ(Row().categories, 80u);
+  EXPECT_EQ(Row().devices.size(), 2u);
+}
+
 TEST_F(GpuHoldersTest, AProcessThatEndedHoldsNothing) {
   holders_.Take(Of(1), Made("ALLOC", 2, 1, 40));
   holders_.Take(Of(1), event::Exit{});

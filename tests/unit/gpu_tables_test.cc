@@ -48,6 +48,17 @@ TEST(GpuTables, CallsByNumber) {
   EXPECT_EQ(FindOther("neuron", 102, 56)->name, "NEURON_IOCTL_MEM_ALLOC_V2MT64");
 }
 
+TEST(GpuTables, CapabilitiesByTheirNames) {
+  constexpr uint32_t kProfile = 2, kReconfigure = 16;
+  EXPECT_EQ(CapabilityCategories("mig/config"), kReconfigure);
+  EXPECT_EQ(CapabilityCategories("mig/monitor"), kProfile);
+  EXPECT_EQ(CapabilityCategories("fabric-mgmt"), kReconfigure);
+  EXPECT_EQ(CapabilityCategories("fabric-imex-mgmt"), kReconfigure);
+  for (const char* none : {"gpu0/mig/gi1/access", "gpu7/mig/gi2/ci0/access", "", "config", "gpu0/mig/config", "mig/config/x"}) {
+    EXPECT_EQ(CapabilityCategories(none), 0u) << none;
+  }
+}
+
 TEST(GpuTables, AsManyAsThereAre) {
   EXPECT_EQ(Controls().size(), 1622u);
   EXPECT_EQ(Fields().size(), 1396u);

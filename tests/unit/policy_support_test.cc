@@ -30,7 +30,7 @@ std::vector<DomainStatus> Kernel(bool lsm) {
   const std::vector<std::string> denies = {
       "enforce.file_open",   "enforce.file_receive", "enforce.file_use",  "enforce.file_map",     "enforce.file_rename",
       "enforce.file_unlink", "enforce.file_rmdir",   "enforce.file_link", "enforce.file_setattr", "enforce.memory",
-      "enforce.gpu_open",    "enforce.gpu_receive",  "enforce.gpu_ioctl"};
+      "enforce.gpu_open",    "enforce.gpu_receive",  "enforce.gpu_map",   "enforce.gpu_ioctl"};
   return {Domain("file", {"file.open"}), Domain("gpu", {"gpu.open"}), Domain("enforce", egress),
           Domain("enforce", denies, lsm ? "" : "no lsm programs")};
 }

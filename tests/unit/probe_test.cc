@@ -59,7 +59,7 @@ TEST(ProbeDevices, GarbageGivesNothing) {
 }
 
 TEST(ProbeDevices, ClassNamesAreThoseOfEvents) {
-  for (uint32_t id = MOAT_GPU_NVIDIA; id <= MOAT_GPU_OTHER; ++id) {
+  for (uint32_t id = MOAT_GPU_NVIDIA; id < MOAT_GPU_CLASSES; ++id) {
     EXPECT_STREQ(ClassName(id), event::GpuClassName(static_cast<event::GpuClass>(id)));
     EXPECT_EQ(ClassFromName(ClassName(id)), id);
   }

@@ -40,7 +40,7 @@ class Options:
     timeout: float = 120
     quiet: bool = False  # the timeout is of silence: it begins anew with each word that the guest prints
     icount: bool = False
-    gpu: bool = False  # the stand-in GPU of tests/vm/gpu
+    gpu: bool = False  # the stand-in GPU of tests/vm/gpu, and a PCI display and network card
     clones: bool = False  # a file system whose files can share extents (xfs), at /mnt/clones; wants the module xfs
     out: pathlib.Path | None = None  # folder for what the guest left in /out
     console: pathlib.Path | None = None  # keeps the kernel's console here
@@ -116,6 +116,8 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
     command += ["-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output"]
     for file in ("control", "told"):
         command += ["-chardev", f"file,id={file},path={folder}/{file}", "-serial", f"chardev:{file}"]
+    if options.gpu:  # PCI devices whose registers can be mapped: a display, and one that is none. No driver takes them.
+        command += ["-device", "bochs-display,romfile=", "-device", "e1000,romfile="]
     for disk in ("disk", "out", *(["clones"] if options.clones else [])):
         command += ["-drive", f"file={folder}/{disk},format=raw,if=virtio,cache=unsafe"]
     return command

@@ -51,7 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                        help="a file or folder for the guest (default: into /root); programs bring their libraries")  # fmt: skip
     guest.add_argument("--out", type=pathlib.Path, metavar="DIR", help="what the command leaves in /out goes here")
     guest.add_argument("--module", action="append", default=[], metavar="NAME", help="load it, and what it needs, before the command")
-    guest.add_argument("--gpu", action="store_true", help="/dev/nvidia0, nvidiactl and nvidia-uvm with nothing behind; counters in /run/moat-gpu")
+    guest.add_argument("--gpu", action="store_true", help="/dev/nvidia0, nvidiactl and nvidia-uvm with nothing behind, counters in /run/moat-gpu; a PCI display and network card")
     guest.add_argument("--lsm", metavar="LIST", help="lsm= of the kernel's command line (default: none, the distribution's list)")
     guest.add_argument("--append", action="append", default=[], metavar="WORD", help="one more word for the kernel's command line")
     guest.add_argument("--smp", type=int, default=1, metavar="N", help="processors (default 1)")

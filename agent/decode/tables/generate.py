@@ -51,6 +51,13 @@ def use(cell):
     return str(sum(1 << names.index(name) for name in cell.split("+"))) if cell else "0"
 
 
+def category(cell):
+    """As a bit; 0: none."""
+    if cell and cell not in CATEGORIES:
+        raise Bad(f"no such category: {cell}")
+    return str(1 << CATEGORIES.index(cell)) if cell else "0"
+
+
 # Name of the array: (type, file, how each cell becomes a member).
 ARRAYS = {
     "kDevices": ("Device", "devices.csv", (("name", text), ("major", number), ("class", text))),
@@ -65,6 +72,7 @@ ARRAYS = {
              (("number", number), ("name", text), ("node", lambda cell: "true" if cell == "tools" else "false"),
               ("first", version), ("last", version))),
     "kKfd": ("KfdCall", "kfd.csv", (("number", number), ("name", text), ("structure", text))),
+    "kCapabilities": ("Capability", "capabilities.csv", (("name", text), ("category", category))),
     "kDrm": ("DriverCall", "drm.csv", (("driver", text), ("number", number), ("driver", lambda cell: "0"), ("name", text))),
     "kOthers": ("DriverCall", "others.csv", (("driver", text), ("number", number), ("size", number), ("name", text))),
     "kFields": ("Field", "fields.csv",
@@ -111,7 +119,7 @@ def main(output):
             except (ValueError, Bad) as error:
                 raise Bad(f"{row['at']}: {error}") from None
         key = (lambda m: (m[0], m[1])) if type_ == "Field" else (lambda m: (m[0], int(m[1]), int(m[2]))) \
-            if type_ == "DriverCall" else (lambda m: int(m[0])) if type_ != "Device" else (lambda m: m[0])
+            if type_ == "DriverCall" else (lambda m: int(m[0])) if type_ not in ("Device", "Capability") else (lambda m: m[0])
         made.sort(key=key)
         out.append(f"constexpr {type_} {name}[] = {{")
         out += ["    {" + ", ".join(members) + "}," for members in made]

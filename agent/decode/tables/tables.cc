@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/decode/tables/tables.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <charconv>
 #include <functional>
@@ -74,6 +76,13 @@ std::span<const UvmCall> UvmCalls() { return kUvm; }
 std::span<const Control> Controls() { return kControls; }
 std::span<const Field> Fields() { return kFields; }
 std::span<const Meaning> Meanings() { return kMeanings; }
+
+uint32_t CapabilityCategories(const std::string& name) {
+  const auto* found = std::ranges::find_if(kCapabilities, [&](const Capability& capability) {
+    return fnmatch(std::string(capability.name).c_str(), name.c_str(), FNM_PATHNAME) == 0;
+  });
+  return found != std::end(kCapabilities) ? found->categories : 0;
+}
 
 const Escape* FindEscape(uint32_t number) { return Find(kEscapes, number, &Escape::number); }
 const Class* FindClass(uint32_t id) { return Find(kClasses, id, &Class::id); }

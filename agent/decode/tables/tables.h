@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace moat::tables {
@@ -30,6 +31,14 @@ struct Escape {
   std::string_view name, verb, structure;
 };
 const Escape* FindEscape(uint32_t number);  // null: not known
+
+// A right that NVIDIA's driver gives out as a device node (/dev/nvidia-caps).
+struct Capability {
+  std::string_view name;  // a pattern: fnmatch(3), * is not /
+  uint32_t categories;  // bits, as Meaning::category numbers them
+};
+// Of "mig/config", say; 0: none, or not known.
+uint32_t CapabilityCategories(const std::string& name);
 
 struct Class {
   uint32_t id;
