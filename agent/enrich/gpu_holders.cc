@@ -2,7 +2,9 @@
 #include "agent/enrich/gpu_holders.h"
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
+#include <vector>
 
 namespace moat::enrich {
 namespace {
@@ -15,6 +17,9 @@ uint64_t& Held(event::GpuActivity& holder, event::GpuLocation location) {
     default: return holder.other_bytes;  // addresses, for one: not memory
   }
 }
+
+// What of it fits: a sum that a program may choose the parts of must not wrap, and show less.
+uint64_t Fits(uint64_t sum, uint64_t more) { return std::min(more, std::numeric_limits<uint64_t>::max() - sum); }
 
 }  // namespace
 
@@ -80,47 +85,50 @@ void GpuHolders::Add(const event::Header& header, const event::GpuCall& call, ev
     ++holder.objects_lost;
     return;
   }
-  Objects& objects = clients_[{.process = header.process, .client = call.client}];
-  Remove(objects, call.handle, holder);  // a free that was not seen
-  objects[call.handle] = {.parent = call.parent, .location = call.location, .bytes = call.bytes};
+  Client& client = clients_[{.process = header.process, .client = call.client}];
+  Remove(client, call.handle, holder);  // a free that was not seen
+  uint64_t& held = Held(holder, call.location);
+  const uint64_t bytes = Fits(held, call.bytes);
+  client.objects[call.handle] = {.parent = call.parent, .location = call.location, .bytes = bytes};
+  client.below.emplace(call.parent, call.handle);
   ++objects_;
-  Held(holder, call.location) += call.bytes;
-  holder.allocated_bytes += call.bytes;
+  held += bytes;
+  holder.allocated_bytes += Fits(holder.allocated_bytes, call.bytes);
 }
 
 void GpuHolders::Free(const event::Header& header, const event::GpuCall& call, event::GpuActivity& holder) {
-  const auto client = clients_.find({.process = header.process, .client = call.client});
-  if (client == clients_.end()) {
+  const auto found = clients_.find({.process = header.process, .client = call.client});
+  if (found == clients_.end()) {
     return;
   }
+  Client& client = found->second;
   if (call.handle == call.client) {
-    while (!client->second.empty()) {
-      Remove(client->second, client->second.begin()->first, holder);
+    while (!client.objects.empty()) {
+      Remove(client, client.objects.begin()->first, holder);
     }
   } else {
-    Remove(client->second, call.handle, holder);
+    Remove(client, call.handle, holder);
   }
-  if (client->second.empty()) {
-    clients_.erase(client);
+  if (client.objects.empty()) {
+    clients_.erase(found);
   }
 }
 
 // And what was made in it, however deep; a circle, which no driver makes, ends because what is removed is not found again.
-void GpuHolders::Remove(Objects& objects, uint32_t handle, event::GpuActivity& holder) {
+void GpuHolders::Remove(Client& client, uint32_t handle, event::GpuActivity& holder) {
   std::vector<uint32_t> gone = {handle};
   for (size_t i = 0; i < gone.size(); ++i) {
-    const auto object = objects.find(gone[i]);
-    if (object == objects.end()) {
+    const auto object = client.objects.find(gone[i]);
+    if (object == client.objects.end()) {
       continue;
     }
     uint64_t& held = Held(holder, object->second.location);
     held -= std::min(held, object->second.bytes);  // its row may have given way, and come again
-    objects.erase(object);
+    client.below.erase({object->second.parent, gone[i]});
+    client.objects.erase(object);
     --objects_;
-    for (const auto& [other, below] : objects) {
-      if (below.parent == gone[i]) {
-        gone.push_back(other);
-      }
+    for (auto below = client.below.lower_bound({gone[i], 0}); below != client.below.end() && below->first == gone[i]; ++below) {
+      gone.push_back(below->second);
     }
   }
 }
@@ -130,7 +138,7 @@ void GpuHolders::Take(const event::Header& header, const event::Exit&) {
     if (client.first.process != header.process) {
       return false;
     }
-    objects_ -= client.second.size();
+    objects_ -= client.second.objects.size();
     return true;
   });
   holders_.Forget({.start_ns = header.process.start_ns, .pid = header.process.pid});

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
+
 namespace moat::enrich {
 namespace {
 
@@ -77,6 +79,46 @@ TEST_F(GpuHoldersTest, WhatIsMadeInAnotherGoesWithIt) {
   holders_.Take(Of(1), Made("ALLOC", 5, 5, 40));  // in itself, which no driver makes
   holders_.Take(Of(1), Made("FREE", 5));
   EXPECT_EQ(Row().device_bytes, 0u);
+}
+
+TEST_F(GpuHoldersTest, SizesThatAProgramMadeUpDoNotHideWhatItHolds) {
+  holders_.Take(Of(1), Made("ALLOC", 2, 1, 40));
+  holders_.Take(Of(1), Made("ALLOC", 3, 1, UINT64_MAX - 39));
+  EXPECT_EQ(Row().device_bytes, UINT64_MAX);
+  EXPECT_EQ(Row().allocated_bytes, UINT64_MAX);
+  holders_.Take(Of(1), Made("FREE", 3));
+  EXPECT_EQ(Row().device_bytes, 40u);
+  holders_.Take(Of(1), Made("FREE", 2));
+  EXPECT_EQ(Row().device_bytes, 0u);
+}
+
+// Whoever can make many objects could have the thread of all events look through them for each that it frees.
+TEST_F(GpuHoldersTest, ManyObjectsAreFreedInTheTimeThatTheyWereMadeIn) {
+  constexpr uint32_t kMany = 60'000, kDevice = 1;
+  const auto time = [](auto what) {
+    const auto began = std::chrono::steady_clock::now();
+    what();
+    return std::chrono::steady_clock::now() - began;
+  };
+  const auto make = [&] {
+    for (uint32_t i = 2; i < kMany; ++i) {
+      holders_.Take(Of(1), Made("ALLOC", i, kDevice, 1));
+    }
+  };
+  const auto made = time(make);
+  EXPECT_EQ(Row().device_bytes, kMany - 2);
+  const auto freed = time([&] {
+    for (uint32_t i = 2; i < kMany; ++i) {
+      holders_.Take(Of(1), Made("FREE", i));
+    }
+  });
+  EXPECT_EQ(Row().device_bytes, 0u);
+  make();
+  const auto at_once = time([&] { holders_.Take(Of(1), Made("FREE", 0xc1d00001)); });
+  EXPECT_EQ(Row().device_bytes, 0u);
+  const auto most = 20 * made + std::chrono::milliseconds(100);  // to look through all for each is hundreds of times as much
+  EXPECT_LT(freed, most);
+  EXPECT_LT(at_once, most);
 }
 
 TEST_F(GpuHoldersTest, RefusedCallsHoldNothing) {
