@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inventory: the sums of what was seen, with the names of assets and devices and whose the cgroups are.
 #include <grpcpp/grpcpp.h>
+#include <iterator>
+#include <vector>
 
 #include <algorithm>
 #include <array>
@@ -53,6 +55,39 @@ std::string PeerText(const event::FlowActivity& flow) {
 bool IsIn(std::string_view cgroup, std::string_view wanted) {
   return wanted.empty() || wanted == "/" ||
          (cgroup.starts_with(wanted) && (cgroup.size() == wanted.size() || cgroup[wanted.size()] == '/'));
+}
+
+using Paths = std::map<uint32_t, std::string>;  // of devices, by number
+
+std::string NodeName(uint32_t rdev, const Paths& paths) {
+  const auto path = paths.find(rdev);
+  return path != paths.end() ? ToUtf8(path->second) : std::to_string(rdev >> 20) + ":" + std::to_string(rdev & 0xfffff);
+}
+
+// NVIDIA's numbers of its devices are not those of the nodes: which is which is known of a process with one of each.
+void SetMemory(v1::GpuHolder* to, const event::GpuActivity& from, const Paths& paths) {
+  constexpr uint32_t kNvidia = 195, kControl = 248;  // minors below are of GPUs
+  std::vector<uint32_t> nodes;
+  std::ranges::copy_if(from.devices, std::back_inserter(nodes),
+                       [](uint32_t rdev) { return rdev >> 20 == kNvidia && (rdev & 0xfffff) < kControl; });
+  const auto numbered = std::ranges::count_if(from.memory, [](const auto& one) { return one.rdev == 0 && one.device >= 0; });
+  for (const event::GpuMemory& memory : from.memory) {
+    v1::GpuMemory* one = to->add_memory();
+    if (memory.rdev != 0) {
+      one->set_device(NodeName(memory.rdev, paths));
+    } else if (memory.device >= 0 && nodes.size() == 1 && numbered == 1 && from.devices_omitted == 0) {
+      one->set_device(NodeName(nodes.front(), paths));
+    } else if (memory.device >= 0) {
+      one->set_device((nodes.empty() ? "device " : "instance ") + std::to_string(memory.device));
+    }
+    one->set_device_bytes(memory.device_bytes);
+    one->set_system_bytes(memory.system_bytes);
+    one->set_user_bytes(memory.user_bytes);
+    one->set_allocated_bytes(memory.allocated_bytes);
+    one->set_freed_bytes(memory.freed_bytes);
+  }
+  to->set_memory_omitted(from.memory_omitted);
+  to->set_freed_bytes(from.freed_bytes);
 }
 
 // How many rows may still come.
@@ -192,7 +227,7 @@ class InventoryService final : public v1::Inventory::Service {
     return Answer(event::ActivityOf::kGpus, request, response,
                   [&](const StatusSnapshot& status, const event::Activity& all, Room& room) {
                     const WallClock wall;
-                    std::map<uint32_t, std::string> paths;
+                    Paths paths;
                     for (const StatusSnapshot::Device& device : status.devices) {
                       paths.try_emplace(device.rdev, device.path);
                     }
@@ -205,10 +240,9 @@ class InventoryService final : public v1::Inventory::Service {
                       to->set_start_ns(from.process.start_ns);
                       SetActor(to->mutable_actor(), from.actor);
                       for (const uint32_t rdev : from.devices) {
-                        const auto path = paths.find(rdev);
-                        to->add_devices(path != paths.end() ? ToUtf8(path->second)
-                                                            : std::to_string(rdev >> 20) + ":" + std::to_string(rdev & 0xfffff));
+                        to->add_devices(NodeName(rdev, paths));
                       }
+                      SetMemory(to, from, paths);
                       to->set_devices_omitted(from.devices_omitted);
                       to->set_device_bytes(from.device_bytes);
                       to->set_system_bytes(from.system_bytes);

@@ -17,11 +17,12 @@ class WallClock {
  public:
   WallClock() { Refresh(); }
   void Refresh();
+  // Any number, also one that is no time: what is too large wraps.
   uint64_t ToUnixNs(uint64_t monotonic_ns) const {
-    return static_cast<uint64_t>(static_cast<int64_t>(monotonic_ns) + offset_ns_.load(std::memory_order_relaxed));
+    return monotonic_ns + static_cast<uint64_t>(offset_ns_.load(std::memory_order_relaxed));
   }
   uint64_t ToMonotonicNs(uint64_t unix_ns) const {
-    return static_cast<uint64_t>(static_cast<int64_t>(unix_ns) - offset_ns_.load(std::memory_order_relaxed));
+    return unix_ns - static_cast<uint64_t>(offset_ns_.load(std::memory_order_relaxed));
   }
 
  private:

@@ -23,7 +23,8 @@ std::string HexBytes(const std::string& bytes) {
 // What came of it: a system call that succeeds says nothing where the driver has a status of its own.
 std::string Outcome(const v1::GpuCall& call) {
   if (call.result() < 0) {
-    const char* name = strerrorname_np(static_cast<int>(-call.result()));
+    constexpr int64_t kMaxErrno = 4095;  // what a driver returns beyond is no error of the kernel's
+    const char* name = call.result() >= -kMaxErrno ? strerrorname_np(static_cast<int>(-call.result())) : nullptr;
     return name != nullptr ? name : std::to_string(call.result());
   }
   if (call.status_known() && call.status() != 0) {

@@ -164,11 +164,26 @@ int RunDevices(const Options& options) {
   });
 }
 
+// What is held on devices, and on which where that is known.
+std::string OnDevices(const v1::GpuHolder& holder) {
+  std::string text = (holder.objects_lost() > 0 ? "at least " : "") + Bytes(holder.device_bytes()), which;
+  int held = 0;
+  for (const v1::GpuMemory& memory : holder.memory()) {
+    held += memory.device_bytes() != 0 ? 1 : 0;
+  }
+  for (const v1::GpuMemory& memory : holder.memory()) {
+    if (memory.device_bytes() != 0 && (held > 1 || !memory.device().empty())) {
+      const std::string name = memory.device().empty() ? "elsewhere" : Safe(memory.device());
+      which += (which.empty() ? "" : ", ") + name + (held > 1 ? " " + Bytes(memory.device_bytes()) : "");
+    }
+  }
+  return text + (which.empty() ? "" : " (" + which + (holder.memory_omitted() > 0 ? ", ..." : "") + ")");
+}
+
 int RunGpus(const Options& options) {
   return List<v1::ListGpusResponse>(options, &Stub::ListGpus, [&](const v1::ListGpusResponse& response) {
     TableRows rows;
     for (const v1::GpuHolder& holder : response.holders()) {
-      const std::string held = (holder.objects_lost() > 0 ? "at least " : "") + Bytes(holder.device_bytes());
       std::string last;
       if (holder.sensitive() > 0) {
         last = Joined(holder.last_categories()) + ": " + Safe(holder.last_name()) +
@@ -177,7 +192,7 @@ int RunGpus(const Options& options) {
       }
       rows.push_back({std::to_string(holder.pid()), ExecutableText(holder.actor()),
                       CgroupText(holder.actor().cgroup(), holder.actor().cgroup_id()),
-                      Joined(holder.devices()) + (holder.devices_omitted() > 0 ? ", ..." : ""), held,
+                      Joined(holder.devices()) + (holder.devices_omitted() > 0 ? ", ..." : ""), OnDevices(holder),
                       Bytes(holder.system_bytes()), Bytes(holder.user_bytes()), Joined(holder.verbs()), last,
                       Seen(holder.last_unix_ns())});
     }

@@ -85,6 +85,7 @@ void DecodeKfd(const GpuBytes& bytes, event::GpuCall& call) {
   }
   if (call.number == 0x16) {  // flags: VRAM 1, GTT 2, USERPTR 4
     const uint64_t flags = GpuFields(call, bytes.params, known->name).Get("flags");
+    call.device = static_cast<int64_t>(GpuFields(call, bytes.params, known->name).Get("gpu_id"));
     call.location = (flags & 4) != 0   ? GpuLocation::kUser
                     : (flags & 1) != 0 ? GpuLocation::kDevice
                     : (flags & 2) != 0 ? GpuLocation::kSystem

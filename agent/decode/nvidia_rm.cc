@@ -65,6 +65,11 @@ void DecodeAlloc(const GpuBytes& bytes, event::GpuCall& call) {
     case 0x3e:
     case 0x40:
     case 0x50a0: call.bytes = nested.Get("size"); break;
+    case 0x80:
+      if (!bytes.nested.empty()) {
+        call.device = static_cast<int64_t>(GpuFields(call, bytes.nested, "NV0080_ALLOC_PARAMETERS").Get("deviceId"));
+      }
+      break;
     case 0xf8: call.bytes = GpuFields(call, bytes.nested, "NV00F8_ALLOCATION_PARAMETERS").Get("allocSize"); break;
     case 0xfd: call.bytes = GpuFields(call, bytes.nested, "NV00FD_ALLOCATION_PARAMETERS").Get("allocSize"); break;
     default: break;

@@ -2,12 +2,16 @@
 #include "agent/enrich/gpu_holders.h"
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
+#include <vector>
 
 namespace moat::enrich {
 namespace {
 
-uint64_t& Held(event::GpuActivity& holder, event::GpuLocation location) {
+// Of a process, or of what it holds on one device.
+template <typename Sums>
+uint64_t& Held(Sums& holder, event::GpuLocation location) {
   switch (location) {
     case event::GpuLocation::kDevice: return holder.device_bytes;
     case event::GpuLocation::kSystem: return holder.system_bytes;
@@ -28,6 +32,9 @@ void Note(const event::Header& header, const char* name, uint32_t categories, ev
     holder.last_sensitive_ns = header.time_ns;
   }
 }
+
+// What of it fits: a sum that a program may choose the parts of must not wrap, and show less.
+uint64_t Fits(uint64_t sum, uint64_t more) { return std::min(more, std::numeric_limits<uint64_t>::max() - sum); }
 
 }  // namespace
 
@@ -91,47 +98,81 @@ void GpuHolders::Add(const event::Header& header, const event::GpuCall& call, ev
     ++holder.objects_lost;
     return;
   }
-  Objects& objects = clients_[{.process = header.process, .client = call.client}];
-  Remove(objects, call.handle, holder);  // a free that was not seen
-  objects[call.handle] = {.parent = call.parent, .location = call.location, .bytes = call.bytes};
+  Client& client = clients_[{.process = header.process, .client = call.client}];
+  Remove(client, call.handle, holder);  // a free that was not seen
+  uint64_t& held = Held(holder, call.location);
+  const uint64_t bytes = Fits(held, call.bytes);
+  // NVIDIA's devices are known by the object that memory is made in, others' by their node.
+  Object object{.parent = call.parent, .location = call.location, .bytes = bytes, .device = call.device};
+  if (call.device_class != event::GpuClass::kNvidia && call.device_class != event::GpuClass::kKfd) {
+    object.rdev = call.rdev;
+  } else if (const auto above = client.objects.find(call.parent); call.device < 0 && above != client.objects.end()) {
+    object.device = above->second.device;
+  }
+  client.objects[call.handle] = object;
+  if (event::GpuMemory* memory = bytes != 0 ? OnDevice(object, holder) : nullptr) {
+    Held(*memory, object.location) += bytes;  // no more than the process's, which does not wrap
+    memory->allocated_bytes += Fits(memory->allocated_bytes, bytes);
+  }
+  client.below.emplace(call.parent, call.handle);
   ++objects_;
-  Held(holder, call.location) += call.bytes;
-  holder.allocated_bytes += call.bytes;
+  held += bytes;
+  holder.allocated_bytes += Fits(holder.allocated_bytes, call.bytes);
+}
+
+event::GpuMemory* GpuHolders::OnDevice(const Object& object, event::GpuActivity& holder) {
+  const auto found = std::ranges::find_if(
+      holder.memory, [&](const event::GpuMemory& one) { return one.rdev == object.rdev && one.device == object.device; });
+  if (found != holder.memory.end()) {
+    return &*found;
+  }
+  if (holder.memory.size() >= event::kMaxGpuDevices) {
+    ++holder.memory_omitted;
+    return nullptr;
+  }
+  return &holder.memory.emplace_back(event::GpuMemory{.rdev = object.rdev, .device = object.device});
 }
 
 void GpuHolders::Free(const event::Header& header, const event::GpuCall& call, event::GpuActivity& holder) {
-  const auto client = clients_.find({.process = header.process, .client = call.client});
-  if (client == clients_.end()) {
+  const auto found = clients_.find({.process = header.process, .client = call.client});
+  if (found == clients_.end()) {
     return;
   }
+  Client& client = found->second;
   if (call.handle == call.client) {
-    while (!client->second.empty()) {
-      Remove(client->second, client->second.begin()->first, holder);
+    while (!client.objects.empty()) {
+      Remove(client, client.objects.begin()->first, holder);
     }
   } else {
-    Remove(client->second, call.handle, holder);
+    Remove(client, call.handle, holder);
   }
-  if (client->second.empty()) {
-    clients_.erase(client);
+  if (client.objects.empty()) {
+    clients_.erase(found);
   }
 }
 
 // And what was made in it, however deep; a circle, which no driver makes, ends because what is removed is not found again.
-void GpuHolders::Remove(Objects& objects, uint32_t handle, event::GpuActivity& holder) {
+void GpuHolders::Remove(Client& client, uint32_t handle, event::GpuActivity& holder) {
   std::vector<uint32_t> gone = {handle};
   for (size_t i = 0; i < gone.size(); ++i) {
-    const auto object = objects.find(gone[i]);
-    if (object == objects.end()) {
+    const auto object = client.objects.find(gone[i]);
+    if (object == client.objects.end()) {
       continue;
     }
     uint64_t& held = Held(holder, object->second.location);
-    held -= std::min(held, object->second.bytes);  // its row may have given way, and come again
-    objects.erase(object);
+    const uint64_t bytes = std::min(held, object->second.bytes);  // its row may have given way, and come again
+    held -= bytes;
+    holder.freed_bytes += Fits(holder.freed_bytes, bytes);
+    if (event::GpuMemory* memory = bytes != 0 ? OnDevice(object->second, holder) : nullptr) {
+      uint64_t& there = Held(*memory, object->second.location);
+      there -= std::min(there, bytes);
+      memory->freed_bytes += Fits(memory->freed_bytes, bytes);
+    }
+    client.below.erase({object->second.parent, gone[i]});
+    client.objects.erase(object);
     --objects_;
-    for (const auto& [other, below] : objects) {
-      if (below.parent == gone[i]) {
-        gone.push_back(other);
-      }
+    for (auto below = client.below.lower_bound({gone[i], 0}); below != client.below.end() && below->first == gone[i]; ++below) {
+      gone.push_back(below->second);
     }
   }
 }
@@ -141,7 +182,7 @@ void GpuHolders::Take(const event::Header& header, const event::Exit&) {
     if (client.first.process != header.process) {
       return false;
     }
-    objects_ -= client.second.size();
+    objects_ -= client.second.objects.size();
     return true;
   });
   holders_.Forget({.start_ns = header.process.start_ns, .pid = header.process.pid});

@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <set>
 #include <unordered_map>
-#include <vector>
+#include <utility>
 
 #include "agent/enrich/recent.h"
 #include "agent/event/activity.h"
@@ -39,6 +39,8 @@ class GpuHolders {
     uint32_t parent = 0;
     event::GpuLocation location = event::GpuLocation::kNone;
     uint64_t bytes = 0;
+    int64_t device = -1;  // as event::GpuMemory has them
+    uint32_t rdev = 0;
   };
   struct ClientKey {
     event::ProcessKey process;
@@ -51,16 +53,21 @@ class GpuHolders {
              0x9e3779b97f4a7c15ull;
     }
   };
-  using Objects = std::unordered_map<uint32_t, Object>;  // by handle
+  struct Client {
+    std::unordered_map<uint32_t, Object> objects;  // by handle
+    std::set<std::pair<uint32_t, uint32_t>> below;  // parent and handle of each
+  };
 
   event::GpuActivity& Holder(const event::Header& header);
+  // Null: there are too many, which is counted.
+  static event::GpuMemory* OnDevice(const Object& object, event::GpuActivity& holder);
   void Add(const event::Header& header, const event::GpuCall& call, event::GpuActivity& holder);
   void Free(const event::Header& header, const event::GpuCall& call, event::GpuActivity& holder);
-  void Remove(Objects& objects, uint32_t handle, event::GpuActivity& holder);
+  void Remove(Client& client, uint32_t handle, event::GpuActivity& holder);
 
   const GpuHoldersLimits limits_;
   Recent<Key, event::GpuActivity> holders_;
-  std::unordered_map<ClientKey, Objects, Hash> clients_;
+  std::unordered_map<ClientKey, Client, Hash> clients_;
   size_t objects_ = 0;
 };
 

@@ -50,13 +50,23 @@ struct DeviceActivity {
 inline constexpr size_t kMaxGpuDevices = 32;
 
 // A process that uses accelerators, while it lives.
+// What a process holds on one device.
+struct GpuMemory {
+  uint32_t rdev = 0;  // its node; 0: the driver has one for all
+  int64_t device = -1;  // then: its number with that driver (event::GpuCall::device); -1: not known, or of no device
+  uint64_t device_bytes = 0, system_bytes = 0, user_bytes = 0, other_bytes = 0;  // held now
+  uint64_t allocated_bytes = 0, freed_bytes = 0;  // ever
+};
+
 struct GpuActivity {
   ProcessKey process{};
   Actor actor{};
   std::vector<uint32_t> devices{};  // opened; others came by descriptors
   uint64_t devices_omitted = 0;
   uint64_t device_bytes = 0, system_bytes = 0, user_bytes = 0, other_bytes = 0;  // held now; other: addresses, for one
-  uint64_t allocated_bytes = 0;  // ever
+  uint64_t allocated_bytes = 0, freed_bytes = 0;  // ever
+  std::vector<GpuMemory> memory{};  // the same by device
+  uint64_t memory_omitted = 0;  // times that there was no room for a device more in it
   uint64_t objects_lost = 0;  // that were not counted for want of room, or of a handle: more is held than is said
   uint64_t calls = 0;  // that are events
   std::vector<const char*> verbs{};

@@ -188,6 +188,8 @@ struct GpuCall {
   uint64_t count = 0, errors = 0;  // calls of this (process, device, command, detail) so far, this one included; of those failed
   uint64_t bytes = 0;  // allocated, mapped, exported, moved; 0: it says none
   int64_t result = 0;  // of the system call: a driver may refuse and still return 0
+  // Which device a call names by its number with the driver: NVIDIA's device instance, which need not be N of /dev/nvidiaN, KFD's gpu_id. -1: none.
+  int64_t device = -1;
   ProcessKey target;  // whose memory, client or address space it is about; pid 0: its own, or not known whose
   uint32_t rdev = 0, cmd = 0;  // cmd: the whole word, as passed
   uint32_t number = 0, size = 0;  // the call's own, unwrapped

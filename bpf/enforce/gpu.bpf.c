@@ -115,7 +115,7 @@ static __always_inline int moat_pol_gpu_calling(const void *arg, __u32 cmd, __u6
 	moat_gpu_row_of(&call, &row);
 	/* One that cannot be read is denied to whom any is: it may be that one. */
 	categories = call.why & MOAT_IOCTL_UNREAD ? ~0u
-						   : moat_gpu_means(&call, &row, &target, NULL) | moat_gpu_foreign(&call, &target);
+						  : moat_gpu_means(&call, &row, &target, NULL) | moat_gpu_foreign(&call, &target);
 	if (!categories)
 		return 0;
 	denied = moat_pol_gpu_ask(profile, categories, &answer);

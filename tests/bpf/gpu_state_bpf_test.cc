@@ -130,7 +130,8 @@ TEST_F(GpuStateBpfTest, CallsForAnothersClient) {
   });
   EXPECT_THAT(Of(pid, 42, 0x20800101), ElementsAre(Seen{0, 0}));
   const Seen foreign{kForeign, static_cast<uint32_t>(pid)};
-  EXPECT_THAT(Of(*other_, 42, 0x20800101), ElementsAre(Seen{0, 0}, foreign, foreign)) << "the first sight, and each for another's";
+  EXPECT_THAT(Of(*other_, 42, 0x20800101), ElementsAre(Seen{0, 0}, foreign, foreign))
+      << "the first sight, and each for another's";
 }
 
 // What the driver refused has not happened.

@@ -36,6 +36,9 @@ TEST(Clock, ConvertsToUnixTimeAndBack) {
   EXPECT_LT(converted, after + 1'000'000'000);
   EXPECT_EQ(clock.ToMonotonicNs(clock.ToUnixNs(12345)), 12345u);
   EXPECT_EQ(clock.ToUnixNs(2'000) - clock.ToUnixNs(1'000), 1'000u);
+  for (const uint64_t no_time : {uint64_t{1} << 63, (uint64_t{1} << 63) - 1, ~uint64_t{0}}) {
+    EXPECT_EQ(clock.ToMonotonicNs(clock.ToUnixNs(no_time)), no_time) << "what is too large wraps";
+  }
   EXPECT_GE(BootNs() + 1'000'000, MonotonicNs());  // boot time counts suspend too, never less
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "agent/cli/agent_text.h"
@@ -148,6 +149,10 @@ TEST(CliText, ACallThatIsKnownIsToldInWords) {
   EXPECT_THAT(Human(response), HasSubstr("refused (status 0x1b) [debug of process 4711], first, in part"));
   call->set_result(-EPERM);
   EXPECT_THAT(Human(response), HasSubstr("NV01_MEMORY_LOCAL_USER EPERM [debug"));
+  call->set_result(-EPERM - (int64_t{1} << 32));
+  EXPECT_THAT(Human(response), HasSubstr("NV01_MEMORY_LOCAL_USER -4294967297 [debug")) << "no error of the kernel's";
+  call->set_result(std::numeric_limits<int64_t>::min());
+  EXPECT_THAT(Human(response), HasSubstr("NV01_MEMORY_LOCAL_USER -9223372036854775808 [debug"));
   call->set_result(0);
   call->set_status_known(false);
   EXPECT_THAT(Human(response), HasSubstr("NV01_MEMORY_LOCAL_USER returned 0 [debug")) << "what the driver answered is not known";

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
+
 namespace moat::enrich {
 namespace {
 
@@ -77,6 +79,90 @@ TEST_F(GpuHoldersTest, WhatIsMadeInAnotherGoesWithIt) {
   holders_.Take(Of(1), Made("ALLOC", 5, 5, 40));  // in itself, which no driver makes
   holders_.Take(Of(1), Made("FREE", 5));
   EXPECT_EQ(Row().device_bytes, 0u);
+}
+
+TEST_F(GpuHoldersTest, MemoryByDevice) {
+  using event::GpuMemory;
+  const auto held = [](int64_t device, uint64_t bytes, uint64_t allocated, uint64_t freed) {
+    return testing::AllOf(testing::Field(&GpuMemory::device, device), testing::Field(&GpuMemory::device_bytes, bytes),
+                          testing::Field(&GpuMemory::allocated_bytes, allocated), testing::Field(&GpuMemory::freed_bytes, freed));
+  };
+  const auto make = [&](const char* verb, uint32_t handle, uint32_t parent, uint64_t bytes, int64_t device = -1) {
+    event::GpuCall call = Made(verb, handle, parent, bytes);
+    call.device_class = event::GpuClass::kNvidia;
+    call.device = device;
+    holders_.Take(Of(1), call);
+  };
+  make("ALLOC", 1, 0xc1d00001, 0, 0);  // a device, and one in it
+  make("ALLOC", 2, 1, 0);
+  make("ALLOC", 3, 0xc1d00001, 0, 1);
+  make("ALLOC", 10, 2, 40);
+  make("ALLOC", 11, 3, 8);
+  make("ALLOC", 12, 99, 5);  // in something that nobody saw
+  make("FREE", 11, 0, 0);
+  EXPECT_THAT(Row().memory, ElementsAre(held(0, 40, 40, 0), held(1, 0, 8, 8), held(-1, 5, 5, 0)));
+  EXPECT_EQ(Row().device_bytes, 45u);
+  EXPECT_EQ(Row().freed_bytes, 8u);
+  make("FREE", 1, 0, 0);
+  EXPECT_THAT(Row().memory, ElementsAre(held(0, 0, 40, 40), held(1, 0, 8, 8), held(-1, 5, 5, 0)));
+  event::GpuCall amd = Made("ALLOC", 1, 0, 7);
+  amd.device_class = event::GpuClass::kDrm;
+  amd.rdev = 226u << 20 | 128;
+  holders_.Take(Of(2), amd);
+  ASSERT_EQ(Row(2).memory.size(), 1u);
+  EXPECT_EQ(Row(2).memory[0].rdev, amd.rdev);
+}
+
+TEST_F(GpuHoldersTest, MoreDevicesThanThereIsRoomFor) {
+  for (uint32_t i = 0; i < event::kMaxGpuDevices + 3; ++i) {
+    event::GpuCall call = Made("ALLOC", i + 1, 0xc1d00001, 2);
+    call.device_class = event::GpuClass::kNvidia;
+    call.device = i;
+    holders_.Take(Of(1), call);
+  }
+  EXPECT_EQ(Row().memory.size(), event::kMaxGpuDevices);
+  EXPECT_EQ(Row().memory_omitted, 3u);
+  EXPECT_EQ(Row().device_bytes, 2 * (event::kMaxGpuDevices + 3)) << "in the sums it is";
+}
+
+TEST_F(GpuHoldersTest, SizesThatAProgramMadeUpDoNotHideWhatItHolds) {
+  holders_.Take(Of(1), Made("ALLOC", 2, 1, 40));
+  holders_.Take(Of(1), Made("ALLOC", 3, 1, UINT64_MAX - 39));
+  EXPECT_EQ(Row().device_bytes, UINT64_MAX);
+  EXPECT_EQ(Row().allocated_bytes, UINT64_MAX);
+  holders_.Take(Of(1), Made("FREE", 3));
+  EXPECT_EQ(Row().device_bytes, 40u);
+  holders_.Take(Of(1), Made("FREE", 2));
+  EXPECT_EQ(Row().device_bytes, 0u);
+}
+
+// Whoever can make many objects could have the thread of all events look through them for each that it frees.
+TEST_F(GpuHoldersTest, ManyObjectsAreFreedInTheTimeThatTheyWereMadeIn) {
+  constexpr uint32_t kMany = 60'000, kDevice = 1;
+  const auto time = [](auto what) {
+    const auto began = std::chrono::steady_clock::now();
+    what();
+    return std::chrono::steady_clock::now() - began;
+  };
+  const auto make = [&] {
+    for (uint32_t i = 2; i < kMany; ++i) {
+      holders_.Take(Of(1), Made("ALLOC", i, kDevice, 1));
+    }
+  };
+  const auto made = time(make);
+  EXPECT_EQ(Row().device_bytes, kMany - 2);
+  const auto freed = time([&] {
+    for (uint32_t i = 2; i < kMany; ++i) {
+      holders_.Take(Of(1), Made("FREE", i));
+    }
+  });
+  EXPECT_EQ(Row().device_bytes, 0u);
+  make();
+  const auto at_once = time([&] { holders_.Take(Of(1), Made("FREE", 0xc1d00001)); });
+  EXPECT_EQ(Row().device_bytes, 0u);
+  const auto most = 20 * made + std::chrono::milliseconds(100);  // to look through all for each is hundreds of times as much
+  EXPECT_LT(freed, most);
+  EXPECT_LT(at_once, most);
 }
 
 TEST_F(GpuHoldersTest, RefusedCallsHoldNothing) {
