@@ -146,5 +146,55 @@ TEST_F(InventoryTest, WhatAProcessDidIsShown) {
   Moatctl({"flows", "--nonsense"}, 2);
 }
 
+// A CUDA program to its exit, to a driver that says yes to everything (tests/workload): what it holds is shown while it lives.
+TEST_F(InventoryTest, WhoHoldsAnAccelerator) {
+  Agent agent(place_,
+              "gpu: {driver_version: 580.159.04, devices: [{path: /dev/null, class: nvidia}, {path: /dev/zero, class: nvidia-uvm}]}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  EXPECT_THAT(Moatctl({"gpus"}), HasSubstr("Nobody uses an accelerator."));
+  int hold[2];
+  ASSERT_EQ(::pipe(hold), 0);
+  const pid_t pid = place_.Spawn([&] {
+    ::close(hold[1]);
+    gpu::Setting setting{
+        .nodes = {{"nvidiactl", "/dev/null"}, {"nvidia0", "/dev/null"}, {"nvidia-uvm", "/dev/zero"}},
+        .out = ::open("/dev/null", O_WRONLY | O_CLOEXEC)};
+    if (!gpu::AnswerYes()) {
+      ::_exit(1);
+    }
+    gpu::Play(*gpu::FindScenario("cuda"), setting);
+    char end = 0;
+    (void)!::read(hold[0], &end, 1);
+  });
+  ::close(hold[0]);
+  constexpr uint64_t kMiB = 1 << 20;
+  v1::ListGpusResponse gpus;
+  EXPECT_TRUE(Eventually([&] {
+    gpus = Ask(agent, &v1::Inventory::Stub::ListGpus);
+    return gpus.holders_size() == 1 && gpus.holders(0).freed_bytes() >= 66 * kMiB;
+  }));
+  ASSERT_EQ(gpus.holders_size(), 1);
+  const v1::GpuHolder& holder = gpus.holders(0);
+  EXPECT_EQ(holder.pid(), static_cast<uint32_t>(pid));
+  EXPECT_EQ(holder.device_bytes(), 1024 * kMiB);
+  EXPECT_EQ(holder.system_bytes(), 32 * kMiB);
+  EXPECT_EQ(holder.user_bytes(), 8 * kMiB);
+  EXPECT_EQ(holder.objects_lost(), 0u);
+  EXPECT_EQ(holder.sensitive(), 0u);
+  EXPECT_THAT(holder.verbs(), testing::IsSupersetOf({"ALLOC", "CONTROL", "FREE", "MAP"}));
+  ASSERT_EQ(holder.memory_size(), 1) << holder.DebugString();
+  EXPECT_EQ(holder.memory(0).device(), "device 0") << "/dev/null is no node of NVIDIA's, from which the device would be known";
+  EXPECT_EQ(holder.memory(0).device_bytes(), 1024 * kMiB);
+  EXPECT_EQ(holder.memory(0).freed_bytes(), 66 * kMiB);
+  EXPECT_THAT(Moatctl({"gpus"}), testing::AllOf(HasSubstr("1.0 GiB (device 0)"), HasSubstr("32.0 MiB"), HasSubstr("8.0 MiB"),
+                                                HasSubstr(place_.scope())));
+  EXPECT_THAT(Moatctl({"watch", "--kind", "gpu", "--since", "oldest", "--for", "1s"}),
+              HasSubstr("ALLOC memory.local 1.0 GiB NV01_MEMORY_LOCAL_USER"));
+  Moatctl({"watch", "--kind", "gpus"}, 2);
+  ::close(hold[1]);
+  EXPECT_EQ(WaitFor(pid), 0);
+  EXPECT_TRUE(Eventually([&] { return Ask(agent, &v1::Inventory::Stub::ListGpus).holders_size() == 0; }));
+}
+
 }  // namespace
 }  // namespace moat::e2e

@@ -73,6 +73,26 @@ class ApiInventory : public ::testing::Test {
   std::unique_ptr<v1::Inventory::Stub> stub_;
 };
 
+TEST_F(ApiInventory, MemoryOfADeviceThatIsKnownByItsNode) {
+  const auto ask = [&](std::vector<uint32_t> opened, std::vector<event::GpuMemory> memory) {
+    seen_.gpus.rows = {event::GpuActivity{.process = {.pid = 7}, .devices = std::move(opened), .memory = std::move(memory)}};
+    grpc::ClientContext context;
+    v1::ListGpusResponse response;
+    EXPECT_TRUE(stub_->ListGpus(&context, {}, &response).ok());
+    std::vector<std::string> names;
+    for (const v1::GpuMemory& one : response.holders(0).memory()) {
+      names.push_back(one.device());
+    }
+    return names;
+  };
+  using testing::ElementsAre;
+  constexpr uint32_t kNode = 195u << 20 | 2, kOther = 195u << 20 | 3, kControl = 195u << 20 | 255, kDrm = 226u << 20 | 128;
+  EXPECT_THAT(ask({kControl, kNode}, {{.device = 0}, {.device = -1}}), ElementsAre("195:2", ""));
+  EXPECT_THAT(ask({kControl, kNode, kOther}, {{.device = 0}}), ElementsAre("instance 0")) << "which of the two is not known";
+  EXPECT_THAT(ask({kControl, kNode}, {{.device = 0}, {.device = 1}}), ElementsAre("instance 0", "instance 1"));
+  EXPECT_THAT(ask({kControl}, {{.device = 9}, {.rdev = kDrm}}), ElementsAre("device 9", "226:128"));
+}
+
 TEST_F(ApiInventory, AFullTableOfLongPathsIsToldWhole) {
   Fill(std::string(120, 'x'), std::string(300, 'c'));
   const v1::ListFlowsResponse flows = Flows();

@@ -26,6 +26,7 @@
 #include <cstring>
 #include <ctime>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/probe/probe.h"
@@ -156,8 +157,9 @@ struct Ignore final : moat::probe::RecordSink {
   uint64_t records = 0;
 };
 
-moat::config::Config Config() {
+moat::config::Config Config(std::vector<std::string> avoid = {}) {
   moat::config::Config config;
+  config.avoid = std::move(avoid);
   config.scan_processes = false;
   config.assets = {{.name = "model", .asset_class = "weights", .paths = {kAsset}}};
   config.watch = {{.device_class = "nvidia", .command = kWatched, .whole = true}};
@@ -257,6 +259,16 @@ int main(int argc, char**) {
   }
   if (cuse) {
     std::printf("note: the GPU is a CUSE program here: a call of it is many calls, and is not judged\n");
+  }
+  // What the drivers' own copies cost (bpf/gpu/copy.bpf.c): kprobes on functions that nothing cheaper reaches.
+  if (auto probe = moat::probe::Probe::Start(Config({"kprobe"})); probe && !cuse) {
+    const Turn turn = MeasureAll(to[1], from[0], probe->get(), sink);
+    for (size_t i = 0; i < kOperations.size(); i++) {
+      if (kOperations[i].on_gpu) {
+        std::printf("note: %s, of the caller's memory instead of the driver's copy: %+.0f\n", kOperations[i].title,
+                    turn[i] - (base[0][i] + base[1][i]) / 2);
+      }
+    }
   }
   std::printf("note: %llu records, %llu lost; where a goal is set the two turns differ by at most %.2f %%\n",
               static_cast<unsigned long long>(sink.records), static_cast<unsigned long long>(lost), widest);
