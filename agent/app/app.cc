@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <utility>
+#include <vector>
 
 #include "agent/api/hub.h"
 #include "agent/api/server.h"
@@ -73,6 +74,13 @@ class AppImpl final : public App {
     SetNames();
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
+  }
+
+  void LookAgain() override {
+    if (std::vector<probe::ResolvedDevice> devices = probe_->Devices(); devices != devices_) {
+      devices_ = std::move(devices);
+      SetNames();
+    }
   }
 
  private:
@@ -225,6 +233,7 @@ class AppImpl final : public App {
   const std::string scope_;  // gRPC's threads read it
   const uint64_t started_unix_ns_ = WallNs();
   uint64_t attach_ms_ = 0;
+  std::vector<probe::ResolvedDevice> devices_;  // whose names are in events
   std::unique_ptr<probe::Probe> probe_;
   std::unique_ptr<api::Hub> hub_;
   const std::unique_ptr<event::Consumer> canary_log_ = MakeCanaryLog();

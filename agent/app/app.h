@@ -26,6 +26,8 @@ class App {
   virtual void Stop() = 0;
   // Reads the assets again. When anything is wrong with the file it says so in the log, and the old assets stay.
   virtual void Reload() = 0;
+  // Names in events are those of the devices that are there now: some come late. To be called every few seconds.
+  virtual void LookAgain() = 0;
 };
 
 }  // namespace moat::app

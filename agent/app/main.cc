@@ -23,6 +23,7 @@
 namespace moat::app {
 namespace {
 
+constexpr int kLookAgainSeconds = 2;
 constexpr int kExitFailed = 1;
 constexpr int kExitUnseen = 1;           // --doctor
 constexpr int kExitConfig = 2;         // the file or the command line is wrong
@@ -93,8 +94,8 @@ int Run(const AppOptions& options, config::Config config) {
   int exit_code = 0;
   if (Status status = app->Start(); status) {
     spdlog::info("ready");
-    while (NextSignal() == Signal::kReload) {
-      app->Reload();
+    for (Signal signal; (signal = NextSignal(kLookAgainSeconds)) != Signal::kStop;) {
+      signal == Signal::kReload ? app->Reload() : app->LookAgain();
     }
   } else {
     spdlog::error("cannot start: {}", status.error().message);

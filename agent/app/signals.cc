@@ -26,12 +26,11 @@ void BlockSignals() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-Signal NextSignal() {
+Signal NextSignal(int seconds) {
   const sigset_t set = OurSignals();
-  int number = 0;
-  while (::sigwait(&set, &number) != 0) {
-  }
-  return number == SIGHUP ? Signal::kReload : Signal::kStop;
+  const timespec limit{.tv_sec = seconds, .tv_nsec = 0};
+  const int number = ::sigtimedwait(&set, nullptr, &limit);
+  return number < 0 ? Signal::kNone : number == SIGHUP ? Signal::kReload : Signal::kStop;
 }
 
 }  // namespace moat::app

@@ -5,11 +5,11 @@
 
 namespace moat::app {
 
-enum class Signal { kStop, kReload };
+enum class Signal { kNone, kStop, kReload };
 
 // Blocks them (and ignores SIGPIPE) in the calling thread and all that it creates from now on.
 void BlockSignals();
-// Waits for the next.
-Signal NextSignal();
+// Waits for the next, so long at most; kNone: there was none.
+Signal NextSignal(int seconds);
 
 }  // namespace moat::app

@@ -46,6 +46,7 @@ struct ResolvedDevice {
   std::string path;
   std::string class_name;
   std::string object;  // what it opens, where that is more than the device (openings.h)
+  bool operator==(const ResolvedDevice&) const = default;
 };
 
 class PolicyMaps;

@@ -14,7 +14,6 @@ namespace moat::test {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::ElementsAre;
 
 constexpr uint32_t kUrgentOpens = 16;  // MOAT_GPU_URGENT_OPENS
 

@@ -54,6 +54,7 @@ TEST(GpuTables, CapabilitiesByTheirNames) {
   EXPECT_EQ(CapabilityCategories("mig/monitor"), kProfile);
   EXPECT_EQ(CapabilityCategories("fabric-mgmt"), kReconfigure);
   EXPECT_EQ(CapabilityCategories("fabric-imex-mgmt"), kReconfigure);
+  EXPECT_EQ(CapabilityCategories("profiler-device"), kProfile);
   for (const char* none : {"gpu0/mig/gi1/access", "gpu7/mig/gi2/ci0/access", "", "config", "gpu0/mig/config", "mig/config/x"}) {
     EXPECT_EQ(CapabilityCategories(none), 0u) << none;
   }
