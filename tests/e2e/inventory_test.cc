@@ -13,6 +13,7 @@
 #include <string>
 
 #include "tests/e2e/agent.h"
+#include "tests/workload/gpu_scenarios.h"
 
 namespace moat::e2e {
 namespace {
@@ -148,17 +149,17 @@ TEST_F(InventoryTest, WhatAProcessDidIsShown) {
 
 // A CUDA program to its exit, to a driver that says yes to everything (tests/workload): what it holds is shown while it lives.
 TEST_F(InventoryTest, WhoHoldsAnAccelerator) {
-  Agent agent(place_,
-              "gpu: {driver_version: 580.159.04, devices: [{path: /dev/null, class: nvidia}, {path: /dev/zero, class: nvidia-uvm}]}\n");
+  Agent agent(
+      place_,
+      "gpu: {driver_version: 580.159.04, devices: [{path: /dev/null, class: nvidia}, {path: /dev/zero, class: nvidia-uvm}]}\n");
   ASSERT_TRUE(agent.WaitReady());
   EXPECT_THAT(Moatctl({"gpus"}), HasSubstr("Nobody uses an accelerator."));
   int hold[2];
   ASSERT_EQ(::pipe(hold), 0);
   const pid_t pid = place_.Spawn([&] {
     ::close(hold[1]);
-    gpu::Setting setting{
-        .nodes = {{"nvidiactl", "/dev/null"}, {"nvidia0", "/dev/null"}, {"nvidia-uvm", "/dev/zero"}},
-        .out = ::open("/dev/null", O_WRONLY | O_CLOEXEC)};
+    gpu::Setting setting{.nodes = {{"nvidiactl", "/dev/null"}, {"nvidia0", "/dev/null"}, {"nvidia-uvm", "/dev/zero"}},
+                         .out = ::open("/dev/null", O_WRONLY | O_CLOEXEC)};
     if (!gpu::AnswerYes()) {
       ::_exit(1);
     }
