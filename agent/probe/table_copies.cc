@@ -7,7 +7,7 @@ namespace {
 
 constexpr Unseen kChanged = {
     "changed",
-    "parameters that another thread changes after the driver has read them: what lies there when the call returns is told"};
+    "parameters that the caller changes after the driver has read them: what lies there when the call returns is told"};
 
 // The driver's own copy of parameters, when it begins with them and when it is done (bpf/gpu/copy.bpf.c).
 Row CopyRow(const char* event, const char* program, std::vector<std::string_view> functions, uint32_t driver) {
