@@ -336,7 +336,8 @@ void Domain::Presume(const Grounds& grounds) {
       continue;
     }
     if (hook.candidate->driver != 0) {
-      AttachToDriver(hook, 0);
+      hook.attached = (grounds.drivers >> hook.candidate->driver & 1) != 0;
+      hook.lacking = !hook.attached;
       continue;
     }
     if (Status status = MayAttach(hook, grounds); !status) {

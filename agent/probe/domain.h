@@ -61,6 +61,7 @@ class Domain {
   struct Grounds {
     bool syscall_exit = false;  // a program sits, or would sit, on sys_exit
     bool cgroup = false;  // there is a cgroup to attach to
+    uint32_t drivers = 0;  // that are loaded
   };
   void Presume(const Grounds& grounds);
   void Refuse(std::string why);  // switched off, or it failed: everything of it is closed
@@ -73,9 +74,10 @@ class Domain {
   bool uses(Backend backend, std::string_view event) const;
   const std::string& error() const { return error_; }
 
-  // Attaches again what stands on functions of drivers, which are modules: those in `drivers` (bits by enum moat_gpu_class) are loaded now,
-  // and may be others than before. Whether there is any such hook. Beside Describe and the like, from any one thread.
-  bool AttachToDrivers(uint32_t drivers);
+  // Attaches what stands on functions of drivers, which are modules: those in `drivers` (bits by enum moat_gpu_class) are loaded now. What is
+  // attached stays so, unless afresh: a module went, and what stood on it with it. Whether there is any such hook. Beside Describe and the
+  // like, from any one thread.
+  bool AttachToDrivers(uint32_t drivers, bool afresh);
   // Attaches again what somebody has detached from the cgroup since; which events. Beside Describe and the like, from any one thread.
   std::vector<std::string> Repair(int cgroup_fd);
 
@@ -96,10 +98,11 @@ class Domain {
     std::string why;
     std::string proof;
     bool attached = false;
-    bool lacking = false;  // its driver, or the functions of it
+    std::vector<std::string> missing;  // of points, of a driver: those that are not attached
+    bool lacking = false;  // its driver, or all functions of it
   };
   void Close();
-  void AttachToDriver(Hook& hook, uint32_t drivers);
+  static void AttachToDriver(Hook& hook, uint32_t drivers, bool afresh);
   void Adopt(const Pins& pins);
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "agent/probe/canary.h"
+#include "agent/probe/drivers.h"
 #include "agent/probe/guard.h"
 
 namespace moat::probe {
@@ -133,10 +134,12 @@ Status Domains::Unpin() {
 
 void Domains::Presume() {
   Domain& syscall = (*this)["syscall"];
+  Drivers drivers;
+  (void)drivers.Changed();
   syscall.Presume({.cgroup = true});
   for (const auto& domain : domains_) {
     if (domain.get() != &syscall) {
-      domain->Presume({.syscall_exit = syscall.attached("syscall.exit"), .cgroup = true});
+      domain->Presume({.syscall_exit = syscall.attached("syscall.exit"), .cgroup = true, .drivers = drivers.loaded()});
     }
   }
 }

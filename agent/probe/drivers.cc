@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -39,21 +40,28 @@ bool Drivers::Stirred() {
 }
 
 bool Drivers::Changed() {
-  std::ifstream devices("/proc/devices"), modules("/proc/modules");
-  std::string text(std::istreambuf_iterator<char>(devices), {});
-  uint32_t loaded = 0;
-  for (const Major& major : ParseMajors(text)) {
-    loaded |= 1u << major.class_id;
+  std::ifstream file("/proc/devices"), lines("/proc/modules");
+  const bool first = devices_.empty();
+  std::string devices(std::istreambuf_iterator<char>(file), {});
+  loaded_ = 0;
+  for (const Major& major : ParseMajors(devices)) {
+    loaded_ |= 1u << major.class_id;
   }
-  // Name, size, users, by whom, state and address: the last two tell one loading from the next, and from one that is not done yet.
-  for (std::string line; std::getline(modules, line);) {
+  // Name, size, users, by whom, state and address. Those that are done loading: only then their functions can be had.
+  std::set<std::string> modules;
+  for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string name, skipped, state, address;
     words >> name >> skipped >> skipped >> skipped >> state >> address;
-    text += name + ' ' + state + ' ' + address + '\n';
+    if (state == "Live") {
+      modules.insert(name + ' ' + address);
+    }
   }
-  loaded_ = loaded;
-  return std::exchange(seen_, text) != text;
+  gone_ = first || !std::ranges::includes(modules, modules_);
+  const bool changed = first || devices != devices_ || modules != modules_;
+  devices_ = std::move(devices);
+  modules_ = std::move(modules);
+  return changed;
 }
 
 }  // namespace moat::probe

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "agent/base/fd.h"
@@ -20,12 +21,16 @@ class Drivers {
   bool Stirred();
   // Looks; whether devices' numbers or modules are others than when it looked last, the first time included.
   bool Changed();
-  uint32_t loaded() const { return loaded_; }  // bits by enum moat_gpu_class, as of the last look
+  // As of the last look.
+  uint32_t loaded() const { return loaded_; }  // bits by enum moat_gpu_class
+  bool gone() const { return gone_; }  // a module that was there is there no more, or another of its name; the first time, too
 
  private:
   Fd notices_;
-  std::string seen_;
+  std::string devices_;
+  std::set<std::string> modules_;
   uint32_t loaded_ = 0;
+  bool gone_ = false;
 };
 
 }  // namespace moat::probe

@@ -200,7 +200,7 @@ Status ProbeImpl::Begin(const config::Config& config) {
   calls_ = std::make_unique<SyscallTable>(maps_->syscalls());
   domains_->Attach(*maps_, *calls_, cgroup_.get(), /*in_scope=*/config.scope == "host");
   (void)drivers_.Changed();
-  (*domains_)["gpu"].AttachToDrivers(drivers_.loaded());
+  (*domains_)["gpu"].AttachToDrivers(drivers_.loaded(), /*afresh=*/true);
   Pin();
   // Only now: a domain that had to take another program has other maps than before.
   MakeParts();
@@ -304,7 +304,7 @@ void ProbeImpl::PollDrivers(uint64_t now_ns) {
 void ProbeImpl::LookAtDrivers(bool devices_too) {
   const bool changed = drivers_.Changed();
   inventory_->HouseKeep(devices_too || changed);
-  if (!changed || !(*domains_)["gpu"].AttachToDrivers(drivers_.loaded()) || domains_->unpinned()) {
+  if (!changed || !(*domains_)["gpu"].AttachToDrivers(drivers_.loaded(), drivers_.gone()) || domains_->unpinned()) {
     return;
   }
   if (Status pinned = domains_->Pin(*maps_); !pinned) {

@@ -16,7 +16,7 @@ class GpuStateBpfTest : public GpuTest {
  protected:
   void SetUp() override {
     GpuTest::SetUp();
-    Start(/*expect_all=*/true, Share::kNever);  // the numbers of clients are the same in all tests
+    Start();
     if (Unseen("gpu.ioctl", "result")) {
       GTEST_SKIP() << "this kernel has no hook that sees what comes of an ioctl";
     }
@@ -33,30 +33,32 @@ class GpuStateBpfTest : public GpuTest {
     MOAT_CHILD_CHECK(waitpid(child, &status, 0) == child && status == 0);
   }
   Shared<pid_t> other_;
+  // Clients, of each test others: whose they are stays known for as long as the probe runs.
+  static inline uint32_t clients_ = 0xc1d00010;
+  const uint32_t first_ = ++clients_, second_ = ++clients_, third_ = ++clients_;
 };
 
-constexpr uint32_t kFirst = 0xc1d00011, kSecond = 0xc1d00012, kThird = 0xc1d00013;
 constexpr uint32_t kMine = 0x5c000031, kTheirs = 0x5c000032;
 
 TEST_F(GpuStateBpfTest, ADebuggerOnAnotherProcessAndOnItself) {
   const pid_t pid = RunInside([&] {
     SayYes();
     const int fd = MustOpen(Nvidia());
-    NewClient(fd, kFirst);
+    NewClient(fd, first_);
     Beside(&*other_, [&] {
       const int own = MustOpen(Nvidia());
-      NewClient(own, kSecond);
-      NewClient(own, kThird);
-      Words on{0, kThird};
-      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kMine));  // its own, by another client
-      on[1] = kFirst;
-      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kTheirs));
-      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kMine));
-      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kTheirs));
-      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kTheirs));
-      Words free{kSecond, 0x5c000001, kTheirs};
+      NewClient(own, second_);
+      NewClient(own, third_);
+      Words on{0, third_};
+      AllocObject(own, Alloc(0x83de, on.data(), second_, kMine));  // its own, by another client
+      on[1] = first_;
+      AllocObject(own, Alloc(0x83de, on.data(), second_, kTheirs));
+      ControlObject(own, Control(0x83de0315, nullptr, 0, second_, kMine));
+      ControlObject(own, Control(0x83de0315, nullptr, 0, second_, kTheirs));
+      ControlObject(own, Control(0x83de0315, nullptr, 0, second_, kTheirs));
+      Words free{second_, 0x5c000001, kTheirs};
       Call(own, GpuCommand(41, 16), free.data());
-      ControlObject(own, Control(0x83de0315, nullptr, 0, kSecond, kTheirs));  // whatever has that number now
+      ControlObject(own, Control(0x83de0315, nullptr, 0, second_, kTheirs));  // whatever has that number now
     });
   });
   const auto target = static_cast<uint32_t>(pid);
@@ -95,14 +97,14 @@ TEST_F(GpuStateBpfTest, ObjectsOfAnothersClient) {
   const pid_t pid = RunInside([&] {
     SayYes();
     const int fd = MustOpen(Nvidia());
-    NewClient(fd, kFirst);
+    NewClient(fd, first_);
     Beside(&*other_, [&] {
       const int own = MustOpen(Nvidia());
-      NewClient(own, kSecond);
-      NewClient(own, kThird);
-      Words dup{kSecond, 0x5c000001, 0x5c000041, kThird, 0x5c000042};
+      NewClient(own, second_);
+      NewClient(own, third_);
+      Words dup{second_, 0x5c000001, 0x5c000041, third_, 0x5c000042};
       Call(own, GpuCommand(52, 28), dup.data());
-      dup[3] = kFirst;
+      dup[3] = first_;
       Call(own, GpuCommand(52, 28), dup.data());
     });
   });
@@ -114,19 +116,19 @@ TEST_F(GpuStateBpfTest, CallsForAnothersClient) {
   const pid_t pid = RunInside([&] {
     SayYes();
     const int fd = MustOpen(Nvidia());
-    NewClient(fd, kFirst);
+    NewClient(fd, first_);
     const auto ask = [](int by, uint32_t client) { ControlObject(by, Control(0x20800101, nullptr, 0, client)); };
-    ask(fd, kFirst);
+    ask(fd, first_);
     Beside(&*other_, [&] {
       const int own = MustOpen(Nvidia());
-      ask(own, kThird);  // nobody saw who made that
-      NewClient(own, kSecond);
-      ask(own, kSecond);
-      ask(fd, kFirst);
-      ask(own, kSecond);
-      ask(fd, kFirst);
+      ask(own, third_);  // nobody saw who made that
+      NewClient(own, second_);
+      ask(own, second_);
+      ask(fd, first_);
+      ask(own, second_);
+      ask(fd, first_);
     });
-    ask(fd, kFirst);
+    ask(fd, first_);
   });
   EXPECT_THAT(Of(pid, 42, 0x20800101), ElementsAre(Seen{0, 0}));
   const Seen foreign{kForeign, static_cast<uint32_t>(pid)};
@@ -139,14 +141,14 @@ TEST_F(GpuStateBpfTest, ARefusedCallMakesNothingKnown) {
   const pid_t pid = RunInside([&] {
     SayYes();
     const int fd = MustOpen(Nvidia());
-    Words client = Alloc(0x41, nullptr, kFirst, kFirst);
+    Words client = Alloc(0x41, nullptr, first_, first_);
     client[10] = 0x1b;  // the status of NVOS64: what the driver would have written
     Call(fd, GpuCommand(43, 48), client.data());
     Beside(&*other_, [&] {
       const int own = MustOpen(Nvidia());
-      NewClient(own, kSecond);
-      Words on{0, kFirst};
-      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kTheirs));
+      NewClient(own, second_);
+      Words on{0, first_};
+      AllocObject(own, Alloc(0x83de, on.data(), second_, kTheirs));
     });
   });
   const auto calls = Ioctls(pid);
@@ -162,15 +164,15 @@ TEST_F(GpuStateBpfTest, AClientStaysWithWhoMadeIt) {
   const pid_t pid = RunInside([&] {
     SayYes();
     const int fd = MustOpen(Nvidia());
-    NewClient(fd, kFirst);
+    NewClient(fd, first_);
     Beside(&*other_, [&] {
       const int own = MustOpen(Nvidia());
-      NewClient(own, kFirst);  // no driver would say yes
-      Words free{kFirst, 0, kFirst};
+      NewClient(own, first_);  // no driver would say yes
+      Words free{first_, 0, first_};
       Call(own, GpuCommand(41, 16), free.data());
-      NewClient(own, kSecond);
-      Words on{0, kFirst};
-      AllocObject(own, Alloc(0x83de, on.data(), kSecond, kTheirs));
+      NewClient(own, second_);
+      Words on{0, first_};
+      AllocObject(own, Alloc(0x83de, on.data(), second_, kTheirs));
     });
   });
   EXPECT_THAT(Of(*other_, 43, 0x83de), ElementsAre(Seen{kDebug, static_cast<uint32_t>(pid)}));
@@ -213,10 +215,16 @@ TEST_F(GpuStateBpfTest, AFailureIsToldWhenItChanges) {
 }
 
 TEST_F(GpuStateBpfTest, RowsOfEndedProcessesAreRemoved) {
-  RunInside([] {
+  const auto forget = [this] {
+    for (int i = 0; i < 5; ++i) {
+      Sums();
+    }
+  };
+  forget();  // those of tests before
+  RunInside([this] {
     SayYes();
     const int fd = MustOpen(Nvidia()), uvm = MustOpen(Uvm());
-    NewClient(fd, kFirst);
+    NewClient(fd, first_);
     Words params{};
     Call(uvm, 0x30000001, params.data());
   });
@@ -225,9 +233,7 @@ TEST_F(GpuStateBpfTest, RowsOfEndedProcessesAreRemoved) {
            MapRows<uint64_t, moat_gpu_owner>("moat_gpu_files").size();
   };
   EXPECT_EQ(rows(), 2u);
-  for (int i = 0; i < 5; ++i) {
-    Sums();
-  }
+  forget();
   EXPECT_EQ(rows(), 0u);
 }
 
