@@ -54,7 +54,7 @@ bool Drivers::Changed() {
     std::string name, skipped, state, address;
     words >> name >> skipped >> skipped >> skipped >> state >> address;
     if (state == "Live") {
-      modules.insert(name + ' ' + address);
+      modules.insert(name.append(" ").append(address));
     }
   }
   gone_ = first || !std::ranges::includes(modules, modules_);
