@@ -196,7 +196,7 @@ sanitizer() {
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
 export ASAN_OPTIONS="strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
-sanitizer_targets=(moat_unit_tests moat_abi_tests moat_policy_tests moat_replay_tests moat_decode_fuzz moat_policy_fuzz)
+sanitizer_targets=(moat_unit_tests moat_abi_tests moat_policy_tests moat_replay_tests moat_decode_fuzz moat_fuzz_replay moat_policy_fuzz)
 
 wrap=()
 built=unknown # build/ as a whole

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes into decode, what it accepts into the process tree and the text functions. A mutation loop that runs anywhere and the
-// same way each time for a seed; meant for builds with -DMOAT_SANITIZE=address,undefined, worth running without.
+// Any bytes into decode, what it accepts into its consumers. A mutation loop that runs anywhere and the same way each time for a seed;
+// meant for builds with -DMOAT_SANITIZE=address,undefined, worth running without.
 //
 // usage: moat_decode_fuzz [--records N] [--seconds S] [--seed X]   ends after N records or S seconds, whichever comes first
 #include <chrono>
@@ -11,57 +11,18 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "agent/base/utf8.h"
-#include "agent/decode/decode.h"
-#include "agent/enrich/container.h"
-#include "agent/enrich/process_tree.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/net.h"
 #include "bpf/abi/process.h"
 #include "bpf/abi/verdict.h"
+#include "tests/fuzz/consumer.h"
 
 namespace {
 
 using namespace moat;
-using event::Kind;
-
-#define CHECK(condition)                                                   \
-  do {                                                                     \
-    if (!(condition)) {                                                    \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                        \
-    }                                                                      \
-  } while (false)
-
-struct KindSize {
-  Kind kind;
-  size_t size;
-  size_t body;  // index in event::Body
-};
-constexpr KindSize kKindSizes[] = {
-    {Kind::kFork, sizeof(moat_fork), 1},
-    {Kind::kExec, sizeof(moat_exec), 2},
-    {Kind::kExit, sizeof(moat_exit), 3},
-    {Kind::kScan, sizeof(moat_exec), 2},
-    {Kind::kFileOpen, sizeof(moat_file_open), 4},
-    {Kind::kFileMap, sizeof(moat_file_map), 5},
-    {Kind::kFileTamper, sizeof(moat_file_tamper), 6},
-    {Kind::kFileIo, sizeof(moat_file_io), 7},
-    {Kind::kGpuOpen, sizeof(moat_gpu_open), 8},
-    {Kind::kGpuIoctl, sizeof(moat_gpu_ioctl), 9},
-    {Kind::kGpuMap, sizeof(moat_gpu_map), 14},
-    {Kind::kNetConnect, sizeof(moat_net_event), 10},
-    {Kind::kNetSend, sizeof(moat_net_event), 10},
-    {Kind::kNetListen, sizeof(moat_net_event), 10},
-    {Kind::kNetAccept, sizeof(moat_net_event), 10},
-    {Kind::kNetClose, sizeof(moat_net_close), 11},
-    {Kind::kNetFlow, sizeof(moat_net_close), 11},
-    {Kind::kVerdict, sizeof(moat_verdict), 12},
-};
 
 // xorshift64*: the standard engines are most of the time of an unoptimised build.
 class Random {
@@ -80,15 +41,12 @@ class Random {
 
 class Fuzz {
  public:
-  explicit Fuzz(uint64_t seed) : random_(seed) {
-    tree_ = enrich::ProcessTree::Create(
-        [this](const event::ProcessKey&) { return random_() % 2 ? std::optional(event::Process{}) : std::nullopt; },
-        [](uint64_t id, uint64_t) { return "/" + std::to_string(id % 100); },
-        {.max_processes = 500, .max_bytes = 4 << 20, .max_exited = 100, .reads_per_second = 100});
-  }
+  explicit Fuzz(uint64_t seed)
+      : random_(seed),
+        consumer_([this](const event::ProcessKey&) { return random_() % 2 ? std::optional(event::Process{}) : std::nullopt; }) {}
 
   void One() {
-    const KindSize& shape = kKindSizes[random_() % std::size(kKindSizes)];
+    const fuzz::KindSize& shape = fuzz::KindSizes()[random_() % fuzz::KindSizes().size()];
     Seed(shape);
     for (uint64_t n = random_() % 4; n > 0; --n) {
       Mutate();
@@ -97,7 +55,7 @@ class Fuzz {
   }
 
   // A record as the kernel might write it, its fields drawn from few values so that processes meet again.
-  void Seed(const KindSize& shape) {
+  void Seed(const fuzz::KindSize& shape) {
     bytes_.assign(shape.size, std::byte{0});
     for (int words = 0; words < 24; ++words) {
       uint64_t word = random_() & (random_() % 2 ? 0x3f : 0x7f7f7f7f7f7f7f7f);
@@ -213,78 +171,17 @@ class Fuzz {
     }
     std::span<const std::byte> bytes(exact.get(), record.size());
     event::Event& event = events_[random_() % std::size(events_)];  // used again, as the ring thread does
-    decode::Outcome outcome = decode::Decode(bytes, event);
+    const decode::Outcome outcome = fuzz::Decode(bytes, event);
     ++outcomes_[static_cast<size_t>(outcome)];
-    Kind claimed = decode::ClaimedKind(bytes);
-    if (outcome != decode::Outcome::kOk) {
-      return;
+    if (outcome == decode::Outcome::kOk) {
+      ++kinds_[static_cast<size_t>(event.header.kind)];
+      consumer_.Take(event);
     }
-    CHECK(claimed == event.header.kind);
-    ++kinds_[static_cast<size_t>(claimed)];
-    Consume(event);
-  }
-
-  // What consumers rely on without asking again.
-  void Consume(event::Event& event) {
-    const KindSize* shape = nullptr;
-    for (const KindSize& s : kKindSizes) {
-      shape = s.kind == event.header.kind ? &s : shape;
-    }
-    CHECK(shape != nullptr);
-    CHECK(event.body.index() == shape->body);
-    CHECK(event.header.comm.length < 16);
-    auto asset = [](uint32_t a) { CHECK(a < event::kMaxAssets || a == event::kNoAsset); };
-    auto name = [this](const auto& n) {
-      CHECK(n.length < n.bytes.size());
-      text_ = Printable(n.view());
-      CHECK(IsUtf8(text_));
-    };
-    if (auto* exec = std::get_if<event::Exec>(&event.body)) {
-      CHECK(exec->image != nullptr);
-      CHECK(exec->image->exe.size() <= MOAT_PATH_LEN + 16);
-      CHECK(exec->image->filename.size() <= MOAT_FILENAME_LEN);
-      CHECK(exec->image->args.size() <= MOAT_ARGV_LEN);
-      text_ = ToUtf8(exec->image->exe);
-      CHECK(IsUtf8(text_));
-      enrich::ParseContainer(exec->image->exe);
-    } else if (auto* exit = std::get_if<event::Exit>(&event.body)) {
-      CHECK(exit->code <= 255 && exit->signal <= 127);
-    } else if (auto* open = std::get_if<event::FileOpen>(&event.body)) {
-      asset(open->asset);
-      name(open->name);
-    } else if (auto* map = std::get_if<event::FileMap>(&event.body)) {
-      asset(map->asset);
-      name(map->name);
-    } else if (auto* tamper = std::get_if<event::FileTamper>(&event.body)) {
-      asset(tamper->asset);
-      name(tamper->name);
-      CHECK(std::strcmp(TamperOpName(tamper->op), "unknown") != 0);
-    } else if (auto* io = std::get_if<event::FileIo>(&event.body)) {
-      asset(io->asset);
-    } else if (auto* gpu_open = std::get_if<event::GpuOpen>(&event.body)) {
-      CHECK(std::strcmp(GpuClassName(gpu_open->device_class), "unknown") != 0);
-    } else if (auto* gpu_map = std::get_if<event::GpuMap>(&event.body)) {
-      name(gpu_map->device);
-    } else if (auto* ioctl = std::get_if<event::GpuCall>(&event.body)) {
-      CHECK(std::strcmp(GpuClassName(ioctl->device_class), "unknown") != 0);
-      CHECK(ioctl->params_len <= ioctl->params.size() && ioctl->nested_len <= ioctl->nested.size());
-      CHECK(ioctl->verb != nullptr && ioctl->object != nullptr && ioctl->name != nullptr);
-    } else if (auto* net = std::get_if<event::Net>(&event.body)) {
-      text_ = AddressToString(net->ep.remote, net->ep.ipv6);
-    } else if (auto* verdict = std::get_if<event::Verdict>(&event.body)) {
-      asset(verdict->asset);
-      name(verdict->name);
-      CHECK(event::VerdictOperationName(verdict->operation) != nullptr);
-      CHECK(std::strcmp(event::VerdictActionName(verdict->action), "unknown") != 0);
-    }
-    tree_->Apply(event);
-    CHECK(!event.header.info || event.header.info->key == event.header.process);
-    enrich::ProcessTreeStats stats = tree_->stats();
-    CHECK(stats.live + stats.exited <= 500 && stats.exited <= 100 && stats.bytes <= (4 << 20));
   }
 
   // Each kind must have come through, and each refusal have happened, or this was no test.
-  bool Report(uint64_t records) const {
+  bool Report(uint64_t records) {
+    consumer_.Finish();
     bool good = true;
     std::printf("%llu records:", static_cast<unsigned long long>(records));
     for (size_t i = 0; i < std::size(outcomes_); ++i) {
@@ -292,9 +189,9 @@ class Fuzz {
                   static_cast<unsigned long long>(outcomes_[i]));
       good &= outcomes_[i] > 0;
     }
-    for (const KindSize& shape : kKindSizes) {
+    for (const fuzz::KindSize& shape : fuzz::KindSizes()) {
       uint64_t count = kinds_[static_cast<size_t>(shape.kind)];
-      std::printf("%s %s %llu", &shape == kKindSizes ? "\naccepted:" : ",", event::KindName(shape.kind),
+      std::printf("%s %s %llu", &shape == fuzz::KindSizes().data() ? "\naccepted:" : ",", event::KindName(shape.kind),
                   static_cast<unsigned long long>(count));
       good &= count > 0;
     }
@@ -304,13 +201,12 @@ class Fuzz {
 
  private:
   Random random_;
-  std::unique_ptr<enrich::ProcessTree> tree_;
+  fuzz::Consumer consumer_;
   std::vector<std::byte> bytes_;
   event::Event events_[16];
   uint64_t time_ns_ = 1;
   uint64_t outcomes_[7] = {};
   uint64_t kinds_[MOAT_KIND_COUNT] = {};
-  std::string text_;
 };
 
 }  // namespace
