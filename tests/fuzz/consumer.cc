@@ -176,7 +176,7 @@ void Consumer::TakeGpu(const event::Event& event) {
     CHECK(before == allocated_.end() || before->second <= row.allocated_bytes);  // a sum that wraps hides what is held
     allocated[row.process] = row.allocated_bytes;
     CHECK(row.devices.size() <= event::kMaxGpuDevices && row.memory.size() <= event::kMaxGpuDevices && row.last_name != nullptr);
-    CHECK(row.freed_bytes <= row.allocated_bytes || before == allocated_.end() || row.objects_lost != 0 || all.evicted != 0);
+    CHECK(row.freed_bytes <= row.allocated_bytes);
     CHECK(row.seen.first_ns <= row.seen.last_ns || row.seen.first_ns == 0);
     CHECK((row.sensitive == 0) == (row.categories == 0) && (row.last_categories & ~row.categories) == 0);
     for (const uint64_t held : {row.device_bytes, row.system_bytes, row.user_bytes, row.other_bytes}) {
