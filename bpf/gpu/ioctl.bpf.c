@@ -77,6 +77,8 @@ struct moat_ioctl {
 	__s64 result;
 	__u32 hdr_flags; /* MOAT_F_NO_RESULT: it is not carried out yet */
 	__u32 status;    /* the driver's, where MOAT_IOCTL_STATUS is told */
+	__s32 outcome;   /* 0, a negative error, or the status */
+	__u32 pad;
 };
 
 /* The same from the driver's copy, of which there are has bytes. */
@@ -99,14 +101,16 @@ static __always_inline void note_unreadable(struct moat_gpu_ioctl *e)
 	e->hdr.flags |= MOAT_F_UNREADABLE;
 }
 
-static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct moat_gpu_call *call,
-					const struct moat_gpu_row *row, const struct moat_gpu_copy *copy)
+MOAT_FUNCTION int moat_gpu_emit_params(struct moat_gpu_ioctl *e, const struct moat_gpu_call *call, const struct moat_gpu_row *row,
+				       const struct moat_gpu_copy *copy)
 {
-	__u32 want = call->size;
+	__u32 want;
 
+	if (!e || !call || !row)
+		return 0;
+	want = call->size;
 	if (!want && copy) /* what lies behind them in the kernel is nobody's business */
 		want = row->params_len;
-
 	if (want > MOAT_GPU_PARAMS_LEN)
 		e->hdr.flags |= MOAT_F_TRUNCATED;
 	/* Commands without a size (older drivers', UVM's) may pass a pointer all the same, or a number, or nothing. */
@@ -124,7 +128,7 @@ static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct m
 	e->nested_len = 0;
 	e->nested_size = call->nested_size ? call->nested_size : row->nested_len;
 	if (!call->nested)
-		return;
+		return 0;
 	want = e->nested_size;
 	if (want > MOAT_GPU_NESTED_LEN)
 		e->hdr.flags |= MOAT_F_TRUNCATED;
@@ -136,6 +140,7 @@ static __always_inline void emit_params(struct moat_gpu_ioctl *e, const struct m
 		e->nested_len = read_params(e->nested, call->nested, want, MOAT_GPU_NESTED_LEN);
 	if (e->nested_size && e->nested_len != want)
 		note_unreadable(e);
+	return 0;
 }
 
 static __always_inline void emit_ioctl(struct moat_control *control, const struct task_struct *self,
@@ -173,7 +178,7 @@ static __always_inline void emit_ioctl(struct moat_control *control, const struc
 	e->client = call->client;
 	e->object = call->object;
 	e->pad = 0;
-	emit_params(e, call, &val->row, copy);
+	moat_gpu_emit_params(e, call, &val->row, copy);
 	moat_submit(control, e);
 }
 
@@ -195,11 +200,14 @@ static __always_inline struct moat_gpu_val *first_call(struct moat_control *cont
 }
 
 /* What the driver answered beside the result of the system call; 0: it has no such word, or it could not be read. */
-static __always_inline int read_status(const struct moat_gpu_call *call, const struct moat_gpu_row *row,
+MOAT_FUNCTION int moat_gpu_read_status(const struct moat_gpu_call *call, const struct moat_gpu_row *row,
 				       const struct moat_gpu_copy *copy, __u32 *status)
 {
-	__u32 at = row->status_at;
+	__u32 at;
 
+	if (!call || !row || !status)
+		return 0;
+	at = row->status_at;
 	if (copy && copy->status_known) {
 		*status = copy->status;
 		return 1;
@@ -221,6 +229,28 @@ static __always_inline int read_status(const struct moat_gpu_call *call, const s
 	return bpf_probe_read_user(status, sizeof(*status), (void *)(call->arg + at)) == 0;
 }
 
+/* What came of a call that returned; MOAT_IOCTL_FAILED if that is a failure, and another than that of the one before. */
+MOAT_FUNCTION int moat_gpu_came(struct moat_gpu_call *call, struct moat_gpu_val *val, struct moat_ioctl *came,
+				const struct moat_gpu_copy *copy)
+{
+	__s32 outcome;
+
+	if (!call || !val || !came)
+		return 0;
+	outcome = came->result < 0 ? came->result : 0;
+	if (came->result >= 0 && moat_gpu_read_status(call, &val->row, copy, &came->status)) {
+		call->why |= MOAT_IOCTL_STATUS;
+		outcome = came->status;
+	}
+	came->outcome = outcome;
+	if (outcome)
+		__sync_fetch_and_add(&val->errors, 1);
+	if (val->outcome == outcome)
+		return 0;
+	val->outcome = outcome;
+	return outcome ? MOAT_IOCTL_FAILED : 0;
+}
+
 static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __u64 arg, __s64 result, __u32 hdr_flags)
 {
 	const struct task_struct *self = moat_task_now();
@@ -233,7 +263,7 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 	struct moat_major_val *major;
 	struct moat_control *control;
 	__u32 rdev, class_id, categories, why = 0;
-	__s32 outcome = 0;
+	__s32 outcome;
 	__u64 count = 0;
 
 	major = moat_major_of(file, &rdev);
@@ -256,6 +286,8 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 	came.result = result;
 	came.hdr_flags = hdr_flags;
 	came.status = 0;
+	came.outcome = 0;
+	came.pad = 0;
 	if (!(hdr_flags & MOAT_F_NO_RESULT))
 		copy = moat_gpu_copy_of(class_id, cmd);
 	moat_gpu_unwrap(call, cmd, copy);
@@ -283,20 +315,9 @@ static __always_inline void moat_ioctl_of(const struct file *file, __u32 cmd, __
 	}
 	if (!val) /* no room in the table: rather too many events than silence */
 		val = &fresh;
-	if (!(hdr_flags & MOAT_F_NO_RESULT)) {
-		outcome = result < 0 ? result : 0;
-		if (result >= 0 && read_status(call, &val->row, copy, &came.status)) {
-			call->why |= MOAT_IOCTL_STATUS;
-			outcome = came.status;
-		}
-		if (outcome) {
-			__sync_fetch_and_add(&val->errors, 1);
-			if (val->outcome != outcome)
-				why |= MOAT_IOCTL_FAILED;
-		}
-		if (val->outcome != outcome)
-			val->outcome = outcome;
-	}
+	if (!(hdr_flags & MOAT_F_NO_RESULT))
+		why |= moat_gpu_came(call, val, &came, copy);
+	outcome = came.outcome;
 	categories = 0;
 	if (val->row.categories) {
 		fresh.row = val->row;

@@ -263,11 +263,14 @@ static __always_inline __u32 moat_gpu_own_pid(void)
  * Calls for a client that another process made come by its file, which was passed on or taken: the driver goes by the file (RM checks that
  * calls for a client come by the one that made it). Who is seen to make a client has it; of one that nobody saw made nothing is said.
  */
-static __always_inline __u32 moat_gpu_foreign(const struct moat_gpu_call *call, struct moat_gpu_owner *target)
+MOAT_FUNCTION int moat_gpu_foreign(const struct moat_gpu_call *call, struct moat_gpu_owner *target)
 {
 	struct moat_gpu_owner *owner;
-	__u32 client = call->client;
+	__u32 client;
 
+	if (!call || !target)
+		return 0;
+	client = call->client;
 	if (!client || (call->number == MOAT_NV_ALLOC && call->object == client)) /* that is the making of it */
 		return 0;
 	owner = bpf_map_lookup_elem(&moat_gpu_clients, &client);
