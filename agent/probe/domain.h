@@ -78,6 +78,8 @@ class Domain {
   // attached stays so, unless afresh: a module went, and what stood on it with it. Whether there is any such hook. Beside Describe and the
   // like, from any one thread.
   bool AttachToDrivers(uint32_t drivers, bool afresh);
+  // The kernel refused one that is there: seen on 5.10 after a probe at the same place was let go of a moment ago. To be tried again.
+  bool refused_for_now() const { return refused_for_now_; }
   // Attaches again what somebody has detached from the cgroup since; which events. Beside Describe and the like, from any one thread.
   std::vector<std::string> Repair(int cgroup_fd);
 
@@ -102,7 +104,7 @@ class Domain {
     bool lacking = false;  // its driver, or all functions of it
   };
   void Close();
-  static void AttachToDriver(Hook& hook, uint32_t drivers, bool afresh);
+  void AttachToDriver(Hook& hook, uint32_t drivers, bool afresh);
   void Adopt(const Pins& pins);
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);
@@ -121,6 +123,7 @@ class Domain {
   bool loaded_ = false;
   std::string error_;
   std::vector<Hook> hooks_;
+  bool refused_for_now_ = false;
   mutable std::mutex late_;  // what of the hooks changes once they are attached
   bool kept_ = false;  // the links are pinned, and what they need stays when this object goes
   SyscallTable* calls_ = nullptr;  // while hooks hold slots of it

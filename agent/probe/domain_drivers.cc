@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What of a domain stands on functions of drivers, which are modules: they come, go, and come again.
 #include <bpf/libbpf.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -15,23 +14,6 @@
 #include "agent/probe/log.h"
 
 namespace moat::probe {
-
-namespace {
-
-// Null: errno says why not. A probe at the same place that was let go of a moment ago is still being replaced by plain code, and until it is
-// the kernel refuses (kernel/kprobes.c, reuse_unused_kprobe: EINVAL): its worker does that some jiffies later.
-bpf_link* AttachKprobe(bpf_program* program, bool returns, const std::string& function) {
-  constexpr int kTries = 15, kPauseUs = 20'000;
-  for (int tries = 1;; ++tries) {
-    bpf_link* link = bpf_program__attach_kprobe(program, returns, function.c_str());
-    if (link != nullptr || errno != EINVAL || tries == kTries) {
-      return link;
-    }
-    usleep(kPauseUs);
-  }
-}
-
-}  // namespace
 
 void Domain::AttachToDriver(Hook& hook, uint32_t drivers, bool afresh) {
   const bool loaded = (drivers >> hook.candidate->driver & 1) != 0;
@@ -47,11 +29,12 @@ void Domain::AttachToDriver(Hook& hook, uint32_t drivers, bool afresh) {
   std::string without;
   for (const std::string& point : hook.missing) {
     LogCapture log;
-    bpf_link* link = loaded ? AttachKprobe(hook.program, returns, point) : nullptr;
+    bpf_link* link = loaded ? bpf_program__attach_kprobe(hook.program, returns, point.c_str()) : nullptr;
     if (link != nullptr) {
       hook.links.push_back(link);
     } else {
       missing.push_back(point);
+      refused_for_now_ |= loaded && errno != ENOENT;
       without += (without.empty() ? "" : ", ") + point + (errno == ENOENT ? "" : std::string(" (") + std::strerror(errno) + ")");
     }
   }
@@ -67,6 +50,7 @@ void Domain::AttachToDriver(Hook& hook, uint32_t drivers, bool afresh) {
 bool Domain::AttachToDrivers(uint32_t drivers, bool afresh) {
   const std::lock_guard lock(late_);
   bool any = false;
+  refused_for_now_ = false;
   for (Hook& hook : hooks_) {
     if (loaded_ && hook.program != nullptr && hook.candidate->driver != 0) {
       AttachToDriver(hook, drivers, afresh);

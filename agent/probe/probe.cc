@@ -103,6 +103,7 @@ class ProbeImpl final : public Probe {
   uint64_t polled_ns_ = 0;
   Drivers drivers_;
   uint64_t drivers_until_ns_ = 0, drivers_looked_ns_ = 0;
+  int drivers_tries_ = 0;
 };
 
 Status ProbeImpl::RequireOne() const {
@@ -302,9 +303,15 @@ void ProbeImpl::PollDrivers(uint64_t now_ns) {
 
 // Attaching to a driver takes a millisecond a function, letting go of one that went some more: that is when one is loaded, and not else.
 void ProbeImpl::LookAtDrivers(bool devices_too) {
+  constexpr int kTries = 10;  // to attach what was refused, before it is taken for good
+  Domain& gpu = (*domains_)["gpu"];
   const bool changed = drivers_.Changed();
   inventory_->HouseKeep(devices_too || changed);
-  if (!changed || !(*domains_)["gpu"].AttachToDrivers(drivers_.loaded(), drivers_.gone()) || domains_->unpinned()) {
+  drivers_tries_ = changed ? 0 : drivers_tries_;
+  if (!changed && (!gpu.refused_for_now() || drivers_tries_++ >= kTries)) {
+    return;
+  }
+  if (!gpu.AttachToDrivers(drivers_.loaded(), drivers_.gone()) || domains_->unpinned()) {
     return;
   }
   if (Status pinned = domains_->Pin(*maps_); !pinned) {

@@ -30,6 +30,16 @@ class GpuCopyBpfTest : public GpuTest {
       GTEST_SKIP() << "no driver of the stand-in here that has functions to look at";
     }
   }
+  // Attached, at once or when it is tried again; else why not, and the test is to skip: of a function that is there the kernel may refuse it.
+  std::string Refused(const char* event) {
+    for (int i = 0; i < 12 && Backend(event).empty(); ++i) {
+      usleep(1'000'000);
+      Sums();
+    }
+    const std::string why = Exposed(event);
+    EXPECT_TRUE(why.empty() || why.find("(Invalid argument)") != std::string::npos) << why;
+    return why;
+  }
   // In a workload: `work` while another thread changes a word between two values, on the same processor: each time that one waits.
   template <typename Work>
   static void WhileChanging(uint32_t& word, uint32_t one, uint32_t other, Work work) {
@@ -75,7 +85,9 @@ class GpuCopyBpfTest : public GpuTest {
 TEST_F(GpuCopyBpfTest, ACommandIsTheOneThatTheDriverSaw) {
   constexpr uint32_t kCalls = 1'000'000;
   Start();
-  ASSERT_EQ(Exposed("gpu.rm"), "");
+  if (const std::string why = Refused("gpu.rm"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
   const pid_t pid = ChangedCommands(kCalls);
   ExpectCounted(Counted(pid, kOne), kCalls / 2, MOAT_KIND_GPU_IOCTL);
   ExpectCounted(Counted(pid, kOther), kCalls / 2, MOAT_KIND_GPU_IOCTL);
@@ -103,7 +115,9 @@ TEST_F(GpuCopyBpfTest, WithoutTheDriversCopyItIsNot) {
 // What parameters point to: a policy of sharing that is "all" (1) or of processes (4), which a thread changes.
 TEST_F(GpuCopyBpfTest, ACategoryGoesByWhatTheDriverSaw) {
   Start();
-  ASSERT_EQ(Exposed("gpu.rm_copied"), "");
+  if (const std::string why = Refused("gpu.rm_copied"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
   const pid_t pid = RunInside([] {
     const int fd = MustOpen(Nvidia());
     Words policy{}, words = Control(0xd04, policy.data(), 20);
@@ -131,7 +145,9 @@ TEST_F(GpuCopyBpfTest, ACategoryGoesByWhatTheDriverSaw) {
 
 TEST_F(GpuCopyBpfTest, WhatUvmAnswersIsItsOwnWord) {
   Start();
-  ASSERT_EQ(Exposed("gpu.uvm"), "");
+  if (const std::string why = Refused("gpu.uvm"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
   const pid_t pid = RunInside([] {
     const int uvm = MustOpen(Uvm());
     Words params{};  // no status in there
@@ -149,7 +165,9 @@ TEST_F(GpuCopyBpfTest, WhatUvmAnswersIsItsOwnWord) {
 // The stand-in lets a process debug itself, and refuses others.
 TEST_F(GpuCopyBpfTest, WhomADebuggerOfAmdsIsOn) {
   Start();
-  ASSERT_EQ(Exposed("gpu.kfd"), "");
+  if (const std::string why = Refused("gpu.kfd"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
   const pid_t pid = RunInside([] {
     const int fd = MustOpen("/dev/kfd");
     Words params{static_cast<uint32_t>(getpid())};
@@ -170,7 +188,9 @@ TEST_F(GpuCopyBpfTest, WhomADebuggerOfAmdsIsOn) {
 
 TEST_F(GpuCopyBpfTest, ParametersOfDrmAreTheDriversOwn) {
   Start();
-  ASSERT_EQ(Exposed("gpu.drm"), "");
+  if (const std::string why = Refused("gpu.drm"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
   const pid_t pid = RunInside([] {
     Words params{7, 8, 9};
     Call(MustOpen("/dev/dri/renderD128"), GpuCommand(0x2d, 12, _IOC_READ | _IOC_WRITE, 'd'), params.data());
