@@ -32,6 +32,12 @@ class GpuStateBpfTest : public GpuTest {
     int status = 1;
     MOAT_CHILD_CHECK(waitpid(child, &status, 0) == child && status == 0);
   }
+  // Rows of processes that ended: a file of theirs may have lain where one lies now.
+  void Forget() {
+    for (int i = 0; i < 5; ++i) {
+      Sums();
+    }
+  }
   Shared<pid_t> other_;
   // Clients, of each test others: whose they are stays known for as long as the probe runs.
   static inline uint32_t clients_ = 0xc1d00010;
@@ -179,6 +185,7 @@ TEST_F(GpuStateBpfTest, AClientStaysWithWhoMadeIt) {
 }
 
 TEST_F(GpuStateBpfTest, WhatWasExportedInAnotherWorkloadOrNobodySawIsOfOthers) {
+  Forget();
   const pid_t pid = RunInside([&] {
     SayYes();
     const int fd = MustOpen(Nvidia()), exported = MustOpen(Nvidia()), strange = MustOpen(Nvidia());
@@ -215,12 +222,7 @@ TEST_F(GpuStateBpfTest, AFailureIsToldWhenItChanges) {
 }
 
 TEST_F(GpuStateBpfTest, RowsOfEndedProcessesAreRemoved) {
-  const auto forget = [this] {
-    for (int i = 0; i < 5; ++i) {
-      Sums();
-    }
-  };
-  forget();  // those of tests before
+  Forget();  // those of tests before
   RunInside([this] {
     SayYes();
     const int fd = MustOpen(Nvidia()), uvm = MustOpen(Uvm());
@@ -233,7 +235,7 @@ TEST_F(GpuStateBpfTest, RowsOfEndedProcessesAreRemoved) {
            MapRows<uint64_t, moat_gpu_owner>("moat_gpu_files").size();
   };
   EXPECT_EQ(rows(), 2u);
-  forget();
+  Forget();
   EXPECT_EQ(rows(), 0u);
 }
 
