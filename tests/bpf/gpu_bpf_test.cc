@@ -264,7 +264,10 @@ TEST_F(GpuBpfTest, ProcessesAreCountedApartAndThreadsTogether) {
   ASSERT_EQ(counts.size(), 1u);
   ExpectCounted(counts.at(kAttach), kThreads * kCalls, MOAT_KIND_GPU_IOCTL);  // a thread may be preempted inside the program
   EXPECT_THAT(Counts(*child), ElementsAre(Call(kAttach, kTimes)));
-  EXPECT_EQ(Ioctls().size(), 2u);
+  // Of threads that fail at once for the first time each may find that the call before did not: told as that, not as a first sight.
+  const auto told = Ioctls();
+  EXPECT_EQ(std::ranges::count_if(told, [](const auto& call) { return (call.why & MOAT_IOCTL_FIRST) != 0; }), 2);
+  EXPECT_LE(told.size(), 1u + kThreads);
 }
 
 TEST_F(GpuBpfTest, ADescriptorFromElsewhereIsStillTheDevice) {
@@ -275,7 +278,7 @@ TEST_F(GpuBpfTest, ADescriptorFromElsewhereIsStillTheDevice) {
   const pid_t pid = Spawn([&] {
     char block[32] = {};
     Passing passing;
-    Ioctl(ours, kAttach, block, 10);       // inherited
+    Ioctl(ours, kAttach, block, 10);  // inherited
     Ioctl(dup(ours), kAttach, block, 10);  // copied
     MOAT_CHILD_CHECK(recvmsg(pair[1], &passing.message, 0) == 1);
     Ioctl(passing.fd(), kAlloc, block, 3);  // handed over
