@@ -5,7 +5,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 
-kernel=${1:?usage: tests/e2e/containerd/guest.sh KERNEL}
+if [[ ${1:---help} == -h || ${1:---help} == --help ]]; then
+  echo "usage: tests/e2e/containerd/guest.sh KERNEL    (5.10, 6.1, 6.12, ... as tests/vm/vm.py has them)"
+  exit $(($# == 0 ? 2 : 0))
+fi
+kernel=$1
 python=$(readlink -f /usr/bin/python3)
 library=$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 files=(--file "$python:/usr/local/bin/python3" --file "$library:$library")
