@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inventory: the sums of what was seen, with the names of assets and devices and whose the cgroups are.
 #include <grpcpp/grpcpp.h>
-#include <iterator>
-#include <vector>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "agent/api/services.h"
 #include "agent/base/clock.h"
@@ -74,11 +74,11 @@ void SetMemory(v1::GpuHolder* to, const event::GpuActivity& from, const Paths& p
   for (const event::GpuMemory& memory : from.memory) {
     v1::GpuMemory* one = to->add_memory();
     if (memory.rdev != 0) {
-      one->set_device(NodeName(memory.rdev, paths));
+      one->set_device(NodeName(memory.rdev, paths) + (memory.device >= 0 ? " gpu " + std::to_string(memory.device) : ""));
     } else if (memory.device >= 0 && nodes.size() == 1 && numbered == 1 && from.devices_omitted == 0) {
       one->set_device(NodeName(nodes.front(), paths));
     } else if (memory.device >= 0) {
-      one->set_device((nodes.empty() ? "device " : "instance ") + std::to_string(memory.device));
+      one->set_device("instance " + std::to_string(memory.device));
     }
     one->set_device_bytes(memory.device_bytes);
     one->set_system_bytes(memory.system_bytes);

@@ -102,16 +102,17 @@ void GpuHolders::Add(const event::Header& header, const event::GpuCall& call, ev
   Remove(client, call.handle, holder);  // a free that was not seen
   uint64_t& held = Held(holder, call.location);
   const uint64_t bytes = Fits(held, call.bytes);
-  // NVIDIA's devices are known by the object that memory is made in, others' by their node.
+  // NVIDIA's devices are known by the object that memory is made in, others' by their node, and of KFD by the call.
   Object object{.parent = call.parent, .location = call.location, .bytes = bytes, .device = call.device};
-  if (call.device_class != event::GpuClass::kNvidia && call.device_class != event::GpuClass::kKfd) {
+  if (call.device_class != event::GpuClass::kNvidia) {
     object.rdev = call.rdev;
   } else if (const auto above = client.objects.find(call.parent); call.device < 0 && above != client.objects.end()) {
     object.device = above->second.device;
   }
   client.objects[call.handle] = object;
   if (event::GpuMemory* memory = bytes != 0 ? OnDevice(object, holder) : nullptr) {
-    Held(*memory, object.location) += bytes;  // no more than the process's, which does not wrap
+    uint64_t& there = Held(*memory, object.location);
+    there += Fits(there, bytes);
     memory->allocated_bytes += Fits(memory->allocated_bytes, bytes);
   }
   client.below.emplace(call.parent, call.handle);

@@ -49,15 +49,15 @@ struct DeviceActivity {
 
 inline constexpr size_t kMaxGpuDevices = 32;
 
-// A process that uses accelerators, while it lives.
 // What a process holds on one device.
 struct GpuMemory {
-  uint32_t rdev = 0;  // its node; 0: the driver has one for all
-  int64_t device = -1;  // then: its number with that driver (event::GpuCall::device); -1: not known, or of no device
+  uint32_t rdev = 0;  // its node, or KFD's, which is one for all; 0: one of NVIDIA's
+  int64_t device = -1;  // NVIDIA, KFD: its number with the driver (event::GpuCall::device); -1: not known, or of no device
   uint64_t device_bytes = 0, system_bytes = 0, user_bytes = 0, other_bytes = 0;  // held now
   uint64_t allocated_bytes = 0, freed_bytes = 0;  // ever
 };
 
+// A process that uses accelerators, while it lives.
 struct GpuActivity {
   ProcessKey process{};
   Actor actor{};

@@ -427,7 +427,7 @@ DomainStatus Domain::Describe() const {
     HookStatus out;
     out.event = hook.row->event;
     out.why = loaded_ ? hook.why : error_;
-    out.proof = hook.proof;
+    out.proof = hook.attached && hook.candidate->driver != 0 && Ran(hook.candidate->program) ? "it has run" : hook.proof;
     out.attached = hook.attached;
     const auto list = [&out](const std::vector<Unseen>& unseen) {
       for (const Unseen& thing : unseen) {

@@ -67,7 +67,7 @@ class ProbeImpl final : public Probe {
   void Wait(int timeout_ms);
   size_t PollTampering(RecordSink& sink, bool idle);
   void PollDrivers(uint64_t now_ns);
-  void LookAtDrivers(bool devices_too);
+  void LookAtDrivers(bool devices_too, bool again);
 
   // Counts what is made in user space on its way to the pipeline.
   class Counted final : public RecordSink {
@@ -297,18 +297,19 @@ void ProbeImpl::PollDrivers(uint64_t now_ns) {
   }
   if (now_ns < drivers_until_ns_ && now_ns - drivers_looked_ns_ >= kPauseNs) {
     drivers_looked_ns_ = now_ns;
-    LookAtDrivers(/*devices_too=*/false);
+    LookAtDrivers(/*devices_too=*/false, /*again=*/false);
   }
 }
 
 // Attaching to a driver takes a millisecond a function, letting go of one that went some more: that is when one is loaded, and not else.
-void ProbeImpl::LookAtDrivers(bool devices_too) {
-  constexpr int kTries = 10;  // to attach what was refused, before it is taken for good
+// again: to try what the kernel has refused, too.
+void ProbeImpl::LookAtDrivers(bool devices_too, bool again) {
+  constexpr int kTries = 10;  // before a refusal is taken for good
   Domain& gpu = (*domains_)["gpu"];
   const bool changed = drivers_.Changed();
   inventory_->HouseKeep(devices_too || changed);
   drivers_tries_ = changed ? 0 : drivers_tries_;
-  if (!changed && (!gpu.refused_for_now() || drivers_tries_++ >= kTries)) {
+  if (!changed && (!again || !gpu.refused_for_now() || drivers_tries_++ >= kTries)) {
     return;
   }
   if (!gpu.AttachToDrivers(drivers_.loaded(), drivers_.gone()) || domains_->unpinned()) {
@@ -353,7 +354,7 @@ void ProbeImpl::Sums(RecordSink& sink) {
   if (++sums_calls_ % kHouseKeeping == 0) {
     sums_->Reclaim(counted);
   }
-  LookAtDrivers(/*devices_too=*/sums_calls_ % kHouseKeeping == 0);
+  LookAtDrivers(/*devices_too=*/sums_calls_ % kHouseKeeping == 0, /*again=*/true);
 }
 
 std::vector<DomainStatus> ProbeImpl::Domains() const {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows of functions of drivers, which hold their own copies of parameters.
+#include <utility>
+
 #include "agent/probe/table.h"
 
 namespace moat::probe {

@@ -18,6 +18,8 @@ struct {
 
 /* Whether any driver was ever seen to copy: until then a call does not look for one. */
 volatile __u8 moat_gpu_copying;
+/* Whether the end of a copy was ever seen: a kernel may refuse that program, and then nothing follows from not seeing it. */
+volatile __u8 moat_gpu_copies_end;
 
 static __always_inline struct moat_gpu_copy *moat_gpu_copy_now(void)
 {
@@ -46,6 +48,8 @@ static __always_inline struct moat_gpu_copy *moat_gpu_copy_of(__u32 class_id, __
 	copy->live = 0;
 	if (copy->class_id != class_id || (class_id == MOAT_GPU_NVIDIA && number != MOAT_NV_XFER && copy->number != number))
 		return NULL;
+	if (!moat_gpu_copies_end)
+		copy->to = NULL;
 	return copy;
 }
 

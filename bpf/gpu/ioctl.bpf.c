@@ -120,8 +120,10 @@ MOAT_FUNCTION int moat_gpu_emit_params(struct moat_gpu_ioctl *e, const struct mo
 		want = 0;
 	if (copy && (call->size || row->params_len))
 		e->params_len = take_copy(e->params, copy->params, want, copy->params_len, MOAT_GPU_PARAMS_LEN);
-	else
+	else {
 		e->params_len = want ? read_params(e->params, call->arg, want, MOAT_GPU_PARAMS_LEN) : 0;
+		e->why &= ~MOAT_IOCTL_COPIED; /* how long the driver's is, is not known */
+	}
 	if (e->params_len != want)
 		note_unreadable(e);
 	moat_forget(want);
@@ -136,8 +138,10 @@ MOAT_FUNCTION int moat_gpu_emit_params(struct moat_gpu_ioctl *e, const struct mo
 		want = MOAT_GPU_NESTED_LEN;
 	if (copy && copy->nested_len)
 		e->nested_len = take_copy(e->nested, copy->nested, want, copy->nested_len, MOAT_GPU_NESTED_LEN);
-	else
+	else {
 		e->nested_len = read_params(e->nested, call->nested, want, MOAT_GPU_NESTED_LEN);
+		e->why &= ~MOAT_IOCTL_COPIED; /* the driver did not get that far, or was not seen to */
+	}
 	if (e->nested_size && e->nested_len != want)
 		note_unreadable(e);
 	return 0;
@@ -214,8 +218,10 @@ MOAT_FUNCTION int moat_gpu_read_status(const struct moat_gpu_call *call, const s
 	}
 	if (at == MOAT_GPU_NO_STATUS)
 		return 0;
-	if (at == MOAT_NV_CONTROL_STATUS && call->number == MOAT_NV_CONTROL && moat_gpu_is_nvidia(call) &&
-	    !(call->why & MOAT_IOCTL_UNREAD)) {
+	if (copy && !copy->ended) { /* what the caller had there when it began */
+		copy = NULL;
+	} else if (at == MOAT_NV_CONTROL_STATUS && call->number == MOAT_NV_CONTROL && moat_gpu_is_nvidia(call) &&
+		   !(call->why & MOAT_IOCTL_UNREAD)) {
 		*status = call->status;
 		return 1;
 	}

@@ -99,8 +99,9 @@ struct moat_gpu_copy {
 	__u32 nested_len;
 	__u32 to_len;
 	__u8 live;   /* of a call that has not been looked at yet */
+	__u8 ended;  /* with what the driver wrote into it */
 	__u8 status_known;
-	__u8 pad[2];
+	__u8 pad;
 	__u8 params[MOAT_GPU_PARAMS_LEN];
 	__u8 nested[MOAT_GPU_NESTED_LEN];
 };
@@ -128,6 +129,8 @@ static __always_inline long moat_gpu_head(const struct moat_gpu_copy *copy, void
 static __always_inline long moat_gpu_word(const struct moat_gpu_call *call, const struct moat_gpu_copy *copy, int nested,
 					  __u32 at, __u32 *value)
 {
+	if (copy && nested && copy->to) /* it was copied, and its end passed unseen: what the driver got is not known */
+		return -EFAULT;
 	if (copy && at + sizeof(*value) <= (nested ? copy->nested_len : copy->params_len)) {
 		const __u8 *from = nested ? copy->nested : copy->params;
 

@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include <cerrno>
 #include <fstream>
 
 #include "tests/bpf/enforce_kit.h"
+#include "tests/bpf/gpu_kit.h"
 
 namespace moat::test {
 namespace {
@@ -95,6 +97,42 @@ TEST_F(GpuEnforceBpfTest, ParametersOnAPageThatIsNotThereAreNoWayRound) {
   Enforce(PolicyOf("  gpu: {use: allow}\n"));
   RunInside([&] { calls(0); });
   EXPECT_EQ(Arrived("ioctls") - before, 5u) << "nothing is denied to whom nothing is";
+}
+
+TEST_F(GpuEnforceBpfTest, CallsForAnothersClientAreForeignMemory) {
+  if (!StartedOrSkipped()) {
+    GTEST_SKIP() << Exposed("enforce.gpu_ioctl");
+  }
+  constexpr uint32_t kParents = 0xc1d0a001, kChilds = 0xc1d0a002;
+  const auto make = [](int fd, uint32_t client) {
+    return Call(fd, GpuCommand(43, 48), Alloc(0x41, nullptr, client, client).data());
+  };
+  const auto ask = [](int fd, uint32_t client) {
+    return Call(fd, GpuCommand(42, 32), Control(0x20800101, nullptr, 0, client).data());
+  };
+  const auto calls = [&](int expected) {
+    const int fd = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
+    MOAT_CHILD_CHECK(fd >= 0 && make(fd, kParents) == 0 && ask(fd, kParents) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      const int own = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
+      MOAT_CHILD_CHECK(own >= 0 && make(own, kChilds) == 0 && ask(own, kChilds) == 0);
+      MOAT_CHILD_CHECK(ask(fd, kParents) == expected);
+      _exit(0);
+    }
+    int status = 1;
+    MOAT_CHILD_CHECK(waitpid(child, &status, 0) == child && status == 0);
+  };
+  Enforce(PolicyOf("  gpu: {deny: [foreign-memory]}\n"));
+  RunInside([&] { calls(EPERM); });
+  ASSERT_EQ(Verdicts().size(), 1u);
+  EXPECT_EQ(Verdicts()[0].category, 2u) << "foreign-memory";
+  for (int i = 0; i < 5; ++i) {
+    Sums();  // the clients of processes that ended are forgotten, and their numbers are free
+  }
+  Enforce(PolicyOf("  gpu: {deny: [export]}\n"));
+  RunInside([&] { calls(0); });
+  EXPECT_EQ(Verdicts().size(), 1u);
 }
 
 TEST_F(GpuEnforceBpfTest, WhoMayNotUseADeviceCannotOpenItAndMakesNoCallOnAnOpenOne) {

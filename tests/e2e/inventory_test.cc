@@ -184,10 +184,10 @@ TEST_F(InventoryTest, WhoHoldsAnAccelerator) {
   EXPECT_EQ(holder.sensitive(), 0u);
   EXPECT_THAT(holder.verbs(), testing::IsSupersetOf({"ALLOC", "CONTROL", "FREE", "MAP"}));
   ASSERT_EQ(holder.memory_size(), 1) << holder.DebugString();
-  EXPECT_EQ(holder.memory(0).device(), "device 0") << "/dev/null is no node of NVIDIA's, from which the device would be known";
+  EXPECT_EQ(holder.memory(0).device(), "instance 0") << "/dev/null is no node of NVIDIA's, from which the device would be known";
   EXPECT_EQ(holder.memory(0).device_bytes(), 1024 * kMiB);
   EXPECT_EQ(holder.memory(0).freed_bytes(), 66 * kMiB);
-  EXPECT_THAT(Moatctl({"gpus"}), testing::AllOf(HasSubstr("1.0 GiB (device 0)"), HasSubstr("32.0 MiB"), HasSubstr("8.0 MiB"),
+  EXPECT_THAT(Moatctl({"gpus"}), testing::AllOf(HasSubstr("1.0 GiB (instance 0)"), HasSubstr("32.0 MiB"), HasSubstr("8.0 MiB"),
                                                 HasSubstr(place_.scope())));
   EXPECT_THAT(Moatctl({"watch", "--kind", "gpu", "--since", "oldest", "--for", "1s"}),
               HasSubstr("ALLOC memory.local 1.0 GiB NV01_MEMORY_LOCAL_USER"));

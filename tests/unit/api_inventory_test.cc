@@ -90,7 +90,8 @@ TEST_F(ApiInventory, MemoryOfADeviceThatIsKnownByItsNode) {
   EXPECT_THAT(ask({kControl, kNode}, {{.device = 0}, {.device = -1}}), ElementsAre("195:2", ""));
   EXPECT_THAT(ask({kControl, kNode, kOther}, {{.device = 0}}), ElementsAre("instance 0")) << "which of the two is not known";
   EXPECT_THAT(ask({kControl, kNode}, {{.device = 0}, {.device = 1}}), ElementsAre("instance 0", "instance 1"));
-  EXPECT_THAT(ask({kControl}, {{.device = 9}, {.rdev = kDrm}}), ElementsAre("device 9", "226:128"));
+  EXPECT_THAT(ask({kControl}, {{.device = 9}, {.rdev = kDrm}}), ElementsAre("instance 9", "226:128"));
+  EXPECT_THAT(ask({kNode}, {{.rdev = 511u << 20, .device = 4711}}), ElementsAre("511:0 gpu 4711")) << "not of NVIDIA's node";
 }
 
 TEST_F(ApiInventory, AFullTableOfLongPathsIsToldWhole) {

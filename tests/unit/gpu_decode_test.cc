@@ -2,6 +2,7 @@
 // What calls of accelerators' drivers say, in the layouts of each driver version; and the kernel's table of them.
 #include <gmock/gmock.h>
 
+#include <bit>
 #include <cstring>
 #include <string_view>
 
@@ -127,6 +128,15 @@ TEST(GpuDecode, ControlsByTheirCommand) {
   EXPECT_EQ(call.completeness, GpuCompleteness::kPartial);
 }
 
+TEST(GpuDecode, AnAllocationOfADeviceSaysWhich) {
+  moat_gpu_ioctl record = Memory(0x80, k580);
+  Put(record.nested, 0, uint32_t{3});
+  EXPECT_EQ(Good<event::GpuCall>(record).device, 3);
+  record.nested_len = 0;
+  EXPECT_EQ(Good<event::GpuCall>(record).device, -1) << "without parameters it names none";
+  EXPECT_EQ(Good<event::GpuCall>(Memory(0x40, k580)).device, -1);
+}
+
 TEST(GpuDecode, CallsOfOtherDrivers) {
   moat_gpu_ioctl record = Call(MOAT_GPU_NVIDIA_UVM, 62, k580, 0);
   record.params_len = 40;
@@ -146,8 +156,10 @@ TEST(GpuDecode, CallsOfOtherDrivers) {
 
   record = Call(MOAT_GPU_KFD, 0x16, 0, 40);
   Put(record.params, 8, uint64_t{1} << 30);
+  Put(record.params, 32, uint32_t{4711});
   Put(record.params, 36, uint32_t{4});
   call = Good<event::GpuCall>(record);
+  EXPECT_EQ(call.device, 4711);
   EXPECT_STREQ(call.verb, "ALLOC");
   EXPECT_EQ(call.bytes, uint64_t{1} << 30);
   EXPECT_EQ(call.location, GpuLocation::kUser);
@@ -196,6 +208,10 @@ TEST(GpuRows, FitInTheKernelsTable) {
   for (const uint32_t version : {0u, k515, k595, k999}) {
     EXPECT_LE(probe::MakeGpuRows({.nvidia = version, .uvm = version}).size(), 4096u);
   }
+}
+
+TEST(GpuRows, TheKernelSideNamesACategoryByItsBit) {
+  EXPECT_STREQ(event::GpuCategoryName(static_cast<size_t>(std::countr_zero(MOAT_GPU_FOREIGN))), "foreign-memory");
 }
 
 // What is kept of the driver's copy is as long as the shorter of the two parts (moat_gpu_word of bpf/lib/gpu.bpf.h).
