@@ -335,6 +335,7 @@ Canary Canary::Sing(bool in_scope) {
   canary.Try({"process.fork", "process.exec", "process.exit", "file.exit", "syscall.exit"}, Exec);
   canary.why_["process.free"] = "the kernel frees a process a moment after its end";
   canary.why_["process.scan"] = "it runs when processes are listed";
+  canary.why_["gpu.text"] = "it runs when a driver is loaded of which a function cannot be probed itself";
   canary.Try({"process.ptrace"}, LookInto);
   canary.Try({"process.traceme"}, TraceMe);
   canary.Try({"file.open", "gpu.open", "gpu.ioctl"}, OpenNull);

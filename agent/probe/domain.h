@@ -13,6 +13,7 @@
 
 #include "agent/base/error.h"
 #include "agent/base/status.h"
+#include "agent/probe/call_site.h"
 #include "agent/probe/canary.h"
 #include "agent/probe/features.h"
 #include "agent/probe/pins.h"
@@ -102,8 +103,10 @@ class Domain {
     bool attached = false;
     std::vector<std::string> missing;  // of points, of a driver: those that are not attached
     bool lacking = false;  // its driver, or all functions of it
+    std::string by;  // which of points are attached in another place, and where
   };
   void Close();
+  Status AttachToCalls(Hook& hook, const std::string& function, bool returns);
   void AttachToDriver(Hook& hook, uint32_t drivers, bool afresh);
   void Adopt(const Pins& pins);
   Answer Offered(const Candidate& candidate) const;
@@ -124,6 +127,7 @@ class Domain {
   std::string error_;
   std::vector<Hook> hooks_;
   bool refused_for_now_ = false;
+  std::map<std::string, std::vector<CallSite>> calls_of_;  // of drivers' functions that are probed where they are called
   mutable std::mutex late_;  // what of the hooks changes once they are attached
   bool kept_ = false;  // the links are pinned, and what they need stays when this object goes
   SyscallTable* calls_ = nullptr;  // while hooks hold slots of it

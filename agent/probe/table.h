@@ -57,6 +57,8 @@ struct Candidate {
   // kprobe: its functions are those of the driver of such devices (enum moat_gpu_class), a module that may come, go and come again, and not
   // each version has all of them. 0: the kernel's own.
   uint32_t driver = 0;
+  // Of such a function that the kernel refuses to probe: those that may call it, where the instruction that does is probed in its place.
+  std::vector<std::string_view> callers = {};
 };
 
 struct Row {

@@ -12,12 +12,19 @@ constexpr Unseen kChanged = {
     "parameters that the caller changes after the driver has read them: what lies there when the call returns is told"};
 
 // The driver's own copy of parameters, when it begins with them and when it is done (bpf/gpu/copy.bpf.c).
-Row CopyRow(const char* event, const char* program, std::vector<std::string_view> functions, uint32_t driver) {
+Row CopyRow(const char* event, const char* program, std::vector<std::string_view> functions, uint32_t driver,
+            std::vector<std::string_view> callers = {}) {
   return {event,
           "gpu",
-          {{.backend = Backend::kKprobe, .program = program, .attach = std::move(functions), .driver = driver}},
+          {{.backend = Backend::kKprobe,
+            .program = program,
+            .attach = std::move(functions),
+            .driver = driver,
+            .callers = std::move(callers)}},
           {kChanged}};
 }
+// kernel-open/nvidia/nv.c: the first is part of the second where the compiler made it so.
+const std::vector<std::string_view> kRmCallers = {"nvidia_ioctl", "nvidia_unlocked_ioctl"};
 const std::vector<std::string_view> kUvmFunctions = {"uvm_api_initialize",
                                                      "uvm_api_free",
                                                      "uvm_api_map_external_allocation",
@@ -35,8 +42,9 @@ const std::vector<std::string_view> kKfdFunctions = {
 
 std::vector<Row> CopyRows() {
   return {
-      CopyRow("gpu.rm", "moat_gpu_rm", {"rm_ioctl"}, MOAT_GPU_NVIDIA),
-      CopyRow("gpu.rm_ended", "moat_gpu_rm_ended", {"rm_ioctl"}, MOAT_GPU_NVIDIA),
+      {"gpu.text", "gpu", {{Backend::kIter, "moat_gpu_text"}}, {kChanged}},
+      CopyRow("gpu.rm", "moat_gpu_rm", {"rm_ioctl"}, MOAT_GPU_NVIDIA, kRmCallers),
+      CopyRow("gpu.rm_ended", "moat_gpu_rm_ended", {"rm_ioctl"}, MOAT_GPU_NVIDIA, kRmCallers),
       CopyRow("gpu.rm_copies", "moat_gpu_rm_copies", {"os_memcpy_from_user"}, MOAT_GPU_NVIDIA),
       CopyRow("gpu.rm_copied", "moat_gpu_rm_copied", {"os_memcpy_from_user"}, MOAT_GPU_NVIDIA),
       CopyRow("gpu.uvm", "moat_gpu_uvm", kUvmFunctions, MOAT_GPU_NVIDIA_UVM),

@@ -222,4 +222,15 @@ struct moat_gpu_ioctl {
 	__u8 nested[MOAT_GPU_NESTED_LEN];
 };
 
+#define MOAT_GPU_TEXT_LEN 16384
+
+/* The machine code of one function, once: user space asks by the first two, with done 0. */
+struct moat_gpu_text {
+	__u64 address;
+	__u32 length; /* at most MOAT_GPU_TEXT_LEN */
+	__u32 done;
+	__s64 error; /* 0, or negative: it cannot be read */
+	__u8 bytes[MOAT_GPU_TEXT_LEN];
+};
+
 #endif

@@ -164,6 +164,27 @@ TEST_F(GpuCopyBpfTest, AWrapperThatTheDriversStatusErases) {
   EXPECT_EQ(Of(pid, 42, 0x20800122), std::vector(23, Seen{kRaw, 0}));
 }
 
+// The resource manager of real drivers is built so that the kernel refuses to probe it; so is the stand-in's.
+TEST_F(GpuCopyBpfTest, AFunctionThatCannotBeProbedIsSeenWhereItIsCalled) {
+  Start();
+  for (const char* event : {"gpu.rm", "gpu.rm_ended"}) {
+    ASSERT_EQ(Refused(event), "");
+    for (const DomainStatus& domain : probe().Domains()) {
+      for (const HookStatus& hook : domain.hooks) {
+        EXPECT_TRUE(hook.event != event || hook.why.find("rm_ioctl where it is called, nvidia_ioctl+0x") != std::string::npos)
+            << hook.why;
+      }
+    }
+  }
+  const pid_t pid = RunInside([] {
+    Words words = Control(0x20800122);
+    Call(MustOpen(Nvidia()), GpuCommand(42, 32), words.data());
+  });
+  const auto told = Ioctls(pid);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].why & MOAT_IOCTL_COPIED, 0u);
+}
+
 TEST_F(GpuCopyBpfTest, WhatUvmAnswersIsItsOwnWord) {
   Start();
   if (const std::string why = Refused("gpu.uvm"); !why.empty()) {

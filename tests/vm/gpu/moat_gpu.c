@@ -65,6 +65,7 @@ static void meanwhile(u32 flags, u32 other, void __user *copied)
 #define DRIVER_FUNCTION __attribute__((noipa, externally_visible))
 
 int os_memcpy_from_user(void *to, const void *from, u32 n);
+long nvidia_ioctl(struct inode *inode, struct file *file, unsigned int cmd, unsigned long arg);
 long rm_ioctl(void *stack, void *nv, void *file, u32 number, void *params, u32 size);
 u32 uvm_api_initialize(void *params, struct file *file);
 u32 uvm_api_tools_init_event_tracker(void *params, struct file *file);
@@ -78,7 +79,8 @@ DRIVER_FUNCTION int os_memcpy_from_user(void *to, const void *from, u32 n)
 	return copy_from_user(to, (const void __user *)from, n) ? -EFAULT : 0;
 }
 
-DRIVER_FUNCTION long rm_ioctl(void *stack, void *nv, void *file, u32 number, void *params, u32 size)
+/* NVIDIA's resource manager is built without what makes a function one that can be traced. */
+DRIVER_FUNCTION notrace long rm_ioctl(void *stack, void *nv, void *file, u32 number, void *params, u32 size)
 {
 	u32 flags = asked(number, size, params), n = 0;
 	const void *from;
@@ -154,7 +156,7 @@ static long gpu_status(unsigned int cmd, unsigned long arg)
 }
 
 /* What the resource manager serves: of these, and of what they point to, the driver takes a copy and acts on that. */
-static long gpu_call(unsigned int cmd, unsigned long arg)
+DRIVER_FUNCTION long nvidia_ioctl(struct inode *inode, struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct {
 		u32 number, size;
@@ -190,13 +192,13 @@ static long gpu_call(unsigned int cmd, unsigned long arg)
 static long gpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	atomic_long_inc(&ioctls);
-	return gpu_call(cmd, arg);
+	return nvidia_ioctl(file_inode(file), file, cmd, arg);
 }
 
 static long gpu_compat_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	atomic_long_inc(&compat_ioctls);
-	return gpu_call(cmd, (u32)arg);
+	return nvidia_ioctl(file_inode(file), file, cmd, (u32)arg);
 }
 
 static long uvm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
