@@ -148,6 +148,14 @@ void ReadBackends(const Reading& reading, Section& top, Config& config) {
   });
 }
 
+void ReadDetect(const Reading& reading, Section& top, Detect& detect) {
+  Section section(reading, top.Child("detect"), "detect");
+  section.Flag("enabled", detect.enabled);
+  section.Number("fold_ms", detect.fold_ms, 100, 3'600'000);
+  section.Number("fold_max_ms", detect.fold_max_ms, 100, 86'400'000);
+  section.Number("max_open", detect.max_open, 16, 1u << 20);
+}
+
 void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {
   Section top(reading, document, "");
   AssetReader assets(config.assets);
@@ -190,6 +198,7 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
   ReadRuntimes(reading, top, config);
   ReadGpu(reading, top, config);
   ReadBackends(reading, top, config);
+  ReadDetect(reading, top, config.detect);
   ReadApi(reading, top, config);
   {
     Section process(reading, top.Child("process"), "process");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/config/detect.h"
 
 namespace moat::config {
 
@@ -77,6 +78,7 @@ struct Config {
   std::vector<WatchedCommand> watch;
   std::string driver_version;  // of NVIDIA's driver, where /sys/module does not tell it; empty: it does
   std::string gpu_root;  // below which drivers are looked for in /proc and /sys; no setting: tests have a directory of their own
+  Detect detect;
   // log
   std::string log_level = "info";
 
