@@ -49,4 +49,12 @@ class Consumer {
   virtual void OnBatch(const BatchPtr& batch) = 0;
 };
 
+// Makes events of its own out of those that it takes. Pipeline thread only.
+class Producer : public Consumer {
+ public:
+  virtual void OnTime(uint64_t now_ns) = 0;  // CLOCK_MONOTONIC; at least once a second
+  virtual void OnEnd(uint64_t now_ns) = 0;   // once, after the last batch
+  virtual void Take(std::vector<Event>& to) = 0;  // what it has made since, appended
+};
+
 }  // namespace moat::event

@@ -27,6 +27,7 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
   set(Kind::kNetAccept, "net_accept");
   set(Kind::kNetClose, "net_close");
   set(Kind::kNetFlow, "net_flow");
+  set(Kind::kFinding, "finding");
   set(Kind::kGap, "gap");
   set(Kind::kVerdict, "verdict");
   return names;

@@ -28,6 +28,7 @@ enum class Kind : uint8_t {
   kGpuOpen = 16,
   kGpuIoctl = 17,
   kGpuMap = 18,
+  kFinding = 23,  // what the agent concludes; no record has it
   kNetConnect = 24,
   kNetSend = 25,
   kNetListen = 26,
@@ -302,8 +303,11 @@ struct Gap {  // events that are missing from the stream
   uint64_t count = 0;
 };
 
+struct Finding;  // finding.h
+using FindingPtr = std::shared_ptr<const Finding>;
+
 using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuCall, Net,
-                          NetTotals, Verdict, Gap, GpuMap>;
+                          NetTotals, Verdict, Gap, GpuMap, FindingPtr>;
 
 struct Event {
   Header header;

@@ -88,7 +88,6 @@ struct Finding {
   uint64_t omitted = 0;  // assets, devices, peers and events that are not named for want of room
   std::vector<Technique> techniques;
 };
-using FindingPtr = std::shared_ptr<const Finding>;
 
 // Takes findings, new ones and updates. Called on the pipeline thread only; must not block.
 class FindingConsumer {

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/detect/engine.h"
+
+#include <array>
+#include <mutex>
+#include <utility>
+
+#include "agent/base/clock.h"
+#include "agent/detect/lineage.h"
+
+namespace moat::detect {
+namespace {
+
+// What makes two workloads the same, also after one was started anew.
+std::string PlaceOf(const event::Workload* workload, const std::string& cgroup) {
+  if (workload == nullptr) {
+    return cgroup;
+  }
+  if (!workload->pod_name.empty()) {
+    return "pod/" + workload->pod_namespace + "/" + workload->pod_name + "/" + workload->pod_container;
+  }
+  if (!workload->slurm_job.empty()) {
+    return "job/" + workload->slurm_job;
+  }
+  if (!workload->container_id.empty()) {
+    return "container/" + (workload->container_name.empty() ? workload->container_id : workload->container_name);
+  }
+  return workload->unit.empty() ? cgroup : "unit/" + workload->unit;
+}
+
+event::FindingProcess Shown(const event::Process& process) {
+  event::FindingProcess shown{.key = process.key, .uid = process.uid, .exe = process.exe};
+  size_t room = event::kMaxFindingText;
+  for (const std::string& arg : process.args) {
+    if (shown.args.size() == event::kMaxFindingArgs || arg.size() > room) {
+      shown.args.emplace_back("...");
+      break;
+    }
+    room -= arg.size();
+    shown.args.push_back(arg);
+  }
+  return shown;
+}
+
+class EngineImpl final : public Engine, Scene, Raise {
+ public:
+  EngineImpl(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world, std::string run)
+      : detectors_(std::move(detectors)),
+        world_(world),
+        fold_(config, std::move(run), [this](event::FindingPtr finding) { Made(std::move(finding)); }) {
+    for (const auto& detector : detectors_) {
+      for (size_t kind = 0; kind < by_kind_.size(); ++kind) {
+        if ((detector->kinds() >> kind & 1) != 0) {
+          by_kind_[kind].push_back(detector.get());
+        }
+      }
+    }
+  }
+
+  void OnBatch(const event::BatchPtr& batch) override {
+    names_ = batch->names.get();
+    keep_ = batch;
+    for (const event::Event& event : batch->events) {
+      lineage_.Apply(event);
+      now_ns_ = event.header.time_ns;
+      header_ = &event.header;
+      for (Detector* detector : by_kind_[static_cast<size_t>(event.header.kind)]) {
+        detector->OnEvent(event, *this, *this);
+      }
+    }
+    header_ = nullptr;
+  }
+
+  void OnTime(uint64_t now_ns) override {
+    now_ns_ = now_ns;
+    clock_.Refresh();
+    for (const auto& detector : detectors_) {
+      detector->OnTime(*this, *this);
+    }
+    fold_.OnTime(now_ns);
+    Publish();
+  }
+
+  void OnEnd(uint64_t now_ns) override {
+    fold_.OnTime(now_ns, /*all=*/true);
+    Publish();
+  }
+
+  void Take(std::vector<event::Event>& to) override {
+    for (event::Event& event : made_) {
+      to.push_back(std::move(event));
+    }
+    made_.clear();
+  }
+
+  FoldStats stats() const override {
+    const std::lock_guard lock(mutex_);
+    return published_;
+  }
+
+ private:
+  // ---- Scene ----
+  uint64_t now_ns() const override { return now_ns_; }
+  const event::Names& names() const override {
+    static const event::Names none;
+    return names_ != nullptr ? *names_ : none;
+  }
+  std::shared_ptr<const event::Process> Find(const event::ProcessKey& key) const override { return lineage_.Find(key); }
+  std::shared_ptr<const event::Workload> Whose(const std::string& cgroup) const override { return world_.Whose(cgroup); }
+  Declared MayRead(const event::Process& who, uint32_t asset) const override {
+    return asset < names().assets.size() ? world_.MayRead(who, names().assets[asset].name) : Declared::kNothing;
+  }
+  Declared MayWrite(const event::Process& who, uint32_t asset) const override {
+    return asset < names().assets.size() ? world_.MayWrite(who, names().assets[asset].name) : Declared::kNothing;
+  }
+  Declared MaySend(const event::Process& who, uint64_t labels, const event::Endpoints& where) const override {
+    std::vector<std::string_view> assets;
+    for (size_t i = 0; i < names().assets.size(); ++i) {
+      if ((labels >> i & 1) != 0) {
+        assets.emplace_back(names().assets[i].name);
+      }
+    }
+    return world_.MaySend(who, assets, where);
+  }
+  Declared MayUseGpu(const event::Process& who) const override { return world_.MayUseGpu(who); }
+
+  // ---- Raise ----
+  void operator()(Draft draft) override {
+    Subject subject;
+    std::string cgroup;
+    std::shared_ptr<const event::Process> who;
+    if (draft.process.pid != 0) {
+      // What the event came with, else what was seen of it.
+      who = header_ != nullptr && header_->process == draft.process ? header_->info : nullptr;
+      who = who != nullptr ? who : lineage_.Find(draft.process);
+      subject.lineage.push_back(who != nullptr ? Shown(*who) : event::FindingProcess{.key = draft.process});
+    }
+    if (who != nullptr) {
+      cgroup = who->cgroup;
+      if (!(who->parent == draft.process)) {
+        for (const auto& parent : lineage_.Of(who->parent, event::kMaxLineage - 1)) {
+          subject.lineage.push_back(Shown(*parent));
+        }
+      }
+    }
+    subject.workload = cgroup.empty() ? nullptr : world_.Whose(cgroup);
+    subject.place = PlaceOf(subject.workload.get(), cgroup);
+    raised_ = {draft.process, who};
+    fold_.Raise(std::move(draft), std::move(subject), now_ns_, clock_.ToUnixNs(now_ns_));
+    raised_ = {};
+  }
+
+  // A finding is an event among events: it has the number, the process and the labels by which streams are cut.
+  void Made(event::FindingPtr finding) {
+    event::Event& event = made_.emplace_back();
+    event.header.kind = event::Kind::kFinding;
+    event.header.time_ns = clock_.ToMonotonicNs(finding->last_unix_ns);
+    if (!finding->lineage.empty()) {
+      const event::FindingProcess& first = finding->lineage.front();
+      event.header.process = first.key;
+      event.header.tid = first.key.pid;
+      event.header.uid = first.uid;
+      event.header.info = raised_.first == first.key ? raised_.second : lineage_.Find(first.key);
+    }
+    for (size_t i = 0; i < names().assets.size() && i < event::kMaxAssets; ++i) {
+      for (const std::string& asset : finding->assets) {
+        event.header.labels |= uint64_t{asset == names().assets[i].name} << i;
+      }
+    }
+    event.body = std::move(finding);
+  }
+
+  void Publish() {
+    const std::lock_guard lock(mutex_);
+    published_ = fold_.stats();
+  }
+
+  const std::vector<std::unique_ptr<Detector>> detectors_;
+  World& world_;
+  std::array<std::vector<Detector*>, static_cast<size_t>(event::Kind::kCount)> by_kind_;
+  Lineage lineage_;
+  WallClock clock_;
+  uint64_t now_ns_ = 0;
+  event::BatchPtr keep_;  // whose names_ are
+  const event::Names* names_ = nullptr;
+  const event::Header* header_ = nullptr;  // of the event at hand
+  std::pair<event::ProcessKey, std::shared_ptr<const event::Process>> raised_;
+  std::vector<event::Event> made_;
+  Fold fold_;
+  mutable std::mutex mutex_;
+  FoldStats published_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world,
+                                       std::string run) {
+  return std::make_unique<EngineImpl>(config, std::move(detectors), world, std::move(run));
+}
+
+}  // namespace moat::detect

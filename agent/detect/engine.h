@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Detectors at work: each event goes to those that want its kind, and what they raise becomes findings.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/config/detect.h"
+#include "agent/detect/detector.h"
+#include "agent/detect/fold.h"
+#include "agent/event/batch.h"
+#include "agent/event/finding.h"
+
+namespace moat::detect {
+
+// What of the agent detectors ask. Called on the pipeline thread; must not block.
+class World {
+ public:
+  virtual ~World() = default;
+  virtual std::shared_ptr<const event::Workload> Whose(const std::string& cgroup) = 0;  // null: not known
+  virtual Declared MayRead(const event::Process& who, std::string_view asset) = 0;
+  virtual Declared MayWrite(const event::Process& who, std::string_view asset) = 0;
+  // assets: those whose labels the process holds.
+  virtual Declared MaySend(const event::Process& who, const std::vector<std::string_view>& assets, const event::Endpoints& where) = 0;
+  virtual Declared MayUseGpu(const event::Process& who) = 0;
+};
+
+class Engine : public event::Producer {
+ public:
+  // run: tells this run of the agent from others. world must outlive the engine.
+  static std::unique_ptr<Engine> Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world,
+                                        std::string run);
+  virtual FoldStats stats() const = 0;  // any thread
+};
+
+}  // namespace moat::detect
