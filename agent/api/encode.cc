@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "agent/api/finding_message.h"
 #include "agent/base/status.h"
 #include "moat/v1/services.pb.h"
 
@@ -29,6 +30,7 @@ static_assert(int{v1::KIND_GPU_MAP} == int(Kind::kGpuMap));
 static_assert(int{v1::KIND_NET_CONNECT} == int(Kind::kNetConnect) && int{v1::KIND_NET_SEND} == int(Kind::kNetSend));
 static_assert(int{v1::KIND_NET_LISTEN} == int(Kind::kNetListen) && int{v1::KIND_NET_ACCEPT} == int(Kind::kNetAccept));
 static_assert(int{v1::KIND_NET_CLOSE} == int(Kind::kNetClose) && int{v1::KIND_NET_FLOW} == int(Kind::kNetFlow));
+static_assert(int{v1::KIND_FINDING} == int(Kind::kFinding));
 static_assert(int{v1::KIND_GAP} == int(Kind::kGap) && int{v1::KIND_VERDICT} == int(Kind::kVerdict));
 static_assert(int{v1::VERDICT_ACTION_WOULD_DENY} == int(event::VerdictAction::kWouldDeny));
 static_assert(int{v1::VERDICT_OPERATION_TRUNCATE} == int(event::VerdictOperation::kTruncate));
@@ -335,6 +337,13 @@ struct PutBody {
     wire.Varint(v1::Gap::kReasonFieldNumber, from.reason);
     wire.Varint(v1::Gap::kCountFieldNumber, from.count);
     wire.End(mark);
+  }
+  void operator()(const event::FindingPtr& from) const {
+    if (from != nullptr) {
+      v1::Finding finding;
+      SetFinding(&finding, *from);
+      wire.Bytes(v1::Event::kFindingFieldNumber, finding.SerializeAsString());
+    }
   }
 };
 

@@ -107,12 +107,13 @@ Status ClearPath(const std::string& path, const sockaddr_un& address) {
 
 class ServerImpl final : public Server {
  public:
-  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies, InventorySource inventory)
+  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies, InventorySource inventory, const FindingTable* findings)
       : hub_(hub),
         monitor_(MakeMonitorService(hub, status)),
         status_(MakeStatusService(status)),
         policies_(MakePoliciesService(policies)),
-        inventory_(MakeInventoryService(std::move(status), std::move(inventory))) {}
+        inventory_(MakeInventoryService(std::move(status), std::move(inventory))),
+        findings_(MakeFindingsService(findings)) {}
 
   ~ServerImpl() override {
     if (!server_) {
@@ -205,6 +206,7 @@ class ServerImpl final : public Server {
     builder.RegisterService(status_.get());
     builder.RegisterService(policies_.get());
     builder.RegisterService(inventory_.get());
+    builder.RegisterService(findings_.get());
     builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
     // A client may ask every ten seconds whether we live. We ask nobody: a dead peer of a unix socket is told by the kernel.
@@ -219,7 +221,7 @@ class ServerImpl final : public Server {
   }
 
   Hub& hub_;
-  std::unique_ptr<grpc::Service> monitor_, status_, policies_, inventory_;
+  std::unique_ptr<grpc::Service> monitor_, status_, policies_, inventory_, findings_;
   std::unique_ptr<grpc::Server> server_;
   std::string path_;
   ino_t inode_ = 0;
@@ -228,8 +230,8 @@ class ServerImpl final : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
-                                              PolicyControl* policies, InventorySource inventory) {
-  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory));
+                                              PolicyControl* policies, InventorySource inventory, const FindingTable* findings) {
+  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory), findings);
   MOAT_TRY(server->Listen(config.socket, config.socket_group));
   return server;
 }

@@ -49,12 +49,15 @@ bool Healthy(const StatusSnapshot& snapshot);
 std::string ToJson(const StatusSnapshot& snapshot);
 
 class PolicyControl;
+class FindingTable;
 
 class Server {
  public:
-  // status and inventory are called on gRPC's threads. hub and policies must outlive the server; policies: null when none are configured.
+  // status and inventory are called on gRPC's threads. hub, policies and findings must outlive the server; policies: null when none are
+  // configured; findings: null when nothing looks for any.
   static Result<std::unique_ptr<Server>> Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
-                                               PolicyControl* policies = nullptr, InventorySource inventory = {});
+                                               PolicyControl* policies = nullptr, InventorySource inventory = {},
+                                               const FindingTable* findings = nullptr);
   virtual ~Server() = default;  // stops, waits at most a second for streams, removes the socket
 };
 

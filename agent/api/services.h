@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "agent/api/finding_table.h"
 #include "agent/api/hub.h"
 #include "agent/api/inventory.h"
 #include "agent/api/policy_control.h"
@@ -22,6 +23,8 @@ std::unique_ptr<grpc::Service> MakeMonitorService(Hub& hub, StatusSource status)
 std::unique_ptr<grpc::Service> MakeStatusService(StatusSource status);             // status_service.cc
 // control: null when no policies are configured; must outlive the service.
 std::unique_ptr<grpc::Service> MakePoliciesService(PolicyControl* control);  // policies_service.cc
+std::unique_ptr<grpc::Service> MakeFindingsService(
+    const FindingTable* table);  // findings_service.cc; null: nothing looks for any
 std::unique_ptr<grpc::Service> MakeInventoryService(StatusSource status, InventorySource source);  // inventory_service.cc
 
 }  // namespace moat::api

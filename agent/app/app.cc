@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/api/finding_table.h"
 #include "agent/api/hub.h"
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
@@ -17,9 +18,12 @@
 #include "agent/app/self.h"
 #include "agent/app/steps.h"
 #include "agent/app/workload_watch.h"
+#include "agent/app/world.h"
 #include "agent/base/cgroup.h"
 #include "agent/base/clock.h"
 #include "agent/base/version.h"
+#include "agent/detect/detectors.h"
+#include "agent/detect/engine.h"
 #include "agent/enrich/activity.h"
 #include "agent/enrich/cgroup_paths.h"
 #include "agent/enrich/proc_reader.h"
@@ -41,8 +45,9 @@ class AppImpl final : public App {
         {"probe", [this] { return StartProbe(); }, [this] { StopGuard::OnlyDetaching(), probe_.reset(); }},
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
+        {"detectors", [this] { return StartDetectors(); }, [this] { engine_.reset(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
-        {"workloads", [this] { return StartWorkloads(); }, [this] { workloads_.reset(); }},
+        {"workloads", [this] { return StartWorkloads(); }, [this] { world_->SetWorkloads(nullptr), workloads_.reset(); }},
         {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
     });
@@ -129,6 +134,23 @@ class AppImpl final : public App {
     recorder_.reset();
   }
 
+  Status StartDetectors() {
+    if (config_.detect.enabled) {
+      findings_ = api::FindingTable::Create(config_.detect.max_open);
+      engine_ = detect::Engine::Create(config_.detect, detect::MakeAll(config_.detect), *world_,
+                                       HostName() + ' ' + std::to_string(started_unix_ns_));
+    }
+    return {};
+  }
+
+  std::vector<event::Consumer*> Consumers() const {
+    std::vector<event::Consumer*> consumers = {hub_.get(), canary_log_.get(), activity_.get()};
+    if (findings_) {
+      consumers.push_back(findings_.get());
+    }
+    return consumers;
+  }
+
   Status StartPipeline() {
     enrich::CgroupResolver cgroups = [](uint64_t, uint64_t) { return std::string(); };
     if (Result<Cgroup2Mount> mount = FindCgroup2Mount(); mount) {
@@ -140,12 +162,12 @@ class AppImpl final : public App {
     }
     auto tree =
         enrich::ProcessTree::Create([](const event::ProcessKey& key) { return enrich::ReadProcess("/proc", key); }, cgroups);
-    pipeline_ = Pipeline::Start({.queue_batches = config_.queue_batches,
-                                 .poll_ms = config_.poll_ms,
-                                 .sums_ms = config_.sums_ms,
-                                 .scan = config_.scan_processes && config_.process},
-                                *probe_, MakeNames(*probe_, nullptr), std::move(tree),
-                                {hub_.get(), canary_log_.get(), activity_.get()}, recorder_.get());
+    pipeline_ =
+        Pipeline::Start({.queue_batches = config_.queue_batches,
+                         .poll_ms = config_.poll_ms,
+                         .sums_ms = config_.sums_ms,
+                         .scan = config_.scan_processes && config_.process},
+                        *probe_, MakeNames(*probe_, nullptr), std::move(tree), Consumers(), recorder_.get(), engine_.get());
     return {};
   }
 
@@ -153,6 +175,7 @@ class AppImpl final : public App {
     auto started = WorkloadWatch::Start(config_);
     if (started) {
       workloads_ = std::move(*started);
+      world_->SetWorkloads(workloads_.get());
       return {};
     }
     // Without cgroups all else can be watched.
@@ -167,13 +190,16 @@ class AppImpl final : public App {
       return {};
     }
     // The names of rules are wanted before there is anybody to ask for them.
-    auto started = Policies::Start(config_, *probe_, *workloads_,
-                                   [this](const Policies& policies) { pipeline_->SetNames(MakeNames(*probe_, &policies)); });
+    auto started = Policies::Start(config_, *probe_, *workloads_, [this](const Policies& policies) {
+      pipeline_->SetNames(MakeNames(*probe_, &policies));
+      world_->SetPolicies(policies.Get().set);
+    });
     if (!started) {
       return std::unexpected(started.error());
     }
     policies_ = std::move(*started);
     control_ = MakePolicyControl(config_, *policies_, *workloads_);
+    world_->SetPolicies(policies_->Get().set);
     SetNames();
     return {};
   }
@@ -184,7 +210,8 @@ class AppImpl final : public App {
     MOAT_ASSIGN(server_, api::Server::Start(
                              config_, *hub_, [this] { return Snapshot(); }, control_.get(),
                              {.activity = [this](event::ActivityOf what) { return activity_->Get(what); },
-                              .whose = [this](const std::string& cgroup) { return WhoseCgroup(cgroup, workloads_.get()); }}));
+                              .whose = [this](const std::string& cgroup) { return WhoseCgroup(cgroup, workloads_.get()); }},
+                             findings_.get()));
     return {};
   }
 
@@ -239,6 +266,9 @@ class AppImpl final : public App {
   const std::unique_ptr<event::Consumer> canary_log_ = MakeCanaryLog();
   const std::unique_ptr<enrich::ActivityTable> activity_ = enrich::ActivityTable::Create();
   std::unique_ptr<probe::Recorder> recorder_;  // null: not asked for
+  const std::unique_ptr<World> world_ = World::Create();
+  std::unique_ptr<api::FindingTable> findings_;  // null: nothing looks for any
+  std::unique_ptr<detect::Engine> engine_;  // null, too
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system
   std::unique_ptr<Policies> policies_;  // null: none are configured

@@ -32,16 +32,19 @@ constexpr uint32_t kEmptyPolls = 3;             // then the reader declares itse
 constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kIdleNs = 1000 * kMs;
 constexpr uint32_t kWaitForRoomMs = 20;
+constexpr std::chrono::milliseconds kTick(500);  // of the producer
 constexpr uint64_t kLastDrainNs = 1000 * kMs;
 
 class PipelineImpl final : public Pipeline {
  public:
   PipelineImpl(const PipelineOptions& options, probe::Probe& probe, std::shared_ptr<const event::Names> names,
-               std::unique_ptr<enrich::ProcessTree> tree, std::vector<event::Consumer*> consumers, probe::RecordSink* recorder)
+               std::unique_ptr<enrich::ProcessTree> tree, std::vector<event::Consumer*> consumers, probe::RecordSink* recorder,
+               event::Producer* producer)
       : options_(options),
         probe_(probe),
         tree_(std::move(tree)),
         consumers_(std::move(consumers)),
+        producer_(producer),
         pool_(BatchPool::Create(kKeptBatches)),
         queue_(options.queue_batches),
         collector_(counters_, pool_, recorder, [this](std::unique_ptr<event::Batch> batch) { HandOn(std::move(batch)); }),
@@ -158,13 +161,42 @@ class PipelineImpl final : public Pipeline {
 
   void Complete() {
     for (;;) {
-      std::optional<std::unique_ptr<event::Batch>> batch = queue_.Pop(std::chrono::hours(1));
+      std::optional<std::unique_ptr<event::Batch>> batch =
+          queue_.Pop(producer_ != nullptr ? std::chrono::nanoseconds(kTick) : std::chrono::hours(1));
+      const bool ended = !batch && queue_.closed();
       if (batch) {
         CompleteBatch(std::move(*batch));
-      } else if (queue_.closed()) {
+      }
+      if (producer_ != nullptr) {
+        Produce(ended);
+      }
+      if (ended) {
         return;
       }
     }
+  }
+
+  // What was made of the events so far comes behind them, as a batch of its own.
+  void Produce(bool ended) {
+    const uint64_t now_ns = MonotonicNs();
+    if (now_ns >= tick_ns_) {
+      producer_->OnTime(now_ns);
+      tick_ns_ = now_ns + static_cast<uint64_t>(std::chrono::nanoseconds(kTick).count());
+    }
+    if (ended) {
+      producer_->OnEnd(now_ns);
+    }
+    produced_.clear();
+    producer_->Take(produced_);
+    if (produced_.empty()) {
+      return;
+    }
+    std::unique_ptr<event::Batch> batch = pool_->Take(produced_.size());
+    for (event::Event& event : produced_) {
+      counters_.made[static_cast<size_t>(event.header.kind)].AddOwned();
+      batch->events.push_back(std::move(event));
+    }
+    CompleteBatch(std::move(batch));
   }
 
   void CompleteBatch(std::unique_ptr<event::Batch> batch) {
@@ -176,13 +208,18 @@ class PipelineImpl final : public Pipeline {
     std::array<uint32_t, kKinds> delivered{};
     uint64_t seq = seq_.Get();
     for (event::Event& event : batch->events) {
-      tree_->Apply(event);
+      if (event.header.kind != event::Kind::kFinding) {
+        tree_->Apply(event);
+      }
       event.header.seq = ++seq;
       ++delivered[static_cast<size_t>(event.header.kind)];
     }
     const event::BatchPtr shared = pool_->Share(std::move(batch));
     for (event::Consumer* consumer : consumers_) {
       consumer->OnBatch(shared);
+    }
+    if (producer_ != nullptr) {
+      producer_->OnBatch(shared);
     }
     for (size_t kind = 0; kind < kKinds; ++kind) {
       if (delivered[kind] > 0) {
@@ -196,6 +233,9 @@ class PipelineImpl final : public Pipeline {
   probe::Probe& probe_;
   const std::unique_ptr<enrich::ProcessTree> tree_;
   const std::vector<event::Consumer*> consumers_;
+  event::Producer* const producer_;  // null: none
+  uint64_t tick_ns_ = 0;  // when it is due
+  std::vector<event::Event> produced_;
   PipelineCounters counters_;
   Counter seq_;
   const std::shared_ptr<BatchPool> pool_;
@@ -212,8 +252,10 @@ class PipelineImpl final : public Pipeline {
 
 std::unique_ptr<Pipeline> Pipeline::Start(const PipelineOptions& options, probe::Probe& probe,
                                           std::shared_ptr<const event::Names> names, std::unique_ptr<enrich::ProcessTree> tree,
-                                          std::vector<event::Consumer*> consumers, probe::RecordSink* recorder) {
-  return std::make_unique<PipelineImpl>(options, probe, std::move(names), std::move(tree), std::move(consumers), recorder);
+                                          std::vector<event::Consumer*> consumers, probe::RecordSink* recorder,
+                                          event::Producer* producer) {
+  return std::make_unique<PipelineImpl>(options, probe, std::move(names), std::move(tree), std::move(consumers), recorder,
+                                        producer);
 }
 
 }  // namespace moat::app

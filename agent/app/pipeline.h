@@ -27,10 +27,11 @@ struct PipelineOptions {
 class Pipeline {
  public:
   // Starts both threads. probe, tree, recorder and consumers must outlive the pipeline; the tree is the pipeline thread's alone.
-  // recorder: null, or takes every raw record, on the ring thread.
+  // recorder: null, or takes every raw record, on the ring thread. producer: null, or makes events of those that the consumers have seen.
   static std::unique_ptr<Pipeline> Start(const PipelineOptions& options, probe::Probe& probe,
                                          std::shared_ptr<const event::Names> names, std::unique_ptr<enrich::ProcessTree> tree,
-                                         std::vector<event::Consumer*> consumers, probe::RecordSink* recorder);
+                                         std::vector<event::Consumer*> consumers, probe::RecordSink* recorder,
+                                         event::Producer* producer = nullptr);
   // Reads what is in the rings (for at most a second), hands it on, and ends both threads.
   virtual ~Pipeline() = default;
 
