@@ -10,6 +10,7 @@
 
 #include "agent/base/strings.h"
 #include "agent/base/utf8.h"
+#include "agent/event/finding.h"
 
 namespace moat::api {
 
@@ -18,6 +19,7 @@ namespace {
 using event::Kind;
 
 static_assert(static_cast<size_t>(Kind::kCount) <= 32, "kinds_ is a 32-bit mask");
+static_assert(static_cast<size_t>(event::FindingKind::kCount) <= 64, "finding_kinds_ is a 64-bit mask");
 
 constexpr uint32_t Bit(Kind kind) { return 1u << static_cast<uint32_t>(kind); }
 
@@ -169,6 +171,7 @@ Result<Filter> Filter::Make(const FilterSpec& spec, const Known& known) {
   MOAT_TRY(CheckSize("assets", spec.assets));
   MOAT_TRY(CheckSize("devices", spec.devices));
   MOAT_TRY(CheckSize("destinations", spec.destinations));
+  MOAT_TRY(CheckSize("finding_kinds", spec.finding_kinds));
   Filter filter;
   for (const auto& name : spec.kinds) {
     MOAT_ASSIGN(uint32_t bits, ParseKind(name));
@@ -211,8 +214,20 @@ Result<Filter> Filter::Make(const FilterSpec& spec, const Known& known) {
     MOAT_ASSIGN(Destination destination, ParseDestination(text));
     filter.destinations_.push_back(destination);
   }
-  filter.empty_ = spec.kinds.empty() && spec.pids.empty() && spec.cgroups.empty() && spec.assets.empty() &&
-                  spec.devices.empty() && spec.destinations.empty();
+  for (const std::string& name : spec.finding_kinds) {
+    const event::FindingKind kind = event::FindingKindFromName(name);
+    if (kind == event::FindingKind::kNone) {
+      std::vector<std::string_view> right;
+      for (size_t i = 1; i < static_cast<size_t>(event::FindingKind::kCount); ++i) {
+        right.emplace_back(event::FindingKindName(static_cast<event::FindingKind>(i)));
+      }
+      return NotOne("kind of finding", name, right);
+    }
+    filter.finding_kinds_ |= uint64_t{1} << static_cast<uint8_t>(kind);
+  }
+  filter.min_severity_ = spec.min_severity;
+  filter.empty_ = filter.finding_kinds_ == 0 && filter.min_severity_ == 0 && spec.kinds.empty() && spec.pids.empty() &&
+                  spec.cgroups.empty() && spec.assets.empty() && spec.devices.empty() && spec.destinations.empty();
   return filter;
 }
 
@@ -245,6 +260,12 @@ bool Filter::Matches(const event::Event& event) const {
   const event::Header& header = event.header;
   if (const auto* gap = std::get_if<event::Gap>(&event.body)) {
     return kinds_ == 0 || gap->lost_kind == Kind::kNone || (kinds_ & (Bit(gap->lost_kind) | Bit(Kind::kGap)));
+  }
+  if (const auto* finding = std::get_if<event::FindingPtr>(&event.body); finding != nullptr && *finding != nullptr) {
+    if (static_cast<uint32_t>((*finding)->severity) < min_severity_ ||
+        (finding_kinds_ != 0 && (finding_kinds_ >> static_cast<uint8_t>((*finding)->kind) & 1) == 0)) {
+      return false;
+    }
   }
   if (kinds_ && !(kinds_ & Bit(header.kind))) {
     return false;

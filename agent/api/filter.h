@@ -21,6 +21,8 @@ struct FilterSpec {
   std::vector<std::string> assets = {};
   std::vector<std::string> devices = {};
   std::vector<std::string> destinations = {};
+  uint32_t min_severity = 0;  // event::Severity; 0: any
+  std::vector<std::string> finding_kinds = {};
 };
 
 // What this agent has, to tell a mistake from a wish.
@@ -60,6 +62,8 @@ class Filter {
 
   bool empty_ = true;
   uint32_t kinds_ = 0;  // bit: Kind; 0: any
+  uint32_t min_severity_ = 0;
+  uint64_t finding_kinds_ = 0;  // bit: FindingKind; 0: any
   std::vector<uint32_t> pids_;  // sorted
   std::vector<std::string> cgroups_;
   std::vector<std::string> assets_;

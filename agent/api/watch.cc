@@ -182,7 +182,8 @@ class MonitorService final : public v1::Monitor::WithRawCallbackMethod_Watch<v1:
     const v1::Filter& from = request.filter();
     FilterSpec spec{{from.kinds().begin(), from.kinds().end()},     {from.pids().begin(), from.pids().end()},
                     {from.cgroups().begin(), from.cgroups().end()}, {from.assets().begin(), from.assets().end()},
-                    {from.devices().begin(), from.devices().end()}, {from.destinations().begin(), from.destinations().end()}};
+                    {from.devices().begin(), from.devices().end()}, {from.destinations().begin(), from.destinations().end()},
+                    static_cast<uint32_t>(from.min_severity()),     {from.finding_kinds().begin(), from.finding_kinds().end()}};
     Known known;
     if (!spec.assets.empty() || !spec.devices.empty()) {
       StatusSnapshot status = status_();

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "agent/cli/finding_text.h"
 #include "agent/cli/gpu_text.h"
 #include "agent/cli/json.h"
 #include "agent/cli/text.h"
@@ -150,6 +151,7 @@ std::string Object(const v1::Event& event, const Processes& processes) {
       return Number(gap.count()) + " events are missing" + (gap.lost_kind() ? " (" + KindName(gap.lost_kind()) + ")" : "") +
              ": " + ReasonWord(gap.reason());
     }
+    case v1::Event::kFinding: return FindingLine(event.finding());
     case v1::Event::BODY_NOT_SET: break;
   }
   return processes.Text(event.process());
@@ -167,6 +169,7 @@ Color KindColor(const v1::Event& event) {
     case v1::Event::kNet:
     case v1::Event::kNetTotals: return Color::kCyan;
     case v1::Event::kGap: return Color::kRed;
+    case v1::Event::kFinding: return SeverityColor(event.finding().severity());
     case v1::Event::kVerdict:
       return event.verdict().action() == v1::VERDICT_ACTION_ALLOW  ? Color::kGreen
              : event.verdict().action() == v1::VERDICT_ACTION_DENY ? Color::kRed
@@ -276,6 +279,7 @@ void JsonBody(Json& json, const v1::Event& event) {
       json.Field("reason", ReasonWord(gap.reason())).Field("count", gap.count());
       break;
     }
+    case v1::Event::kFinding: JsonFinding(json, event.finding()); break;
     case v1::Event::BODY_NOT_SET: break;
   }
 }

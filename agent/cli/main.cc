@@ -93,6 +93,17 @@ int main(int argc, char** argv) {
   watch->add_option("--since", options.since, "resume after this cursor, or with the oldest event in memory: oldest");
   watch->add_flag("--reconnect", options.reconnect, "when the agent goes, wait for it and resume");
 
+  CLI::App* findings = app.add_subcommand("findings", "what the agent has concluded: who did what, and what to do about it");
+  add_output(findings, {"human", "json"});
+  findings->add_option("id", options.findings.id, "all about this one; the beginning of its id will do");
+  findings->add_flag("-f,--follow", options.findings.follow, "those in memory, then new ones and updates as they come");
+  findings->add_option("--min-severity", options.findings.min_severity, "info, low, medium, high or critical");
+  findings->add_option("--kind", options.findings.kinds, "only this kind (canary-touched, ...); may be repeated");
+  findings->add_option("--for", for_text, "with -f: stop after a time: 500ms, 10s, 5m, 1h");
+  findings->add_option("--count", options.count, "with -f: stop after so many")->check(CLI::PositiveNumber);
+  findings->add_option("--since", options.since, "with -f: resume after this cursor");
+  findings->add_flag("--reconnect", options.reconnect, "with -f: when the agent goes, wait for it and resume");
+  findings->add_option("--limit", options.findings.limit, "only so many, those seen last");
   CLI::App* status = app.add_subcommand("status", "the agent: hooks, ledger, assets, devices");
   add_output(status, {"human", "json"});
   CLI::App* doctor = app.add_subcommand("doctor", "what this kernel offers, what each event uses, and what stays unseen");
@@ -141,6 +152,9 @@ int main(int argc, char** argv) {
 
   if (*watch) {
     return RunWatch(options);
+  }
+  if (*findings) {
+    return RunFindings(options);
   }
   if (*status) {
     return RunStatus(options);

@@ -48,6 +48,13 @@ struct InventoryWords {
   uint32_t limit = 0;  // 0: all
 };
 
+struct FindingWords {
+  std::string id, min_severity;
+  std::vector<std::string> kinds;
+  uint32_t limit = 0;  // 0: all
+  bool follow = false;
+};
+
 struct Options {
   std::string address = kDefaultAddress;
   bool color = false;  // decided: --color, NO_COLOR and the terminal taken together
@@ -67,6 +74,7 @@ struct Options {
 
   PolicyWords policy;
   InventoryWords inventory;
+  FindingWords findings;
 };
 
 // A command and its options, for the completion scripts.
@@ -83,6 +91,7 @@ struct CommandWords {
 };
 
 int RunWatch(const Options& options);
+int RunFindings(const Options& options);
 int RunStatus(const Options& options);
 int RunDoctor(const Options& options);
 int RunWorkloads(const Options& options);  // inventory.cc

@@ -17,6 +17,7 @@
 
 #include "agent/cli/client.h"
 #include "agent/cli/event_text.h"
+#include "agent/cli/finding_text.h"
 #include "agent/cli/text.h"
 #include "moat/v1/services.grpc.pb.h"
 
@@ -102,6 +103,10 @@ class Watcher {
     filter->mutable_assets()->Assign(options.assets.begin(), options.assets.end());
     filter->mutable_devices()->Assign(options.devices.begin(), options.devices.end());
     filter->mutable_destinations()->Assign(options.destinations.begin(), options.destinations.end());
+    if (v1::Severity severity; SeverityFromWord(options.findings.min_severity, &severity)) {
+      filter->set_min_severity(severity);
+    }
+    filter->mutable_finding_kinds()->Assign(options.findings.kinds.begin(), options.findings.kinds.end());
   }
 
   int Run() {

@@ -19,9 +19,9 @@ namespace moat::detect {
 
 // Who did it, as the engine knows it.
 struct Subject {
-  std::string place;  // what makes workloads the same: pod, container, job or unit, else the cgroup
-  std::shared_ptr<const event::Workload> workload;  // null: not known
-  std::vector<event::FindingProcess> lineage;
+  std::string place{};  // what makes workloads the same: pod, container, job or unit, else the cgroup
+  std::shared_ptr<const event::Workload> workload{};  // null: not known
+  std::vector<event::FindingProcess> lineage{};
 };
 
 struct FoldStats {

@@ -83,6 +83,26 @@ pid_t Place::Spawn(const std::function<void()>& work, bool inside) const {
   return pid;
 }
 
+std::string Place::Moatctl(std::vector<std::string> args, int status) const {
+  const std::string out = File("out");
+  args.insert(args.begin(), {"moatctl", "--address", File("moat.sock"), "--color", "never"});
+  const pid_t pid = Spawn(
+      [&] {
+        const int fd = ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        ::dup2(fd, STDOUT_FILENO);
+        ::dup2(fd, STDERR_FILENO);
+        std::vector<char*> argv;
+        for (const std::string& arg : args) {
+          argv.push_back(const_cast<char*>(arg.c_str()));
+        }
+        argv.push_back(nullptr);
+        ::execv(MOAT_BINARY_DIR "/bin/moatctl", argv.data());
+      },
+      false);
+  EXPECT_EQ(WaitFor(pid), status) << ReadText(out);
+  return ReadText(out);
+}
+
 int WaitFor(pid_t pid, std::chrono::milliseconds limit) {
   int status = 0;
   if (!Eventually([&] { return ::waitpid(pid, &status, WNOHANG) == pid; }, limit)) {

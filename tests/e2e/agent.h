@@ -39,6 +39,8 @@ class Place {
   const std::string& scope() const { return scope_; }  // as moatd.yaml wants it
   // Forks; the child joins the cgroup (unless beside), runs work and ends with status 0.
   pid_t Spawn(const std::function<void()>& work, bool inside = true) const;
+  // What moatctl prints, asking the agent of this place; its exit status must be this one.
+  std::string Moatctl(std::vector<std::string> args, int status = 0) const;
 
  private:
   std::string directory_, scope_, cgroup_directory_;

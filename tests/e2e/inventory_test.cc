@@ -23,26 +23,7 @@ using ::testing::Not;
 
 class InventoryTest : public ::testing::Test {
  protected:
-  // What moatctl prints; its exit status must be this one.
-  std::string Moatctl(std::vector<std::string> args, int status = 0) {
-    const std::string out = place_.File("out");
-    args.insert(args.begin(), {"moatctl", "--address", place_.File("moat.sock"), "--color", "never"});
-    const pid_t pid = place_.Spawn(
-        [&] {
-          const int fd = ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-          ::dup2(fd, STDOUT_FILENO);
-          ::dup2(fd, STDERR_FILENO);
-          std::vector<char*> argv;
-          for (const std::string& arg : args) {
-            argv.push_back(const_cast<char*>(arg.c_str()));
-          }
-          argv.push_back(nullptr);
-          ::execv(MOAT_BINARY_DIR "/bin/moatctl", argv.data());
-        },
-        false);
-    EXPECT_EQ(WaitFor(pid), status);
-    return ReadText(out);
-  }
+  std::string Moatctl(std::vector<std::string> args, int status = 0) { return place_.Moatctl(std::move(args), status); }
 
   template <typename Response>
   Response Ask(const Agent& agent,

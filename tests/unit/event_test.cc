@@ -26,6 +26,7 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kNetAccept, "net_accept"},
                                                    {Kind::kNetClose, "net_close"},
                                                    {Kind::kNetFlow, "net_flow"},
+                                                   {Kind::kFinding, "finding"},
                                                    {Kind::kGap, "gap"},
                                                    {Kind::kVerdict, "verdict"}};
   std::set<std::string> names;
@@ -34,7 +35,7 @@ TEST(Event, KindsHaveNamesBothWays) {
     EXPECT_EQ(KindFromName(name), kind);
     names.insert(name);
   }
-  EXPECT_EQ(names.size(), 19u);
+  EXPECT_EQ(names.size(), 20u);
   // No other number has a name.
   for (int i = 0; i < 256; ++i) {
     auto kind = static_cast<Kind>(i);
