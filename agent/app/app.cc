@@ -10,6 +10,7 @@
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
 #include "agent/app/identity.h"
+#include "agent/app/metrics.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
@@ -23,6 +24,7 @@
 #include "agent/enrich/activity.h"
 #include "agent/enrich/cgroup_paths.h"
 #include "agent/enrich/proc_reader.h"
+#include "agent/metrics/exporter.h"
 #include "agent/probe/pins.h"
 #include "agent/probe/probe.h"
 #include "agent/probe/record.h"
@@ -45,6 +47,7 @@ class AppImpl final : public App {
         {"workloads", [this] { return StartWorkloads(); }, [this] { workloads_.reset(); }},
         {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
+        {"metrics", [this] { return StartMetrics(); }, [this] { exporter_.reset(); }},
     });
   }
 
@@ -193,7 +196,18 @@ class AppImpl final : public App {
     server_.reset();
   }
 
-  // gRPC's threads; only while the server runs, so probe, hub and pipeline are there.
+  Status StartMetrics() {
+    if (config_.metrics_address.empty()) {
+      return {};
+    }
+    MOAT_ASSIGN(exporter_, metrics::Exporter::Start(config_.metrics_address, [this] {
+                  return MetricsOf(Snapshot(), policies_ ? policies_->Get() : InForce());
+                }));
+    spdlog::info("metrics at port {}", exporter_->port());
+    return {};
+  }
+
+  // Threads of gRPC and of the exporter; only while they run, so probe, hub and pipeline are there.
   api::StatusSnapshot Snapshot() const {
     api::StatusSnapshot out;
     out.version = kVersion;
@@ -244,6 +258,7 @@ class AppImpl final : public App {
   std::unique_ptr<Policies> policies_;  // null: none are configured
   std::unique_ptr<api::PolicyControl> control_;
   std::unique_ptr<api::Server> server_;
+  std::unique_ptr<metrics::Exporter> exporter_;  // null: not asked for
   Steps steps_;  // last: it stops the others
 };
 
