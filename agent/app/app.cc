@@ -135,6 +135,9 @@ class AppImpl final : public App {
   Status StartPipeline() {
     enrich::CgroupResolver cgroups = [](uint64_t, uint64_t) { return std::string(); };
     if (Result<Cgroup2Mount> mount = FindCgroup2Mount(); mount) {
+      if (!ShowsWholeTree(*mount)) {
+        spdlog::warn("{} shows a part of the cgroups only: give moatd's container the host's /sys/fs/cgroup", mount->path);
+      }
       cgroups = [paths = std::make_shared<enrich::CgroupPaths>(*mount)](uint64_t id, uint64_t now_ns) {
         return paths->Path(id, now_ns);
       };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET /metrics over HTTP, for Prometheus: plain text without a password, so it listens on loopback unless it is told otherwise.
+// GET /metrics (and what begins with it) over HTTP, for Prometheus: plain text without a password, so it listens on loopback unless it is told otherwise.
 #pragma once
 
 #include <cstdint>

