@@ -25,7 +25,7 @@ build=(
   python3-minimal                              # tables of the drivers' calls
   libelf-dev zlib1g-dev                        # for libbpf
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libssl-dev
-  libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libcpp-httplib-dev
+  libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libcpp-httplib-dev prometheus-cpp-dev
 )
 # shellcheck disable=SC2034
 test=(

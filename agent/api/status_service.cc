@@ -14,11 +14,6 @@ namespace moat::api {
 
 namespace {
 
-// Index: enum moat_table (bpf/abi/stats.h), which this folder may not include.
-constexpr const char* kTables[] = {"inodes",     "labels",  "file_io",       "gpu_calls",     "flows",        "net_totals",
-                                   "sockets",    "sent",    "dns_untrusted", "dns_malformed", "dns_too_long", "dns_full",
-                                   "gpu_owners", "table13", "table14",       "table15"};
-
 void SetDomain(v1::Domain* to, const DomainStatus& from) {
   to->set_name(from.name);
   to->set_loaded(from.loaded);
@@ -62,11 +57,10 @@ void SetLedger(v1::AgentStatus* to, const Ledger& ledger) {
       }
     }
   }
-  static_assert(std::size(kTables) == std::tuple_size_v<decltype(ledger.table_full)>);
   for (size_t table = 0; table < ledger.table_full.size(); ++table) {
     if (ledger.table_full[table]) {
       auto* out = to->add_tables_full();
-      out->set_table(kTables[table]);
+      out->set_table(TableName(table));
       out->set_refused(ledger.table_full[table]);
     }
   }

@@ -11,6 +11,7 @@
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
 #include "agent/app/identity.h"
+#include "agent/app/metrics.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
@@ -27,6 +28,7 @@
 #include "agent/enrich/activity.h"
 #include "agent/enrich/cgroup_paths.h"
 #include "agent/enrich/proc_reader.h"
+#include "agent/metrics/exporter.h"
 #include "agent/probe/pins.h"
 #include "agent/probe/probe.h"
 #include "agent/probe/record.h"
@@ -50,6 +52,7 @@ class AppImpl final : public App {
         {"workloads", [this] { return StartWorkloads(); }, [this] { world_->SetWorkloads(nullptr), workloads_.reset(); }},
         {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
+        {"metrics", [this] { return StartMetrics(); }, [this] { exporter_.reset(); }},
     });
   }
 
@@ -154,6 +157,9 @@ class AppImpl final : public App {
   Status StartPipeline() {
     enrich::CgroupResolver cgroups = [](uint64_t, uint64_t) { return std::string(); };
     if (Result<Cgroup2Mount> mount = FindCgroup2Mount(); mount) {
+      if (!ShowsWholeTree(*mount)) {
+        spdlog::warn("{} shows a part of the cgroups only: give moatd's container the host's /sys/fs/cgroup", mount->path);
+      }
       cgroups = [paths = std::make_shared<enrich::CgroupPaths>(*mount)](uint64_t id, uint64_t now_ns) {
         return paths->Path(id, now_ns);
       };
@@ -220,7 +226,18 @@ class AppImpl final : public App {
     server_.reset();
   }
 
-  // gRPC's threads; only while the server runs, so probe, hub and pipeline are there.
+  Status StartMetrics() {
+    if (config_.metrics_address.empty()) {
+      return {};
+    }
+    MOAT_ASSIGN(exporter_, metrics::Exporter::Start(config_.metrics_address, [this] {
+                  return MetricsOf(Snapshot(), policies_ ? policies_->Get() : InForce());
+                }));
+    spdlog::info("metrics at port {}", exporter_->port());
+    return {};
+  }
+
+  // Threads of gRPC and of the exporter; only while they run, so probe, hub and pipeline are there.
   api::StatusSnapshot Snapshot() const {
     api::StatusSnapshot out;
     out.version = kVersion;
@@ -274,6 +291,7 @@ class AppImpl final : public App {
   std::unique_ptr<Policies> policies_;  // null: none are configured
   std::unique_ptr<api::PolicyControl> control_;
   std::unique_ptr<api::Server> server_;
+  std::unique_ptr<metrics::Exporter> exporter_;  // null: not asked for
   Steps steps_;  // last: it stops the others
 };
 

@@ -34,6 +34,19 @@ std::string Unescape(std::string_view field) {
   return text;
 }
 
+// How much of the tree a mount's root shows: the more it climbs above this process's cgroup namespace, the more.
+int Reach(std::string_view root) {
+  if (root == "/") {
+    return 1;
+  }
+  int climbs = 0;
+  while (root.starts_with("/..")) {
+    root.remove_prefix(3);
+    ++climbs;
+  }
+  return root.empty() ? 1 + climbs : 0;
+}
+
 std::string Join(const Cgroup2Mount& mount, std::string_view path) {
   std::string full = mount.path;
   if (!path.empty() && path != "/") {
@@ -48,6 +61,7 @@ std::string Join(const Cgroup2Mount& mount, std::string_view path) {
 // "36 35 98:0 /root /mount/point rw,noatime master:1 - ext3 /dev/root rw": after the sixth field come optional ones up to "-".
 Result<Cgroup2Mount> ParseCgroup2Mount(std::string_view mountinfo) {
   Cgroup2Mount found;
+  int reach = 0;
   std::istringstream lines{std::string(mountinfo)};
   for (std::string line; std::getline(lines, line);) {
     std::istringstream fields(line);
@@ -60,11 +74,9 @@ Result<Cgroup2Mount> ParseCgroup2Mount(std::string_view mountinfo) {
     if (!(fields >> type) || type != "cgroup2") {
       continue;
     }
-    if (root == "/") {
-      return Cgroup2Mount{Unescape(point), "/"};
-    }
-    if (found.path.empty()) {
+    if (found.path.empty() || Reach(root) > reach) {
       found = {Unescape(point), Unescape(root)};
+      reach = Reach(root);
     }
   }
   if (found.path.empty()) {
@@ -83,6 +95,12 @@ Result<Cgroup2Mount> FindCgroup2Mount() {
   std::ostringstream text;
   text << file.rdbuf();
   return ParseCgroup2Mount(text.str());
+}
+
+bool ShowsWholeTree(const Cgroup2Mount& mount) {
+  constexpr ino_t kRootCgroup = 1;  // the number of kernfs' root, of whatever namespace one looks from
+  struct stat st{};
+  return ::stat(mount.path.c_str(), &st) == 0 && st.st_ino == kRootCgroup;
 }
 
 Result<uint64_t> CgroupId(const Cgroup2Mount& mount, std::string_view path) {

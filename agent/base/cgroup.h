@@ -14,13 +14,18 @@ namespace moat {
 
 struct Cgroup2Mount {
   std::string path;  // "/sys/fs/cgroup", "/sys/fs/cgroup/unified", ...
-  std::string root;  // which cgroup is mounted there: "/" but in a container
+  // Which cgroup is mounted there, as seen from this process's cgroup namespace: "/" is the whole tree on a host, and the container's own
+  // part in a container, where the whole tree is "/../..".
+  std::string root;
 };
 
-// Finds it in the text of a mountinfo file; of several the first that shows the whole tree, else the first.
+// Finds it in the text of a mountinfo file; of several the one that shows most, else the first.
 Result<Cgroup2Mount> ParseCgroup2Mount(std::string_view mountinfo);
 // The same for this process (/proc/self/mountinfo).
 Result<Cgroup2Mount> FindCgroup2Mount();
+
+// False: what is mounted there is a part of the tree, and all beside it stays unseen.
+bool ShowsWholeTree(const Cgroup2Mount& mount);
 
 Result<uint64_t> CgroupId(const Cgroup2Mount& mount, std::string_view path);
 

@@ -48,6 +48,9 @@ struct Ledger {
   std::array<uint64_t, 16> table_full{};  // index: enum moat_table
 };
 
+// Of Ledger::table_full: "inodes", "labels", ...; "unknown".
+const char* TableName(size_t table);
+
 struct RingStatus {
   std::string name;
   uint64_t size_bytes = 0;

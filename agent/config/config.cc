@@ -217,6 +217,14 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
     pipeline.Number("sums_ms", config.sums_ms, 100, 3600 * 1000);
   }
   {
+    Section metrics(reading, top.Child("metrics"), "metrics");
+    const Node* node = metrics.Child("address");
+    const bool off = node != nullptr && node->type == Node::Type::kScalar && node->value.empty();
+    if (node != nullptr && node->type != Node::Type::kNull && (off || CheckAddress(reading, *node, "metrics.address"))) {
+      config.metrics_address = node->value;
+    }
+  }
+  {
     Section log(reading, top.Child("log"), "log");
     log.OneOf("level", config.log_level, {"trace", "debug", "info", "warn", "error", "off"});
   }

@@ -79,6 +79,8 @@ struct Config {
   std::string driver_version;  // of NVIDIA's driver, where /sys/module does not tell it; empty: it does
   std::string gpu_root;  // below which drivers are looked for in /proc and /sys; no setting: tests have a directory of their own
   Detect detect;
+  // metrics: "127.0.0.1:9464", "[::1]:9464"; empty: nothing listens
+  std::string metrics_address;
   // log
   std::string log_level = "info";
 

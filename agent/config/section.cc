@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/config/section.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -51,6 +53,24 @@ bool CheckPath(const Reading& reading, const Node& node, const std::string& what
   const std::string walked = path + "/";
   if (walked.find("/./") != std::string::npos || walked.find("/../") != std::string::npos) {
     reading.Complain(node, what + " must not contain \".\" or \"..\": " + Quoted(path));
+    return false;
+  }
+  return true;
+}
+
+bool CheckAddress(const Reading& reading, const Node& node, const std::string& what) {
+  const std::string_view text = node.type == Node::Type::kScalar ? std::string_view(node.value) : std::string_view();
+  const size_t colon = text.rfind(':');
+  const bool v6 = text.starts_with('[');
+  std::string host(text.substr(0, colon == std::string_view::npos ? 0 : colon));
+  if (v6) {
+    host = host.ends_with(']') ? host.substr(1, host.size() - 2) : "";
+  }
+  in6_addr unused{};
+  uint64_t port = 0;
+  if (colon == std::string_view::npos || inet_pton(v6 ? AF_INET6 : AF_INET, host.c_str(), &unused) != 1 ||
+      !ParseNumber(text.substr(colon + 1), port) || port > 65535 || text.substr(colon + 1).starts_with("0x")) {
+    reading.Complain(node, what + " must be an address and a port, as 127.0.0.1:9464 or \"[::1]:9464\", not " + Quoted(text));
     return false;
   }
   return true;

@@ -62,4 +62,7 @@ std::string Quoted(std::string_view text);
 // A scalar as an absolute path without "." and ".." parts and control characters; a problem and false when it is not one.
 bool CheckPath(const Reading& reading, const Node& node, const std::string& what);
 
+// A scalar as an address to listen on, "127.0.0.1:9464" or "[::1]:9464"; a problem and false when it is not one. Port 0: any.
+bool CheckAddress(const Reading& reading, const Node& node, const std::string& what);
+
 }  // namespace moat::config

@@ -31,6 +31,13 @@ TEST(Cgroup, FindsTheMount) {
       {"1 0 0:28 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n2 0 0:28 / /host/cgroup ro - cgroup2 cgroup rw\n",
        "/host/cgroup", "/"},
       {"1 0 0:28 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "/sys/fs/cgroup", "/docker/abc"},
+      // In a cgroup namespace "/" is the container's own, and the whole tree lies above it.
+      {"1 0 0:28 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n2 0 0:28 /../../.. /host/cgroup ro - cgroup2 cgroup rw\n",
+       "/host/cgroup", "/../../.."},
+      {"2 0 0:28 /../.. /host/cgroup ro - cgroup2 cgroup rw\n1 0 0:28 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "/host/cgroup",
+       "/../.."},
+      {"2 0 0:28 /../other /other ro - cgroup2 cgroup rw\n1 0 0:28 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "/sys/fs/cgroup",
+       "/"},
       // A mount point that is called like the file system is none.
       {"1 0 0:1 / /cgroup2 rw - tmpfs cgroup2 rw\n32 30 0:28 / /ok rw - cgroup2 none rw", "/ok", "/"},
   };
@@ -50,6 +57,18 @@ TEST(Cgroup, SaysWhenThereIsNoMount) {
     EXPECT_EQ(mount.error().code, Code::kNotFound);
     EXPECT_NE(mount.error().message.find("mount -t cgroup2"), std::string::npos);
   }
+}
+
+TEST(Cgroup, TellsAPartFromTheWhole) {
+  auto mount = FindCgroup2Mount();
+  if (!mount || mount->root != "/" || ::geteuid() != 0) {
+    GTEST_SKIP() << "needs root and the whole cgroup2 tree";
+  }
+  EXPECT_TRUE(ShowsWholeTree(*mount));
+  const std::string part = mount->path + "/moat-unit-" + std::to_string(::getpid());
+  ASSERT_EQ(::mkdir(part.c_str(), 0755), 0);
+  EXPECT_FALSE(ShowsWholeTree({part, "/"}));
+  ::rmdir(part.c_str());
 }
 
 // Against the tree that is really there: ids by stat, paths by id, and the walk agree.

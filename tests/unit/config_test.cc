@@ -114,6 +114,7 @@ backends: {avoid: [lsm, kprobe]}
 rings: {urgent: 64KiB, bulk: 8388608}
 pipeline: {queue_batches: 8, poll_ms: 1, flush_ms: 2, sums_ms: 100}
 log: {level: debug}
+metrics: {address: "[::1]:9464"}
 )");
   EXPECT_THAT(ProblemsOf(loaded), IsEmpty());
   Config want;
@@ -141,7 +142,22 @@ log: {level: debug}
   want.flush_ms = 2;
   want.sums_ms = 100;
   want.log_level = "debug";
+  want.metrics_address = "[::1]:9464";
   EXPECT_EQ(loaded.config, want);
+}
+
+TEST_F(ConfigTest, AnAddressToListenOn) {
+  for (const char* good : {"127.0.0.1:9464", "0.0.0.0:0", "[::]:65535", ""}) {
+    const Loaded loaded = LoadText("metrics: {address: \"" + std::string(good) + "\"}\n");
+    EXPECT_THAT(ProblemsOf(loaded), IsEmpty());
+    EXPECT_EQ(loaded.config.metrics_address, good);
+  }
+  for (const char* bad : {"9464", "127.0.0.1", ":9464", "localhost:9464", "127.0.0.1:65536", "127.0.0.1:0x10", "127.0.0.1:-1",
+                          "::1:9464", "[::1:9464", "[]:1", "127.0.0.1:9464,0.0.0.0:80", "127.0.0.1:9464s", "127.0.0.1:"}) {
+    const Loaded loaded = LoadText("metrics: {address: \"" + std::string(bad) + "\"}\n");
+    EXPECT_THAT(ProblemsOf(loaded), ElementsAre(HasSubstr("metrics.address must be an address and a port"))) << bad;
+    EXPECT_EQ(loaded.config.metrics_address, "") << bad;
+  }
 }
 
 TEST_F(ConfigTest, TellsAllProblemsInFileOrder) {
