@@ -9,6 +9,7 @@
 
 #include "agent/base/error.h"
 #include "agent/config/detect.h"
+#include "agent/config/sinks.h"
 
 namespace moat::config {
 
@@ -79,6 +80,7 @@ struct Config {
   std::string driver_version;  // of NVIDIA's driver, where /sys/module does not tell it; empty: it does
   std::string gpu_root;  // below which drivers are looked for in /proc and /sys; no setting: tests have a directory of their own
   Detect detect;
+  std::vector<Sink> sinks;  // where findings go; none: nowhere but to the API
   // log
   std::string log_level = "info";
 

@@ -2,6 +2,7 @@
 // Where findings go: section "sinks" of moatd.yaml, a list. Each default has its reason beside it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +10,9 @@
 #include <vector>
 
 namespace moat::config {
+
+class Section;
+struct Reading;
 
 constexpr size_t kMaxSinks = 16;  // two threads each
 
@@ -69,5 +73,8 @@ struct Sink {
   std::variant<FileSink, SyslogSink, OtlpSink> transport;  // type: file | syslog | otlp
   bool operator==(const Sink&) const = default;
 };
+
+// The key "sinks" of the file's top.
+void ReadSinks(const Reading& reading, Section& top, std::vector<Sink>& sinks);
 
 }  // namespace moat::config
