@@ -135,7 +135,7 @@ Json Resources(const Finding& finding) {
 
 // What was done about it.
 void Disposition(FindingKind kind, Json& json) {
-  const auto [action, disposition] = kind == FindingKind::kPolicyDenial || kind == FindingKind::kBudgetExhausted
+  const auto [action, disposition] = kind == FindingKind::kPolicyDenial
                                          ? std::pair{Named{2, "Denied"}, Named{2, "Blocked"}}
                                          : std::pair{Named{3, "Observed"}, Named{15, "Detected"}};
   json["action_id"] = action.id;
