@@ -124,7 +124,7 @@ void SpoolImpl::RecoverSegment(uint64_t number, uint64_t limit) {
   if (limit != UINT64_MAX) {
     segment.lost.Add(segment.end, limit);
     segment.end = limit;
-  } else if (size > std::max(end, kSegmentMagic.size()) || (end == 0 && bytes != kSegmentMagic)) {
+  } else if (size > std::max(end, kSegmentMagic.size()) || (end == 0 && size > 0 && bytes != kSegmentMagic)) {
     ++stats_.torn;  // what was being written last: how many messages no number says, and nobody was told that they were on disk
     dir_.Cut(number, end);
     segment.bytes = end;
