@@ -193,8 +193,8 @@ class EngineImpl final : public Engine, Scene, Raise {
 
 }  // namespace
 
-std::unique_ptr<Engine> Engine::Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world,
-                                       std::string run) {
+std::unique_ptr<Engine> Engine::Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors,
+                                       World& world, std::string run) {
   return std::make_unique<EngineImpl>(config, std::move(detectors), world, std::move(run));
 }
 

@@ -23,15 +23,16 @@ class World {
   virtual Declared MayRead(const event::Process& who, std::string_view asset) = 0;
   virtual Declared MayWrite(const event::Process& who, std::string_view asset) = 0;
   // assets: those whose labels the process holds.
-  virtual Declared MaySend(const event::Process& who, const std::vector<std::string_view>& assets, const event::Endpoints& where) = 0;
+  virtual Declared MaySend(const event::Process& who, const std::vector<std::string_view>& assets,
+                           const event::Endpoints& where) = 0;
   virtual Declared MayUseGpu(const event::Process& who) = 0;
 };
 
 class Engine : public event::Producer {
  public:
   // run: tells this run of the agent from others. world must outlive the engine.
-  static std::unique_ptr<Engine> Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world,
-                                        std::string run);
+  static std::unique_ptr<Engine> Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors,
+                                        World& world, std::string run);
   virtual FoldStats stats() const = 0;  // any thread
 };
 

@@ -90,8 +90,10 @@ bool Fold::Crowded(Draft& draft, const std::string& place, uint64_t now_ns) {
   stats_.crowded += draft.times;
   draft.cause = "and more";
   draft.title = "more of the same kind than are told one by one: " + draft.title;
-  draft.explanation = "This workload has had more than " + std::to_string(kCrowd) + " different findings of this kind within an hour; from there on "
-                      "they are counted here. The last one: " + draft.explanation;
+  draft.explanation = "This workload has had more than " + std::to_string(kCrowd) +
+                      " different findings of this kind within an hour; from there on "
+                      "they are counted here. The last one: " +
+                      draft.explanation;
   return true;
 }
 

@@ -34,7 +34,8 @@ void Lineage::Apply(const event::Event& event) {
   const event::Header& header = event.header;
   switch (header.kind) {
     case event::Kind::kFork:
-      if (const auto* fork = std::get_if<event::Fork>(&event.body); fork != nullptr && header.info != nullptr && fork->child.pid != 0) {
+      if (const auto* fork = std::get_if<event::Fork>(&event.body);
+          fork != nullptr && header.info != nullptr && fork->child.pid != 0) {
         auto child = std::make_shared<event::Process>(*header.info);  // until it execs it is what its parent is
         child->key = fork->child;
         child->parent = header.process;

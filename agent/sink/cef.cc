@@ -22,7 +22,9 @@ using event::Finding;
 
 enum class Place : uint8_t { kHead, kValue };
 
-bool Passes(char32_t code, Place place) { return !IsUnprintable(code) || (place == Place::kValue && (code == '\n' || code == '\r')); }
+bool Passes(char32_t code, Place place) {
+  return !IsUnprintable(code) || (place == Place::kValue && (code == '\n' || code == '\r'));
+}
 
 // Whether it begins with a "u{HEX}" that stands for a character which does not pass.
 bool ReadsEscaped(std::string_view text) {
@@ -120,7 +122,8 @@ std::string CommandLine(const event::FindingProcess& process) {
 std::string Lineage(const Finding& finding) {
   std::vector<std::string> lines;
   for (const event::FindingProcess& process : finding.lineage) {
-    lines.push_back(std::to_string(process.key.pid) + " " + (process.exe.empty() ? "?" : process.exe) + " " + CommandLine(process));
+    lines.push_back(std::to_string(process.key.pid) + " " + (process.exe.empty() ? "?" : process.exe) + " " +
+                    CommandLine(process));
   }
   return Lines(lines);
 }
@@ -157,8 +160,9 @@ class Cef final : public Encoding {
     constexpr uint64_t kMs = 1'000'000;
     const char* kind = event::FindingKindName(finding.kind);
     Line line;
-    for (const std::string_view field : {std::string_view("moat"), std::string_view("moatd"), std::string_view(origin_.version),
-                                         std::string_view(kind), std::string_view(finding.title), std::string_view(Severity(finding.severity))}) {
+    for (const std::string_view field :
+         {std::string_view("moat"), std::string_view("moatd"), std::string_view(origin_.version), std::string_view(kind),
+          std::string_view(finding.title), std::string_view(Severity(finding.severity))}) {
       line.Head(field);
     }
     line.Value("externalId", finding.id);

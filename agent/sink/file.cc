@@ -45,14 +45,15 @@ Status File::Open() {
   fd_.Reset();
   std::error_code parents;
   std::filesystem::create_directories(std::filesystem::path(config_.path).parent_path(), parents);
-  constexpr int kFlags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;  // not blocking: it may be a pipe that nobody reads
+  constexpr int kFlags =
+      O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;  // not blocking: it may be a pipe that nobody reads
   Fd fd(::open(config_.path.c_str(), kFlags | O_CREAT | O_EXCL, kMode));
   if (fd) {
     ::fchmod(fd.get(), kMode);  // whatever the umask is
   } else if (errno == EEXIST) {
     fd = Fd(::open(config_.path.c_str(), kFlags));
   }
-  struct stat stat {};
+  struct stat stat{};
   if (!fd || ::fstat(fd.get(), &stat) != 0) {
     return FailErrno(errno, config_.path + " cannot be opened");
   }
@@ -69,7 +70,7 @@ Status File::Open() {
 }
 
 bool File::IsStillThere() const {
-  struct stat ours {}, there {};
+  struct stat ours{}, there{};
   return fd_ && ::fstat(fd_.get(), &ours) == 0 && ::lstat(config_.path.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
          ours.st_dev == there.st_dev;
 }

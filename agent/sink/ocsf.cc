@@ -135,9 +135,8 @@ Json Resources(const Finding& finding) {
 
 // What was done about it.
 void Disposition(FindingKind kind, Json& json) {
-  const auto [action, disposition] = kind == FindingKind::kPolicyDenial
-                                         ? std::pair{Named{2, "Denied"}, Named{2, "Blocked"}}
-                                         : std::pair{Named{3, "Observed"}, Named{15, "Detected"}};
+  const auto [action, disposition] = kind == FindingKind::kPolicyDenial ? std::pair{Named{2, "Denied"}, Named{2, "Blocked"}}
+                                                                        : std::pair{Named{3, "Observed"}, Named{15, "Detected"}};
   json["action_id"] = action.id;
   json["action"] = action.caption;
   json["disposition_id"] = disposition.id;
@@ -156,7 +155,8 @@ class Ocsf final : public Encoding {
       profiles.push_back("container");
     }
     const bool fresh = finding.revision <= 1;
-    Json json = ocsf::Base(kDetection, fresh ? 1 : 2, fresh ? "Create" : "Update", finding.severity, finding.last_unix_ns, origin_, profiles);
+    Json json = ocsf::Base(kDetection, fresh ? 1 : 2, fresh ? "Create" : "Update", finding.severity, finding.last_unix_ns,
+                           origin_, profiles);
     const std::string revision = std::to_string(finding.revision);
     json["metadata"]["uid"] = Text(finding.id + "-" + revision);  // of this message; the finding's own is finding_info.uid
     json["metadata"]["correlation_uid"] = Text(finding.id);

@@ -21,9 +21,9 @@ using ocsf::Json;
 using ocsf::PutText;
 using ocsf::Text;
 
-constexpr ocsf::Class kFile = {1001, "File System Activity"}, kKernel = {1003, "Kernel Activity"}, kMemory = {1004, "Memory Activity"},
-                      kProcess = {1007, "Process Activity"}, kNetwork = {4001, "Network Activity"},
-                      kLifecycle = {6002, "Application Lifecycle"};
+constexpr ocsf::Class kFile = {1001, "File System Activity"}, kKernel = {1003, "Kernel Activity"},
+                      kMemory = {1004, "Memory Activity"}, kProcess = {1007, "Process Activity"},
+                      kNetwork = {4001, "Network Activity"}, kLifecycle = {6002, "Application Lifecycle"};
 
 struct Activity {
   int id;
@@ -115,7 +115,8 @@ struct Encoder {
     return json;
   }
 
-  Json Network(Activity activity, const event::Endpoints& ep, bool inbound, event::Severity severity = event::Severity::kInfo) const {
+  Json Network(Activity activity, const event::Endpoints& ep, bool inbound,
+               event::Severity severity = event::Severity::kInfo) const {
     Json json = Begin(kNetwork, activity, severity);
     Json remote, local;
     if (ep.other_family != 0) {
@@ -160,7 +161,8 @@ struct Encoder {
   }
   Json operator()(const event::Exec& exec) const {
     const bool scan = header.kind == Kind::kScan;  // it ran before the agent
-    Json json = Process(scan ? Activity{99, "Scan"} : Activity{1, "Launch"}, ProcessOf(header.process, header.uid, exec.image.get()));
+    Json json =
+        Process(scan ? Activity{99, "Scan"} : Activity{1, "Launch"}, ProcessOf(header.process, header.uid, exec.image.get()));
     if (!scan) {
       json["launch_type_id"] = 3;
       json["launch_type"] = "Exec";
@@ -192,7 +194,7 @@ struct Encoder {
     return json;
   }
   Json operator()(const event::FileTamper& tamper) const {
-    static constexpr Activity kOps[] = {{99, "none"},   {3, "Update"}, {3, "Update"}, {5, "Rename"},
+    static constexpr Activity kOps[] = {{99, "none"},  {3, "Update"}, {3, "Update"}, {5, "Rename"},
                                         {4, "Delete"}, {1, "Create"}, {3, "Update"}, {5, "Rename"}};
     const auto op = static_cast<size_t>(tamper.op);
     Json json = FileOf(op < std::size(kOps) ? kOps[op] : kOps[0], PathOf(tamper.dev, tamper.inode, tamper.name.view(), names), 1,
@@ -305,8 +307,10 @@ struct Encoder {
       case Op::kConnect:
       case Op::kSend:
       case Op::kPacket:
-      case Op::kSocket: return Network(verdict.operation == Op::kSend || verdict.operation == Op::kPacket ? Activity{6, "Traffic"} : Activity{1, "Open"},
-                                       verdict.ep, false);
+      case Op::kSocket:
+        return Network(
+            verdict.operation == Op::kSend || verdict.operation == Op::kPacket ? Activity{6, "Traffic"} : Activity{1, "Open"},
+            verdict.ep, false);
       default: {
         Json json = Begin(kKernel, {4, "Invoke"});
         const char* name = event::VerdictOperationName(verdict.operation);

@@ -135,9 +135,10 @@ Json Container(const event::Workload& workload) {
   }
   Json json = Json::object();
   PutText(json, "uid", workload.container_id);
-  PutText(json, "name", !workload.pod_container.empty()    ? workload.pod_container
-                        : !workload.container_name.empty() ? workload.container_name
-                                                           : workload.pod_name);
+  PutText(json, "name",
+          !workload.pod_container.empty()    ? workload.pod_container
+          : !workload.container_name.empty() ? workload.container_name
+                                             : workload.pod_name);
   if (json.empty()) {
     json["uid"] = Text(workload.pod_uid);
   }
@@ -158,8 +159,8 @@ Json Container(const event::Workload& workload) {
 }
 
 Json File(std::string_view path, int type_id) {
-  constexpr const char* kTypes[] = {"Unknown", "Regular File", "Folder", "Character Device", "Block Device", "Local Socket", "Named Pipe",
-                                    "Symbolic Link", "Executable File"};
+  constexpr const char* kTypes[] = {"Unknown",      "Regular File", "Folder",        "Character Device", "Block Device",
+                                    "Local Socket", "Named Pipe",   "Symbolic Link", "Executable File"};
   Json json = {{"name", Text(BaseName(path))}, {"type_id", type_id}, {"type", kTypes[type_id]}};
   if (path.find('/') != std::string_view::npos) {
     json["path"] = Text(path);

@@ -28,8 +28,8 @@ struct Record {
   enum class Is : uint8_t {
     kGood,
     kBroken,  // its head is good and its body is not: seq and bytes can be believed, the message is lost
-    kCut,     // a good head, and the bytes end before the body does: bytes is what it would have
-    kNone     // no record
+    kCut,  // a good head, and the bytes end before the body does: bytes is what it would have
+    kNone  // no record
   };
   Is is = Is::kNone;
   uint64_t seq = 0;

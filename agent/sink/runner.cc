@@ -122,7 +122,8 @@ void SinkImpl::Intake() {
     }
     std::vector<Message> messages;
     size_t bytes = 0;
-    for (; finding; finding = messages.size() < options_.batch_messages && bytes < options_.batch_bytes ? queue_.TryPop() : std::nullopt) {
+    for (; finding;
+         finding = messages.size() < options_.batch_messages && bytes < options_.batch_bytes ? queue_.TryPop() : std::nullopt) {
       const event::Finding& it = **finding;
       messages.push_back({.time_unix_ns = it.last_unix_ns,
                           .severity = it.severity,
@@ -199,7 +200,9 @@ bool SinkImpl::SendSome() {
   const size_t arrived = std::min(delivery.delivered, messages.size());
   const bool all = arrived == messages.size();
   // A transport that says delivered and delivers less has a fault: nothing is lost by sending again.
-  const Outcome outcome = all ? Outcome::kDelivered : delivery.outcome == Outcome::kDelivered ? Outcome::kRetry : delivery.outcome;
+  const Outcome outcome = all                                       ? Outcome::kDelivered
+                          : delivery.outcome == Outcome::kDelivered ? Outcome::kRetry
+                                                                    : delivery.outcome;
   delivered_.Add(arrived);
   size_t done = arrived;
   if (outcome == Outcome::kRejected) {
@@ -293,7 +296,8 @@ Result<std::unique_ptr<Sink>> Sink::Create(const config::Sink& config, std::uniq
   return std::make_unique<SinkImpl>(config, options, std::move(encoding), std::move(transport), std::move(spool));
 }
 
-Result<std::unique_ptr<Sinks>> Sinks::Create(const std::vector<config::Sink>& config, const Origin& origin, const SinkOptions& options) {
+Result<std::unique_ptr<Sinks>> Sinks::Create(const std::vector<config::Sink>& config, const Origin& origin,
+                                             const SinkOptions& options) {
   auto sinks = std::make_unique<Sinks>();
   const auto make = [&](const config::Sink& one) -> Result<std::unique_ptr<Sink>> {
     MOAT_ASSIGN(auto encoding, MakeEncoding(one, origin));

@@ -63,7 +63,7 @@ class Sinks : public event::FindingConsumer {
   static Result<std::unique_ptr<Sinks>> Create(const std::vector<config::Sink>& config, const Origin& origin,
                                                const SinkOptions& options = {});
   void OnFinding(const event::FindingPtr& finding) override;  // the pipeline's thread
-  std::vector<SinkStats> stats() const;                       // any thread, as all below
+  std::vector<SinkStats> stats() const;  // any thread, as all below
   bool Flush(std::chrono::milliseconds timeout);
   void Stop(std::chrono::milliseconds grace);  // all at once: takes no longer than one
 

@@ -91,7 +91,7 @@ class SpoolImpl final : public Spool {
   const SpoolOptions options_;
 
   // Of the thread that appends.
-  Fd active_;          // the last segment, while it is written to
+  Fd active_;  // the last segment, while it is written to
   uint64_t next_ = 1;  // seq of the next message
 
   // Of the thread that takes: bytes of the segment ahead_of_ from ahead_at_ on.
@@ -102,8 +102,8 @@ class SpoolImpl final : public Spool {
   mutable std::mutex mutex_;
   std::deque<Segment> segments_;  // each ends where the next begins
   bool last_is_active_ = false;
-  uint64_t cursor_ = 1;   // all before it are done with
-  uint64_t total_ = 0;    // bytes of all segments
+  uint64_t cursor_ = 1;  // all before it are done with
+  uint64_t total_ = 0;  // bytes of all segments
   uint64_t read_at_ = 0;  // in the first segment: the cursor's message is there or behind
   std::vector<Lent> lent_;
   SpoolStats stats_;
@@ -384,12 +384,9 @@ void SpoolImpl::Remove(const std::vector<uint64_t>& segments) const {
 }
 
 void SpoolImpl::Bury(const Message& message, std::string_view why) {
-  const nlohmann::ordered_json line = {{"time_unix_ns", message.time_unix_ns},
-                                       {"id", ToUtf8(message.id)},
-                                       {"revision", message.revision},
-                                       {"kind", ToUtf8(message.kind)},
-                                       {"why", ToUtf8(why)},
-                                       {"text", ToUtf8(message.text)}};
+  const nlohmann::ordered_json line = {
+      {"time_unix_ns", message.time_unix_ns}, {"id", ToUtf8(message.id)}, {"revision", message.revision},
+      {"kind", ToUtf8(message.kind)},         {"why", ToUtf8(why)},       {"text", ToUtf8(message.text)}};
   const bool kept = dir_.AddDead(line.dump(), options_.dead_bytes);
   std::lock_guard lock(mutex_);
   ++(kept ? stats_.dead : stats_.dead_dropped);

@@ -23,19 +23,19 @@
 namespace moat::sink {
 
 struct SpoolOptions {
-  uint64_t max_bytes = 64u << 20;   // of segments; beyond it the oldest segment is dropped
-  uint64_t segment_bytes = 0;       // 0: a sixteenth of max_bytes, 64 KiB to 4 MiB
-  uint64_t dead_bytes = 0;          // of dead.json; 0: a quarter of max_bytes
+  uint64_t max_bytes = 64u << 20;  // of segments; beyond it the oldest segment is dropped
+  uint64_t segment_bytes = 0;  // 0: a sixteenth of max_bytes, 64 KiB to 4 MiB
+  uint64_t dead_bytes = 0;  // of dead.json; 0: a quarter of max_bytes
 };
 
 struct SpoolStats {
-  uint64_t spooled = 0;          // messages taken by Append()
-  uint64_t dropped_by_cap = 0;   // messages that were not delivered and gave way to newer ones, or are larger than all
-  uint64_t corrupt = 0;          // messages that were lost to damage, found by the gaps in their numbers
-  uint64_t torn = 0;             // ends of segments that were cut off: what was being written when the agent was killed
+  uint64_t spooled = 0;  // messages taken by Append()
+  uint64_t dropped_by_cap = 0;  // messages that were not delivered and gave way to newer ones, or are larger than all
+  uint64_t corrupt = 0;  // messages that were lost to damage, found by the gaps in their numbers
+  uint64_t torn = 0;  // ends of segments that were cut off: what was being written when the agent was killed
   uint64_t dead = 0, dead_dropped = 0;  // written to dead.json; not written because it is full or cannot be written
   uint64_t depth = 0, depth_bytes = 0;  // not delivered: messages; disk space of all segments
-  uint64_t oldest_unix_ns = 0;   // Message::time_unix_ns of the oldest that is not delivered, or of one a little older; 0: none
+  uint64_t oldest_unix_ns = 0;  // Message::time_unix_ns of the oldest that is not delivered, or of one a little older; 0: none
 };
 
 class Spool {

@@ -34,7 +34,8 @@ std::string Hex(uint64_t number) {
 std::optional<uint64_t> FromHex(std::string_view text) {
   uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, 16);
-  return text.size() == kDigits && error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
+  return text.size() == kDigits && error == std::errc() && end == text.data() + text.size() ? std::optional(number)
+                                                                                            : std::nullopt;
 }
 
 std::string SegmentName(uint64_t segment) { return Hex(segment) + std::string(kSuffix); }
@@ -87,13 +88,14 @@ Result<SpoolDir> SpoolDir::Open(const std::string& path) {
   }
   SpoolDir dir;
   dir.dir_ = Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  struct stat stat {};
+  struct stat stat{};
   if (!dir.dir_ || ::fstat(dir.dir_.get(), &stat) != 0) {
     return FailErrno(errno, "the spool " + path + " is not a directory that can be opened");
   }
   if (stat.st_uid != ::geteuid()) {
-    return Fail(Code::kPermissionDenied, "the spool " + path + " belongs to user " + std::to_string(stat.st_uid) + " and not to moatd's, " +
-                                             std::to_string(::geteuid()) + ": whoever can write there could forge findings");
+    return Fail(Code::kPermissionDenied, "the spool " + path + " belongs to user " + std::to_string(stat.st_uid) +
+                                             " and not to moatd's, " + std::to_string(::geteuid()) +
+                                             ": whoever can write there could forge findings");
   }
   if ((stat.st_mode & 07777) != 0700 && ::fchmod(dir.dir_.get(), 0700) != 0) {
     return FailErrno(errno, "the spool " + path + " cannot be closed to others");
@@ -126,7 +128,8 @@ std::vector<uint64_t> SpoolDir::Segments() const {
 
 Result<Fd> SpoolDir::Create(uint64_t segment) const {
   // Truncated: one of this number is what an earlier attempt to write it left.
-  Fd fd(::openat(dir_.get(), SegmentName(segment).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, kOwnerOnly));
+  Fd fd(::openat(dir_.get(), SegmentName(segment).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+                 kOwnerOnly));
   if (!fd || ::fsync(dir_.get()) != 0) {
     return FailErrno(errno, "a segment of the spool cannot be created");
   }
@@ -142,7 +145,7 @@ Result<std::string> SpoolDir::Read(uint64_t segment, uint64_t at, uint64_t size)
 }
 
 uint64_t SpoolDir::Size(uint64_t segment) const {
-  struct stat stat {};
+  struct stat stat{};
   const bool is = ::fstatat(dir_.get(), SegmentName(segment).c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode);
   return is ? static_cast<uint64_t>(stat.st_size) : 0;
 }
@@ -170,7 +173,7 @@ bool SpoolDir::SetCursor(uint64_t seq) const {
 
 bool SpoolDir::AddDead(std::string_view line, uint64_t max_bytes) const {
   const Fd fd(::openat(dir_.get(), "dead.json", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, kOwnerOnly));
-  struct stat stat {};
+  struct stat stat{};
   if (!fd || ::fstat(fd.get(), &stat) != 0 || static_cast<uint64_t>(stat.st_size) + line.size() + 1 > max_bytes) {
     return false;
   }

@@ -11,7 +11,9 @@ struct Make {
   using Made = Result<std::unique_ptr<Transport>>;
 
   Made operator()(const config::FileSink& config) const { return MakeFile(config); }
-  Made operator()(const config::SyslogSink&) const { return Fail(Code::kUnimplemented, "this moatd has no sinks of type syslog"); }
+  Made operator()(const config::SyslogSink&) const {
+    return Fail(Code::kUnimplemented, "this moatd has no sinks of type syslog");
+  }
   Made operator()(const config::OtlpSink&) const { return Fail(Code::kUnimplemented, "this moatd has no sinks of type otlp"); }
 };
 

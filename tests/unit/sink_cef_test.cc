@@ -72,10 +72,11 @@ void AppendCode(std::string& to, uint32_t code) {
   } else if (code < 0x800) {
     to += {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
   } else if (code < 0x10000) {
-    to += {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 63)), static_cast<char>(0x80 | (code & 63))};
+    to +=
+        {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 63)), static_cast<char>(0x80 | (code & 63))};
   } else {
-    to += {static_cast<char>(0xf0 | code >> 18), static_cast<char>(0x80 | (code >> 12 & 63)), static_cast<char>(0x80 | (code >> 6 & 63)),
-           static_cast<char>(0x80 | (code & 63))};
+    to += {static_cast<char>(0xf0 | code >> 18), static_cast<char>(0x80 | (code >> 12 & 63)),
+           static_cast<char>(0x80 | (code >> 6 & 63)), static_cast<char>(0x80 | (code & 63))};
   }
 }
 
@@ -157,7 +158,8 @@ TEST(SinkCefTest, SeveritiesAndEveryKind) {
 TEST(SinkCefTest, HostileTextsComeBackAsTheyWere) {
   for (const std::string& text : test::HostileTexts()) {
     SCOPED_TRACE(Printable(text).substr(0, 80));
-    const std::string line = MakeCef({.hostname = text, .version = text})->Encode(*test::MakeFinding(FindingKind::kDnsTunnel, text));
+    const std::string line =
+        MakeCef({.hostname = text, .version = text})->Encode(*test::MakeFinding(FindingKind::kDnsTunnel, text));
     ASSERT_TRUE(IsUtf8(line));
     for (std::string_view rest = line; !rest.empty(); rest.remove_prefix(FirstChar(rest).length)) {
       ASSERT_FALSE(IsUnprintable(FirstChar(rest).code));

@@ -42,7 +42,7 @@ TEST_F(SinkFileTest, ALineForEachAlsoAfterARestart) {
   ::umask(022);
   Send(*Make(), 2, 3);
   EXPECT_EQ(ReadAll(path_), "0:xxxxxxx\n1:xxxxxxx\n2:xxxxxxx\n");
-  struct stat stat {};
+  struct stat stat{};
   ASSERT_EQ(::stat(path_.c_str(), &stat), 0);
   EXPECT_EQ(stat.st_mode & 07777, 0640u);
 }

@@ -140,7 +140,9 @@ std::vector<Event> AllEvents(const std::string& text) {
   call.categories = ~0u;
   call.target = {9, 1};
   add(Kind::kGpuIoctl, call);
-  add(Kind::kGpuIoctl, event::GpuCall{.failed = true});
+  event::GpuCall unknown;
+  unknown.failed = true;
+  add(Kind::kGpuIoctl, unknown);
   add(Kind::kGpuMap, event::GpuMap{.length = UINT64_MAX, .prot = 3, .categories = 1, .device = Fixed<24>(text)});
   for (const auto& ep : {ipv4, ipv6, none, vsock, packet}) {
     for (const Kind kind : {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept}) {
@@ -280,7 +282,8 @@ TEST(SinkOcsfTest, AFindingFieldByField) {
                   {"technique", {{"uid", "AML.T0048"}}},
                   {"sub_technique", {{"uid", "AML.T0048.004"}, {"name", "External Harms: AI Intellectual Property Theft"}}}}));
   EXPECT_EQ(got["finding_info"]["attacks"][1], json({{"technique", {{"uid", "T1496"}, {"name", "Resource Hijacking"}}}}));
-  EXPECT_EQ(got["finding_info"]["attacks"][2], json({{"technique", {{"uid", "T1071"}}}, {"sub_technique", {{"uid", "T1071.004"}}}}));
+  EXPECT_EQ(got["finding_info"]["attacks"][2],
+            json({{"technique", {{"uid", "T1071"}}}, {"sub_technique", {{"uid", "T1071.004"}}}}));
   const json& process = got["evidences"][0]["process"];
   EXPECT_EQ(process["pid"], 42);
   EXPECT_EQ(process["uid"], "42-1000");
@@ -322,7 +325,8 @@ TEST(SinkOcsfTest, WhichEventIsWhichClass) {
   for (const Kind kind : {Kind::kFileOpen, Kind::kFileTamper, Kind::kFileIo, Kind::kGpuOpen}) {
     EXPECT_THAT(classes[kind], ::testing::ElementsAre(1001));
   }
-  for (const Kind kind : {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept, Kind::kNetClose, Kind::kNetFlow}) {
+  for (const Kind kind :
+       {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept, Kind::kNetClose, Kind::kNetFlow}) {
     EXPECT_THAT(classes[kind], ::testing::ElementsAre(4001));
   }
   EXPECT_THAT(classes[Kind::kFileMap], ::testing::ElementsAre(1004));

@@ -81,7 +81,8 @@ class Plain final : public Encoding {
   std::string Encode(const event::Finding& finding) const override { return finding.title; }
 };
 
-event::FindingPtr Finding(const std::string& id, Severity severity = Severity::kHigh, FindingKind kind = FindingKind::kCanaryTouched) {
+event::FindingPtr Finding(const std::string& id, Severity severity = Severity::kHigh,
+                          FindingKind kind = FindingKind::kCanaryTouched) {
   auto finding = test::MakeFinding(kind);
   finding->id = id;
   finding->severity = severity;
@@ -267,7 +268,9 @@ TEST_F(SinkRunnerTest, SomeOfABatchArrive) {
 }
 
 TEST_F(SinkRunnerTest, WhatIsLeftIsSentByTheNextRun) {
-  receiver_.answer = [](std::span<const Message>) -> Delivery { return {.delivered = 0, .outcome = Outcome::kRetry, .why = "down"}; };
+  receiver_.answer = [](std::span<const Message>) -> Delivery {
+    return {.delivered = 0, .outcome = Outcome::kRetry, .why = "down"};
+  };
   for (int run = 0; run < 4; ++run) {
     auto sink = Start(receiver_);
     for (const std::string& id : Numbers(run * 10, run * 10 + 10)) {
@@ -289,7 +292,9 @@ TEST_F(SinkRunnerTest, WhatIsLeftIsSentByTheNextRun) {
 TEST_F(SinkRunnerTest, AFullSpoolDropsTheOldest) {
   config_.spool.max_bytes = 64 << 10;
   options_.spool.segment_bytes = 4 << 10;
-  receiver_.answer = [](std::span<const Message>) -> Delivery { return {.delivered = 0, .outcome = Outcome::kRetry, .why = "down"}; };
+  receiver_.answer = [](std::span<const Message>) -> Delivery {
+    return {.delivered = 0, .outcome = Outcome::kRetry, .why = "down"};
+  };
   auto sink = Start(receiver_);
   for (const std::string& id : Numbers(0, 3000)) {
     sink->OnFinding(Finding(id));

@@ -128,7 +128,7 @@ TEST_F(SinkSpoolTest, NobodyElseMayRead) {
   spool->Settle(1);
   spool->Bury(MakeMessage(1), "no");
   ::umask(022);
-  struct stat stat {};
+  struct stat stat{};
   ASSERT_EQ(::stat((dir_ / "spool").c_str(), &stat), 0);
   EXPECT_EQ(stat.st_mode & 07777, 0700u);
   for (const auto& entry : std::filesystem::directory_iterator(dir_ / "spool")) {

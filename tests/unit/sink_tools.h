@@ -27,7 +27,8 @@ class TempDir {
   TempDir() {
     // In memory where there is such: a spool flushes each message, and a disk takes milliseconds for it.
     const std::string memory = "/dev/shm";
-    std::string name = (::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path().string()) + "/moat-sink-XXXXXX";
+    std::string name =
+        (::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path().string()) + "/moat-sink-XXXXXX";
     EXPECT_NE(::mkdtemp(name.data()), nullptr);
     path_ = name;
   }
@@ -121,8 +122,10 @@ inline std::shared_ptr<event::Finding> MakeFinding(event::FindingKind kind = eve
   finding->peers = {"203.0.113.7:443", "[2001:db8::1]:53", "203.0.113.9", "evil.example:443", text};
   finding->evidence = {"opened /models/" + text, text};
   finding->omitted = 2;
-  finding->techniques = {{"AML.T0048.004", "External Harms: AI Intellectual Property Theft"}, {"T1496", "Resource Hijacking"},
-                         {"T1071.004", ""}, {"AML.T0007", "Discover AI Artifacts"}};
+  finding->techniques = {{"AML.T0048.004", "External Harms: AI Intellectual Property Theft"},
+                         {"T1496", "Resource Hijacking"},
+                         {"T1071.004", ""},
+                         {"AML.T0007", "Discover AI Artifacts"}};
   return finding;
 }
 
