@@ -23,7 +23,7 @@ build=(
   g++ cmake ninja-build ccache pkg-config      # C++23 by g++ 12
   clang-19 bpftool libbpf-dev                  # BPF
   python3-minimal                              # tables of the drivers' calls
-  libelf-dev zlib1g-dev                        # for libbpf
+  libelf-dev zlib1g-dev                        # for libbpf; zlib also checks spools
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libssl-dev
   libspdlog-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libcpp-httplib-dev prometheus-cpp-dev
 )

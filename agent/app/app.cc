@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "agent/api/hub.h"
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
+#include "agent/app/finding_fan.h"
 #include "agent/app/identity.h"
 #include "agent/app/metrics.h"
 #include "agent/app/names.h"
@@ -32,9 +34,12 @@
 #include "agent/probe/pins.h"
 #include "agent/probe/probe.h"
 #include "agent/probe/record.h"
+#include "agent/sink/runner.h"
 
 namespace moat::app {
 namespace {
+
+constexpr std::chrono::milliseconds kSinkGrace(1000);
 
 class AppImpl final : public App {
  public:
@@ -48,6 +53,7 @@ class AppImpl final : public App {
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"detectors", [this] { return StartDetectors(); }, [this] { engine_.reset(); }},
+        {"sinks", [this] { return StartSinks(); }, [this] { StopSinks(); }},
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
         {"workloads", [this] { return StartWorkloads(); }, [this] { world_->SetWorkloads(nullptr), workloads_.reset(); }},
         {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
@@ -146,10 +152,30 @@ class AppImpl final : public App {
     return {};
   }
 
+  Status StartSinks() {
+    if (!config_.sinks.empty()) {
+      MOAT_ASSIGN(sinks_, sink::Sinks::Create(config_.sinks, {.hostname = HostName(), .version = kVersion}));
+      finding_fan_ = std::make_unique<FindingFan>(*sinks_);
+    }
+    return {};
+  }
+
+  // What a receiver does not take now is sent by the next run.
+  void StopSinks() {
+    if (sinks_) {
+      sinks_->Stop(kSinkGrace);
+    }
+    finding_fan_.reset();
+    sinks_.reset();
+  }
+
   std::vector<event::Consumer*> Consumers() const {
     std::vector<event::Consumer*> consumers = {hub_.get(), canary_log_.get(), activity_.get()};
     if (findings_) {
       consumers.push_back(findings_.get());
+    }
+    if (finding_fan_) {
+      consumers.push_back(finding_fan_.get());
     }
     return consumers;
   }
@@ -286,6 +312,8 @@ class AppImpl final : public App {
   const std::unique_ptr<World> world_ = World::Create();
   std::unique_ptr<api::FindingTable> findings_;  // null: nothing looks for any
   std::unique_ptr<detect::Engine> engine_;  // null, too
+  std::unique_ptr<sink::Sinks> sinks_;  // null: none are configured
+  std::unique_ptr<FindingFan> finding_fan_;  // null, too
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system
   std::unique_ptr<Policies> policies_;  // null: none are configured

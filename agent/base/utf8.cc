@@ -11,13 +11,9 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
-struct Step {
-  size_t length;  // bytes used, at least one
-  bool valid;
-  char32_t code;
-};
+using Step = Utf8Char;
 
-// One character, or the maximal part of a broken one (Unicode 15, 3.9, table 3-7).
+// Unicode 15, 3.9, table 3-7.
 Step Next(std::string_view s) {
   auto at = [&](size_t i) { return static_cast<uint8_t>(s[i]); };
   uint8_t first = at(0);
@@ -79,6 +75,9 @@ void AppendEscaped(std::string& to, char32_t c) {
 }
 
 }  // namespace
+
+Utf8Char FirstChar(std::string_view bytes) { return Next(bytes); }
+bool IsUnprintable(char32_t code) { return Unsafe(code); }
 
 bool IsUtf8(std::string_view bytes) {
   bytes.remove_prefix(AsciiPrefix(bytes));

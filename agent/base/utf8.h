@@ -2,6 +2,7 @@
 // Bytes that anyone may have chosen (names, arguments, paths) made fit for protobuf strings and for terminals.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -19,5 +20,15 @@ void AppendUtf8(std::string& to, std::string_view bytes);
 // direction: control characters (C0, DEL, C1), line and paragraph separators, and direction and invisible format characters are
 // written as "\n", "\t", "\r", "\\", "\xNN" (bytes below 0x80) or "\u{NNNN}".
 std::string Printable(std::string_view bytes);
+
+// One character at the beginning of bytes that are not empty, or the maximal part of a broken one.
+struct Utf8Char {
+  size_t length;  // bytes used, at least one
+  bool valid;
+  char32_t code;
+};
+Utf8Char FirstChar(std::string_view bytes);
+// What Printable() escapes, but for the backslash.
+bool IsUnprintable(char32_t code);
 
 }  // namespace moat

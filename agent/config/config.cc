@@ -199,6 +199,7 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
   ReadGpu(reading, top, config);
   ReadBackends(reading, top, config);
   ReadDetect(reading, top, config.detect);
+  ReadSinks(reading, top, config.sinks);
   ReadApi(reading, top, config);
   {
     Section process(reading, top.Child("process"), "process");

@@ -9,6 +9,7 @@
 
 #include "agent/base/error.h"
 #include "agent/config/detect.h"
+#include "agent/config/sinks.h"
 
 namespace moat::config {
 
@@ -81,6 +82,7 @@ struct Config {
   Detect detect;
   // metrics: "127.0.0.1:9464", "[::1]:9464"; empty: nothing listens
   std::string metrics_address;
+  std::vector<Sink> sinks;  // where findings go; none: nowhere but to the API
   // log
   std::string log_level = "info";
 

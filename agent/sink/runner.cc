@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/sink/runner.h"
+
+#include <algorithm>
+#include <bitset>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <span>
+#include <stop_token>
+#include <utility>
+
+#include "agent/base/clock.h"
+#include "agent/base/counters.h"
+#include "agent/base/queue.h"
+#include "agent/base/worker.h"
+#include "agent/sink/transports.h"
+
+namespace moat::sink {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr size_t kTypes = 3;
+constexpr const char* kTypeNames[kTypes] = {"file", "syslog", "otlp"};
+static_assert(std::variant_size_v<decltype(config::Sink::transport)> == kTypes);
+
+class SinkImpl final : public Sink {
+ public:
+  SinkImpl(const config::Sink& config, const SinkOptions& options, std::unique_ptr<Encoding> encoding,
+           std::unique_ptr<Transport> transport, std::unique_ptr<Spool> spool)
+      : config_(config),
+        options_(options),
+        least_(event::SeverityFromName(config.min_severity)),
+        encoding_(std::move(encoding)),
+        transport_(std::move(transport)),
+        spool_(std::move(spool)),
+        queue_(config.queue),
+        pause_(options.first_pause) {
+    for (const std::string& kind : config.kinds) {
+      kinds_.set(static_cast<size_t>(event::FindingKindFromName(kind)));
+    }
+    if (config.kinds.empty()) {
+      kinds_.set();
+    }
+    intake_ = Worker("sink-" + config.name, [this](const std::stop_token&) { Intake(); });
+    sender_ = Worker("send-" + config.name, [this](const std::stop_token&) { Sender(); });
+  }
+  ~SinkImpl() override { SinkImpl::Stop(milliseconds(0)); }
+
+  void OnFinding(const event::FindingPtr& finding) override;
+  SinkStats stats() const override;
+  bool Flush(milliseconds timeout) override;
+  void BeginStop(milliseconds grace) override;
+  void Stop(milliseconds grace) override {
+    BeginStop(grace);
+    intake_.Stop();
+    sender_.Stop();
+  }
+
+ private:
+  void Intake();
+  void Put(std::span<const Message> messages);
+  void Sender();
+  bool SendSome();  // false: there is nothing
+  void Pause(uint64_t asked_ms);
+  void Failed(std::string why);
+  bool Ending() const { return stopping_ && Clock::now() >= deadline_; }
+
+  const config::Sink config_;
+  const SinkOptions options_;
+  const event::Severity least_;
+  std::bitset<static_cast<size_t>(event::FindingKind::kCount)> kinds_;
+  const std::unique_ptr<Encoding> encoding_;
+  const std::unique_ptr<Transport> transport_;
+  const std::unique_ptr<Spool> spool_;
+  BoundedQueue<event::FindingPtr> queue_;
+
+  Counter seen_, filtered_, queue_full_, queued_, unspooled_, spool_errors_, sends_, delivered_, retried_, rejected_;
+
+  // Of the sender.
+  milliseconds pause_;
+  std::minstd_rand random_{std::random_device{}()};
+
+  mutable std::mutex mutex_;  // of what is below
+  std::condition_variable changed_;
+  uint64_t settled_ = 0;  // of queued_, those that are on disk or lost
+  uint64_t wakes_ = 0;    // each time that there is more to send
+  bool intake_done_ = false, stopping_ = false, failing_ = false;
+  Clock::time_point deadline_{};
+  std::string last_error_;
+  uint64_t last_error_unix_ns_ = 0;
+
+  Worker intake_, sender_;  // last: they use all of the above
+};
+
+void SinkImpl::OnFinding(const event::FindingPtr& finding) {
+  seen_.Add();
+  const auto kind = static_cast<size_t>(finding->kind);
+  if (finding->severity < least_ || kind >= kinds_.size() || !kinds_.test(kind)) {
+    filtered_.Add();
+  } else if (queue_.Push(finding)) {
+    queue_full_.Add();
+  } else {
+    queued_.Add();
+  }
+}
+
+void SinkImpl::Failed(std::string why) {
+  std::lock_guard lock(mutex_);
+  last_error_ = std::move(why);
+  last_error_unix_ns_ = WallNs();
+  failing_ = true;
+}
+
+void SinkImpl::Intake() {
+  for (;;) {
+    auto finding = queue_.Pop(std::chrono::seconds(1));
+    if (!finding && queue_.closed()) {
+      break;
+    }
+    std::vector<Message> messages;
+    size_t bytes = 0;
+    for (; finding;
+         finding = messages.size() < options_.batch_messages && bytes < options_.batch_bytes ? queue_.TryPop() : std::nullopt) {
+      const event::Finding& it = **finding;
+      messages.push_back({.time_unix_ns = it.last_unix_ns,
+                          .severity = it.severity,
+                          .id = it.id,
+                          .revision = it.revision,
+                          .kind = event::FindingKindName(it.kind),
+                          .text = encoding_->Encode(it)});
+      bytes += messages.back().text.size();
+    }
+    Put(messages);
+  }
+  std::lock_guard lock(mutex_);
+  intake_done_ = true;
+  changed_.notify_all();
+}
+
+// Until the disk has all, or the agent ends.
+void SinkImpl::Put(std::span<const Message> messages) {
+  milliseconds pause = options_.first_pause;
+  while (!messages.empty()) {
+    const Result<size_t> kept = spool_->Append(messages);
+    std::unique_lock lock(mutex_);
+    if (kept) {
+      messages = messages.subspan(*kept);
+      settled_ += *kept;
+      ++wakes_;
+      pause = options_.first_pause;
+      changed_.notify_all();
+      continue;
+    }
+    lock.unlock();
+    spool_errors_.Add();
+    Failed(kept.error().message);
+    lock.lock();
+    if (stopping_) {
+      unspooled_.Add(messages.size());
+      settled_ += messages.size();
+      changed_.notify_all();
+      return;
+    }
+    changed_.wait_for(lock, pause, [this] { return stopping_; });
+    pause = std::min(pause * 2, options_.longest_pause);
+  }
+}
+
+void SinkImpl::Sender() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const uint64_t wakes = wakes_;
+    const bool last = intake_done_;
+    if (Ending()) {
+      return;
+    }
+    lock.unlock();
+    const bool sent = SendSome();
+    lock.lock();
+    if (!sent && last) {
+      return;
+    }
+    if (!sent) {
+      // Once a second all the same: a spool that could not be opened (too many files) may be readable again.
+      changed_.wait_for(lock, std::chrono::seconds(1), [&] { return wakes_ != wakes || intake_done_ != last; });
+    }
+  }
+}
+
+bool SinkImpl::SendSome() {
+  const std::vector<Message> messages = spool_->Take(options_.batch_messages, options_.batch_bytes);
+  if (messages.empty()) {
+    return false;
+  }
+  Delivery delivery = transport_->Send(messages);
+  sends_.Add();
+  const size_t arrived = std::min(delivery.delivered, messages.size());
+  const bool all = arrived == messages.size();
+  // A transport that says delivered and delivers less has a fault: nothing is lost by sending again.
+  const Outcome outcome = all                                       ? Outcome::kDelivered
+                          : delivery.outcome == Outcome::kDelivered ? Outcome::kRetry
+                                                                    : delivery.outcome;
+  delivered_.Add(arrived);
+  size_t done = arrived;
+  if (outcome == Outcome::kRejected) {
+    spool_->Bury(messages[done], delivery.why);
+    rejected_.Add();
+    ++done;
+  }
+  spool_->Settle(done);
+  if (done > 0) {
+    pause_ = options_.first_pause;
+  }
+  if (outcome == Outcome::kDelivered) {
+    std::lock_guard lock(mutex_);
+    failing_ = false;
+    return true;
+  }
+  Failed(std::move(delivery.why));
+  if (outcome == Outcome::kRetry) {
+    retried_.Add();
+    Pause(delivery.retry_after_ms);
+  }
+  return true;
+}
+
+void SinkImpl::Pause(uint64_t asked_ms) {
+  const auto whole = pause_.count();
+  milliseconds pause(std::uniform_int_distribution<milliseconds::rep>(whole - whole / 2, whole)(random_));
+  pause_ = std::min(pause_ * 2, options_.longest_pause);
+  const auto longest = static_cast<uint64_t>(options_.longest_asked.count());
+  pause = std::max(pause, milliseconds(std::min(asked_ms, longest)));
+  const auto until = Clock::now() + pause;
+  std::unique_lock lock(mutex_);
+  while (Clock::now() < until && !Ending()) {
+    changed_.wait_until(lock, stopping_ ? std::min(until, deadline_) : until);
+  }
+}
+
+bool SinkImpl::Flush(milliseconds timeout) {
+  const uint64_t upto = queued_.Get();
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, timeout, [&] { return settled_ >= upto; });
+}
+
+void SinkImpl::BeginStop(milliseconds grace) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopping_) {
+      stopping_ = true;
+      deadline_ = Clock::now() + grace;
+    }
+  }
+  queue_.Close();
+  changed_.notify_all();
+}
+
+SinkStats SinkImpl::stats() const {
+  SinkStats stats{.name = config_.name,
+                  .type = kTypeNames[config_.transport.index()],
+                  .encoding = encoding_->name(),
+                  .seen = seen_.Get(),
+                  .filtered = filtered_.Get(),
+                  .queue_full = queue_full_.Get(),
+                  .queued = queued_.Get(),
+                  .unspooled = unspooled_.Get(),
+                  .spool_errors = spool_errors_.Get(),
+                  .sends = sends_.Get(),
+                  .delivered = delivered_.Get(),
+                  .retried = retried_.Get(),
+                  .rejected = rejected_.Get(),
+                  .spool = spool_->stats(),
+                  .lag_ns = 0,
+                  .last_error = {},
+                  .last_error_unix_ns = 0,
+                  .failing = false};
+  const uint64_t now = WallNs();
+  stats.lag_ns = stats.spool.oldest_unix_ns == 0 || now < stats.spool.oldest_unix_ns ? 0 : now - stats.spool.oldest_unix_ns;
+  std::lock_guard lock(mutex_);
+  stats.last_error = last_error_;
+  stats.last_error_unix_ns = last_error_unix_ns_;
+  stats.failing = failing_;
+  return stats;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Sink>> Sink::Create(const config::Sink& config, std::unique_ptr<Encoding> encoding,
+                                           std::unique_ptr<Transport> transport, const SinkOptions& options) {
+  SpoolOptions spool_options = options.spool;
+  spool_options.max_bytes = config.spool.max_bytes;
+  MOAT_ASSIGN(auto spool, Spool::Open(config.spool.path, spool_options));
+  return std::make_unique<SinkImpl>(config, options, std::move(encoding), std::move(transport), std::move(spool));
+}
+
+Result<std::unique_ptr<Sinks>> Sinks::Create(const std::vector<config::Sink>& config, const Origin& origin,
+                                             const SinkOptions& options) {
+  auto sinks = std::make_unique<Sinks>();
+  const auto make = [&](const config::Sink& one) -> Result<std::unique_ptr<Sink>> {
+    MOAT_ASSIGN(auto encoding, MakeEncoding(one, origin));
+    MOAT_ASSIGN(auto transport, MakeTransport(one, origin));
+    return Sink::Create(one, std::move(encoding), std::move(transport), options);
+  };
+  for (const config::Sink& one : config) {
+    auto sink = make(one);
+    if (!sink) {
+      return Fail(sink.error().code, "sink " + one.name + ": " + sink.error().message);
+    }
+    sinks->sinks_.push_back(std::move(*sink));
+  }
+  return sinks;
+}
+
+void Sinks::OnFinding(const event::FindingPtr& finding) {
+  for (const auto& sink : sinks_) {
+    sink->OnFinding(finding);
+  }
+}
+
+std::vector<SinkStats> Sinks::stats() const {
+  std::vector<SinkStats> stats;
+  stats.reserve(sinks_.size());
+  for (const auto& sink : sinks_) {
+    stats.push_back(sink->stats());
+  }
+  return stats;
+}
+
+bool Sinks::Flush(std::chrono::milliseconds timeout) {
+  const auto until = Clock::now() + timeout;
+  return std::ranges::all_of(sinks_, [&](const auto& sink) {
+    return sink->Flush(std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(until - Clock::now())));
+  });
+}
+
+void Sinks::Stop(std::chrono::milliseconds grace) {
+  for (const auto& sink : sinks_) {
+    sink->BeginStop(grace);
+  }
+  for (const auto& sink : sinks_) {
+    sink->Stop(grace);
+  }
+}
+
+}  // namespace moat::sink

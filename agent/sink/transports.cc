@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/sink/transports.h"
+
+#include <variant>
+
+namespace moat::sink {
+namespace {
+
+struct Make {
+  [[maybe_unused]] const Origin& origin;
+  using Made = Result<std::unique_ptr<Transport>>;
+
+  Made operator()(const config::FileSink& config) const { return MakeFile(config); }
+  Made operator()(const config::SyslogSink&) const {
+    return Fail(Code::kUnimplemented, "this moatd has no sinks of type syslog");
+  }
+  Made operator()(const config::OtlpSink&) const { return Fail(Code::kUnimplemented, "this moatd has no sinks of type otlp"); }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Transport>> MakeTransport(const config::Sink& config, const Origin& origin) {
+  return std::visit(Make{origin}, config.transport);
+}
+
+Result<std::unique_ptr<Encoding>> MakeEncoding(const config::Sink& config, const Origin& origin) {
+  if (config.encoding == "ocsf") {
+    return MakeOcsf(origin);
+  }
+  if (config.encoding == "cef") {
+    return MakeCef(origin);
+  }
+  return Fail(Code::kInvalidArgument, "there is no encoding " + config.encoding);
+}
+
+}  // namespace moat::sink
