@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/api/finding_table.h"
 
+#include <algorithm>
 #include <list>
+#include <map>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <variant>
 
 namespace moat::api {
@@ -12,7 +15,7 @@ namespace {
 
 class FindingTableImpl final : public FindingTable {
  public:
-  explicit FindingTableImpl(size_t max) : max_(max), told_(static_cast<size_t>(event::FindingKind::kCount)) {}
+  explicit FindingTableImpl(size_t max) : max_(max) {}
 
   void OnBatch(const event::BatchPtr& batch) override {
     for (const event::Event& event : batch->events) {
@@ -27,16 +30,25 @@ class FindingTableImpl final : public FindingTable {
     return {.rows = {order_.rbegin(), order_.rend()}, .forgotten = forgotten_};
   }
 
-  std::vector<uint64_t> Told() const override {
+  std::vector<FindingTotal> Totals() const override {
     const std::lock_guard lock(mutex_);
-    return told_;
+    std::vector<FindingTotal> totals;
+    for (const auto& [key, total] : totals_) {
+      totals.push_back(total);
+    }
+    return totals;
   }
 
  private:
   void Take(const event::FindingPtr& finding) {
     const std::lock_guard lock(mutex_);
-    ++told_[static_cast<size_t>(finding->kind)];
-    if (const auto known = by_id_.find(finding->id); known != by_id_.end()) {
+    FindingTotal& total = totals_[{finding->kind, finding->severity}];
+    total.kind = finding->kind;
+    total.severity = finding->severity;
+    total.news += finding->revision == 1 ? 1 : 0;
+    const auto known = by_id_.find(finding->id);
+    total.seen += finding->count - (known == by_id_.end() ? 0 : std::min(finding->count, (*known->second)->count));
+    if (known != by_id_.end()) {
       order_.erase(known->second);
       known->second = order_.insert(order_.end(), finding);
       return;
@@ -53,7 +65,7 @@ class FindingTableImpl final : public FindingTable {
   mutable std::mutex mutex_;
   std::list<event::FindingPtr> order_;  // the one told last is the last
   std::unordered_map<std::string, std::list<event::FindingPtr>::iterator> by_id_;
-  std::vector<uint64_t> told_;
+  std::map<std::pair<event::FindingKind, event::Severity>, FindingTotal> totals_;
   uint64_t forgotten_ = 0;
 };
 

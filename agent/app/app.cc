@@ -12,6 +12,7 @@
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
 #include "agent/app/finding_fan.h"
+#include "agent/app/health.h"
 #include "agent/app/identity.h"
 #include "agent/app/metrics.h"
 #include "agent/app/names.h"
@@ -94,6 +95,10 @@ class AppImpl final : public App {
     if (std::vector<probe::ResolvedDevice> devices = probe_->Devices(); devices != devices_) {
       devices_ = std::move(devices);
       SetNames();
+    }
+    if (engine_) {
+      engine_->Post(Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
+                             sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>()));
     }
   }
 
@@ -257,7 +262,9 @@ class AppImpl final : public App {
       return {};
     }
     MOAT_ASSIGN(exporter_, metrics::Exporter::Start(config_.metrics_address, [this] {
-                  return MetricsOf(Snapshot(), policies_ ? policies_->Get() : InForce());
+                  return MetricsOf(Snapshot(), policies_ ? policies_->Get() : InForce(),
+                                   findings_ ? findings_->Totals() : std::vector<api::FindingTotal>(),
+                                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>());
                 }));
     spdlog::info("metrics at port {}", exporter_->port());
     return {};

@@ -40,7 +40,8 @@ std::vector<metrics::Decisions> DecisionsOf(const InForce& policies) {
 
 }  // namespace
 
-metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies) {
+metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, const std::vector<api::FindingTotal>& findings,
+                         const std::vector<sink::SinkStats>& sinks) {
   metrics::Input input{.version = std::move(status.version), .kernel = std::move(status.kernel)};
   input.started_unix_ns = status.started_unix_ns;
   input.attach_ms = status.attach_ms;
@@ -55,6 +56,19 @@ metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies) {
   input.policy_exposures = policies.exposures.size();
   input.policy_problems = policies.problems.size();
   input.decisions = DecisionsOf(policies);
+  for (const api::FindingTotal& total : findings) {
+    input.findings.push_back({event::FindingKindName(total.kind), event::SeverityName(total.severity), total.news, total.seen});
+  }
+  for (const sink::SinkStats& from : sinks) {
+    metrics::Sink& to = input.sinks.emplace_back(metrics::Sink{.name = from.name, .transport = from.type});
+    to.delivered = from.delivered;
+    to.dropped = from.queue_full + from.unspooled + from.spool.dropped_by_cap + from.spool.corrupt;
+    to.dead_letters = from.spool.dead + from.spool.dead_dropped;
+    to.spool_messages = from.spool.depth;
+    to.spool_bytes = from.spool.depth_bytes;
+    to.lag_seconds = static_cast<double>(from.lag_ns) / 1e9;
+    to.errors = {{"retry", from.retried}, {"rejected", from.rejected}, {"spool", from.spool_errors}, {"torn", from.spool.torn}};
+  }
   return input;
 }
 

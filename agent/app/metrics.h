@@ -2,13 +2,18 @@
 // What the agent knows of itself, as Prometheus is told it.
 #pragma once
 
+#include <vector>
+
+#include "agent/api/finding_table.h"
 #include "agent/api/server.h"
 #include "agent/app/policies.h"
 #include "agent/metrics/metrics.h"
+#include "agent/sink/runner.h"
 
 namespace moat::app {
 
-// Any thread. Findings, sinks and calls of the API are left empty.
-metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies);
+// Any thread. Calls of the API are left empty.
+metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, const std::vector<api::FindingTotal>& findings,
+                         const std::vector<sink::SinkStats>& sinks);
 
 }  // namespace moat::app

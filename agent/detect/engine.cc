@@ -3,6 +3,7 @@
 
 #include <array>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "agent/base/clock.h"
@@ -77,6 +78,14 @@ class EngineImpl final : public Engine, Scene, Raise {
     for (const auto& detector : detectors_) {
       detector->OnTime(*this, *this);
     }
+    std::vector<Draft> posted;
+    {
+      const std::lock_guard lock(mutex_);
+      posted.swap(posted_);
+    }
+    for (Draft& draft : posted) {
+      (*this)(std::move(draft));
+    }
     fold_.OnTime(now_ns);
     Publish();
   }
@@ -91,6 +100,19 @@ class EngineImpl final : public Engine, Scene, Raise {
       to.push_back(std::move(event));
     }
     made_.clear();
+  }
+
+  // What was not posted the last time is news.
+  void Post(std::vector<Draft> states) override {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> causes;
+    for (Draft& draft : states) {
+      causes.insert(draft.cause);
+      if (!states_.contains(draft.cause)) {
+        posted_.push_back(std::move(draft));
+      }
+    }
+    states_ = std::move(causes);
   }
 
   FoldStats stats() const override {
@@ -189,6 +211,8 @@ class EngineImpl final : public Engine, Scene, Raise {
   Fold fold_;
   mutable std::mutex mutex_;
   FoldStats published_;
+  std::vector<Draft> posted_;
+  std::set<std::string> states_;  // causes of the last Post
 };
 
 }  // namespace

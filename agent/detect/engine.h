@@ -33,6 +33,8 @@ class Engine : public event::Producer {
   // run: tells this run of the agent from others. world must outlive the engine.
   static std::unique_ptr<Engine> Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors,
                                         World& world, std::string run);
+  // Any thread. What is so now: raised with the next OnTime() when the last call did not have it (by its cause).
+  virtual void Post(std::vector<Draft> states) = 0;
   virtual FoldStats stats() const = 0;  // any thread
 };
 

@@ -234,5 +234,26 @@ TEST(EngineTest, AddsWhoAndWhoseAndMakesEventsOfItsOwn) {
   EXPECT_EQ(engine->stats().told, 2u);
 }
 
+TEST(EngineTest, AStateIsRaisedWhenItBeginsAndWhenItBeginsAgain) {
+  NoWorld world;
+  const auto engine = Engine::Create({.fold_ms = 1}, {}, world, "run");
+  const auto post = [&](bool so, uint64_t now_ns) {
+    std::vector<Draft> states;
+    if (so) {
+      states.push_back({.kind = event::FindingKind::kAgentDegraded, .cause = "hook", .title = "t"});
+    }
+    engine->Post(std::move(states));
+    engine->OnTime(now_ns);
+    std::vector<event::Event> made;
+    engine->Take(made);
+    return made.size();
+  };
+  EXPECT_EQ(post(false, 1 * kSecond), 0u);
+  EXPECT_EQ(post(true, 2 * kSecond), 1u);
+  EXPECT_EQ(post(true, 3 * kSecond), 0u) << "it goes on";
+  EXPECT_EQ(post(false, 4 * kSecond), 0u);
+  EXPECT_EQ(post(true, 5 * kSecond), 1u);
+}
+
 }  // namespace
 }  // namespace moat::detect

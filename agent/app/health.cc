@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/app/health.h"
+
+#include <utility>
+
+namespace moat::app {
+namespace {
+
+constexpr uint64_t kLagNs = uint64_t{300} * 1'000'000'000;  // a receiver that is restarted is back within minutes
+
+detect::Draft Of(std::string cause, event::Severity severity, std::string title, std::string explanation, std::string action) {
+  return {.kind = event::FindingKind::kAgentDegraded,
+          .severity = severity,
+          .confidence = 100,
+          .cause = std::move(cause),
+          .title = title,
+          .explanation = std::move(explanation),
+          .action = std::move(action),
+          .evidence = {std::move(title)},
+          .techniques = {{"T1562", "Impair Defenses"}}};
+}
+
+}  // namespace
+
+std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std::vector<std::string>& problems,
+                                    const std::vector<sink::SinkStats>& sinks) {
+  std::vector<detect::Draft> drafts;
+  for (const DomainStatus& domain : status.domains) {
+    if (!domain.loaded && domain.error != "switched off by configuration") {
+      drafts.push_back(
+          Of("domain " + domain.name, event::Severity::kHigh, "moatd sees nothing of " + domain.name + ": " + domain.error,
+             "The kernel does not run moatd's programs for " + domain.name + ", so nothing of that kind is seen on this host.",
+             "Run \"moatctl doctor\" on this host: it says what is missing and what to do about it."));
+      continue;
+    }
+    for (const HookStatus& hook : domain.hooks) {
+      if (domain.loaded && !hook.attached && !hook.exposure) {
+        drafts.push_back(Of("hook " + hook.event, event::Severity::kMedium, "moatd does not see " + hook.event + ": " + hook.why,
+                            "No program of moatd's for " + hook.event + " is attached, so this is not seen on this host.",
+                            "Run \"moatctl doctor\" on this host."));
+      }
+    }
+  }
+  for (const std::string& problem : problems) {
+    drafts.push_back(
+        Of("policies", event::Severity::kMedium, "policies have mistakes, and older ones are in force: " + problem,
+           "The files of policies were changed to something that is not a policy. What was in force before stays in force.",
+           "Check the files with \"moatctl policy check\" and mend them."));
+  }
+  for (const sink::SinkStats& sink : sinks) {
+    if (sink.failing && sink.lag_ns > kLagNs) {
+      drafts.push_back(
+          Of("sink " + sink.name, event::Severity::kMedium,
+             "findings have not reached " + sink.name + " for more than five minutes: " + sink.last_error,
+             "What is found lies on this host's disk until the receiver takes it again; when the spool is full the oldest is "
+             "dropped.",
+             "Look at the receiver and at the way to it. The spool is delivered when it is back."));
+    }
+  }
+  return drafts;
+}
+
+}  // namespace moat::app
