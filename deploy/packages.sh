@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: deploy/packages.sh [build|test|run|image|llama|containerd]...
+usage: deploy/packages.sh [build|test|run|image|prometheus|llama|containerd]...
 
 Installs the Debian 12 packages of the named sets (default: build); what is there already is left alone, and nothing is
 downloaded when all are there. Needs root only when something is missing.
@@ -14,6 +14,7 @@ downloaded when all are there. Needs root only when something is missing.
   test    what the tests need in addition
   run     the libraries of moatd and moatctl, for a machine that does not build them
   image   what deploy/image.sh needs
+  prometheus   for the test that it scrapes; skipped where any is installed
   llama   node and npm, for the test that runs the real llama.cpp; skipped where any node and npm are installed
   containerd   for the test that runs pods; skipped where any containerd and runc are installed (docker brings its own)
   --list  print the packages instead of installing them
@@ -35,7 +36,6 @@ test=(
   clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck  # libclang-rt: libFuzzer
   python3-minimal libpython3-stdlib strace openssl
   python3-yaml python3-jsonschema              # the manifests
-  prometheus                                   # promtool, and one that scrapes
 )
 # shellcheck disable=SC2034
 run=(
@@ -45,6 +45,8 @@ run=(
 # shellcheck disable=SC2034
 image=(mmdebstrap umoci)
 # shellcheck disable=SC2034
+prometheus=(prometheus)
+# shellcheck disable=SC2034
 llama=(nodejs npm)
 # shellcheck disable=SC2034
 containerd=(containerd runc)
@@ -53,10 +55,10 @@ list_only=false
 sets=()
 for arg in "$@"; do
   case $arg in
-    build | test | run | image | llama | containerd) sets+=("$arg") ;;
+    build | test | run | image | prometheus | llama | containerd) sets+=("$arg") ;;
     --list) list_only=true ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "packages.sh: unknown set '$arg' (build, test, run, image, llama, containerd)" >&2; exit 2 ;;
+    *) echo "packages.sh: unknown set '$arg' (build, test, run, image, prometheus, llama, containerd)" >&2; exit 2 ;;
   esac
 done
 ((${#sets[@]})) || sets=(build)
@@ -65,6 +67,9 @@ wanted=()
 for set in "${sets[@]}"; do
   # Any node will do, a distribution's or another: its npm package then need not exist as a Debian package at all.
   if [[ $set == llama ]] && command -v node >/dev/null && command -v npm >/dev/null; then
+    continue
+  fi
+  if [[ $set == prometheus ]] && command -v prometheus >/dev/null && command -v promtool >/dev/null; then
     continue
   fi
   if [[ $set == containerd ]] && command -v containerd >/dev/null && command -v runc >/dev/null; then
