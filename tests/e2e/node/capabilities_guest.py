@@ -28,7 +28,7 @@ def run_guest(programs: pathlib.Path, kernel: str, sets: dict[str, set[str]]) ->
         work = pathlib.Path(folder)
         (work / "policies").mkdir()
         (work / "policies" / "p.yaml").write_text(POLICY, encoding="utf-8")
-        (work / "moatd.yaml").write_text("policies: {files: [/root/policies]}\n", encoding="utf-8")
+        (work / "moatd.yaml").write_text("policies: {files: [/etc/moat/policies]}\n", encoding="utf-8")
         lines = ["mkdir -p /out"]
         for name, capabilities in sets.items():
             if name == PARANOID_2:
@@ -36,7 +36,7 @@ def run_guest(programs: pathlib.Path, kernel: str, sets: dict[str, set[str]]) ->
             bounding = ",".join(["-all", *(f"+{capability.lower()}" for capability in sorted(capabilities))]) if capabilities else "+all"
             lines.append(f"./setpriv --bounding-set={bounding} ./moatd --doctor --config moatd.yaml >'/out/{name}'")
         command = [ROOT / "tests" / "vm" / "vm.py", "boot", kernel, "--gpu", "--smp", "2", "--mem", "1536", "--timeout", "600", "--out", work / "out"]
-        for file in (programs / "moatd", "/usr/bin/setpriv", work / "policies", work / "moatd.yaml"):
+        for file in (programs / "moatd", "/usr/bin/setpriv", f"{work}/policies:/etc/moat/policies", work / "moatd.yaml"):
             command += ["--file", file]
         subprocess.run([*command, "--run", "; ".join([*lines, "true"])], check=True, stdin=subprocess.DEVNULL)
         print(f"kernel {kernel}: kernel.perf_event_paranoid is {(work / 'out' / 'paranoid').read_text(encoding='ascii').strip()}")
