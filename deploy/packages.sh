@@ -5,13 +5,16 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: deploy/packages.sh [build|test|llama|containerd]...
+usage: deploy/packages.sh [build|test|run|image|prometheus|llama|containerd]...
 
 Installs the Debian 12 packages of the named sets (default: build); what is there already is left alone, and nothing is
 downloaded when all are there. Needs root only when something is missing.
 
   build   compilers, libraries and tools to build moatd and moatctl
   test    what the tests need in addition
+  run     the libraries of moatd and moatctl, for a machine that does not build them
+  image   what deploy/image.sh needs
+  prometheus   for the test that it scrapes; skipped where any is installed
   llama   node and npm, for the test that runs the real llama.cpp; skipped where any node and npm are installed
   containerd   for the test that runs pods; skipped where any containerd and runc are installed (docker brings its own)
   --list  print the packages instead of installing them
@@ -32,7 +35,17 @@ test=(
   libgtest-dev libgmock-dev libbenchmark-dev
   clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck  # libclang-rt: libFuzzer
   python3-minimal libpython3-stdlib strace openssl
+  python3-yaml python3-jsonschema              # the manifests
 )
+# shellcheck disable=SC2034
+run=(
+  libgrpc++1.51 libprotobuf32 libspdlog1.10 libyaml-cpp0.7 libbpf1 libelf1 zlib1g libssl3 libcpp-httplib0.11
+  libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 libstdc++6
+)
+# shellcheck disable=SC2034
+image=(mmdebstrap umoci)
+# shellcheck disable=SC2034
+prometheus=(prometheus)
 # shellcheck disable=SC2034
 llama=(nodejs npm)
 # shellcheck disable=SC2034
@@ -42,10 +55,10 @@ list_only=false
 sets=()
 for arg in "$@"; do
   case $arg in
-    build | test | llama | containerd) sets+=("$arg") ;;
+    build | test | run | image | prometheus | llama | containerd) sets+=("$arg") ;;
     --list) list_only=true ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "packages.sh: unknown set '$arg' (build, test, llama, containerd)" >&2; exit 2 ;;
+    *) echo "packages.sh: unknown set '$arg' (build, test, run, image, prometheus, llama, containerd)" >&2; exit 2 ;;
   esac
 done
 ((${#sets[@]})) || sets=(build)
@@ -54,6 +67,9 @@ wanted=()
 for set in "${sets[@]}"; do
   # Any node will do, a distribution's or another: its npm package then need not exist as a Debian package at all.
   if [[ $set == llama ]] && command -v node >/dev/null && command -v npm >/dev/null; then
+    continue
+  fi
+  if [[ $set == prometheus ]] && command -v prometheus >/dev/null && command -v promtool >/dev/null; then
     continue
   fi
   if [[ $set == containerd ]] && command -v containerd >/dev/null && command -v runc >/dev/null; then

@@ -61,7 +61,9 @@ if $install; then
   deploy/packages.sh build test
   if [[ " ${tiers[*]} " == *" e2e "* ]]; then
     deploy/packages.sh llama || echo "run.sh: no node and npm: the llama.cpp test will be skipped"
-    deploy/packages.sh containerd || echo "run.sh: no containerd: the test that runs pods will be skipped"
+    deploy/packages.sh containerd || echo "run.sh: no containerd: the tests that run pods will be skipped"
+    deploy/packages.sh image || echo "run.sh: no mmdebstrap and umoci: the image will not be tested"
+    deploy/packages.sh prometheus || echo "run.sh: no prometheus: nothing will scrape moatd"
   fi
 fi
 

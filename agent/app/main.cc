@@ -33,7 +33,8 @@ constexpr const char* kFooter = R"(
 First steps:
   moatd --check --config FILE     is the file good? every mistake is told with its line
   moatd --check-policy PATH...    are these policies good? files or folders of them; nothing is applied
-  moatd --config FILE             run; as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH
+  moatd --config FILE             run; as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH
+                                  and CAP_SYSLOG; some kernels ask CAP_SYS_ADMIN for kprobes and fanotify: moatctl doctor tells
   moatd --unload                  what an earlier moatd left enforced ends: policies go on without moatd until then
   moatctl watch                   in another terminal: what it sees
   moatctl doctor                  what this kernel offers, and what stays unseen; also when moatd does not run

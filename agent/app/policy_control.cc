@@ -145,19 +145,10 @@ policy::Identity Filled(policy::Identity said, WorkloadWatch& workloads) {
 }
 
 Result<policy::Identity> IdentityOfProcess(uint32_t pid, WorkloadWatch& workloads) {
-  const std::string directory = "/proc/" + std::to_string(pid);
-  std::ifstream file(directory + "/cgroup");
   policy::Identity who;
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("0::")) {
-      who.cgroup = line.substr(3);
-    }
-  }
-  if (who.cgroup.empty()) {
-    return Fail(Code::kNotFound, "there is no process " + std::to_string(pid) + ", or it has no cgroup");
-  }
+  MOAT_ASSIGN(who.cgroup, CgroupOfProcess(pid));
   std::error_code error;  // of a kernel thread there is none
-  who.executable = std::filesystem::read_symlink(directory + "/exe", error).string();
+  who.executable = std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", error).string();
   return Filled(std::move(who), workloads);
 }
 

@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <climits>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -45,6 +47,22 @@ int Reach(std::string_view root) {
     ++climbs;
   }
   return root.empty() ? 1 + climbs : 0;
+}
+
+// Where this process is listed below the mount; empty: nowhere.
+std::string OwnCgroup(const Cgroup2Mount& mount) {
+  constexpr size_t kMost = 100'000;
+  std::string own;
+  WalkCgroups(mount, kMost, [&](uint64_t, const std::string& path) {
+    std::ifstream procs(mount.path + path + "/cgroup.procs");
+    for (pid_t pid = 0; procs >> pid;) {
+      if (pid == ::getpid()) {
+        own = path;
+      }
+    }
+    return own.empty();
+  });
+  return own;
 }
 
 std::string Join(const Cgroup2Mount& mount, std::string_view path) {
@@ -168,6 +186,34 @@ void WalkCgroups(const Cgroup2Mount& mount, size_t limit, const std::function<bo
       }
     }
   }
+}
+
+// /proc/PID/cgroup is written as seen from the reader's cgroup namespace, whose own place in the tree the kernel does not tell: it is looked
+// for where this process is listed.
+Result<std::string> CgroupOfProcess(uint32_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/cgroup");
+  std::string path;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("0::")) {
+      path = line.substr(3);
+    }
+  }
+  if (path.empty()) {
+    return Fail(Code::kNotFound, "there is no process " + std::to_string(pid) + ", or it has no cgroup");
+  }
+  MOAT_ASSIGN(const Cgroup2Mount mount, FindCgroup2Mount());
+  if (Reach(mount.root) <= 1) {
+    return path;
+  }
+  static const std::string own = OwnCgroup(mount);
+  if (own.empty()) {
+    return Fail(Code::kNotFound, "this process is in no cgroup below " + mount.path);
+  }
+  std::string whole = std::filesystem::path(own + path).lexically_normal().string();
+  if (whole.size() > 1 && whole.ends_with('/')) {
+    whole.pop_back();
+  }
+  return whole;
 }
 
 }  // namespace moat

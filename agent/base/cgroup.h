@@ -33,6 +33,9 @@ Result<uint64_t> CgroupId(const Cgroup2Mount& mount, std::string_view path);
 // needed (kPermissionDenied). kNotFound: there is no such cgroup (any more).
 Result<std::string> CgroupPath(const Cgroup2Mount& mount, uint64_t id);
 
+// The path of a process's cgroup below the mount, also from within a cgroup namespace. kNotFound: there is no such process, or it has none.
+Result<std::string> CgroupOfProcess(uint32_t pid);
+
 // Calls visit(id, path) for each cgroup below the mount, parents first; false from visit ends the walk. At most `limit` visits;
 // symbolic links are not followed, and what vanishes meanwhile is passed over.
 void WalkCgroups(const Cgroup2Mount& mount, size_t limit, const std::function<bool(uint64_t id, const std::string& path)>& visit);

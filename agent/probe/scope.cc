@@ -1,20 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/probe/scope.h"
 
-#include <fstream>
+#include "agent/base/cgroup.h"
 
 namespace moat::probe {
 
-std::string CgroupOf(uint32_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.starts_with("0::")) {
-      return line.substr(3);
-    }
-  }
-  return "";
-}
+std::string CgroupOf(uint32_t pid) { return CgroupOfProcess(pid).value_or(""); }
 
 bool InScope(std::string_view path, std::string_view scope) {
   if (scope == "host" || scope == "/") {

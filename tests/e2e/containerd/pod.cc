@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE | ARGUMENT]...
+// moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE | ARGUMENT | @FILE]...
+// @FILE has more of the container, as JSON of cri_run.proto's ContainerConfig; its namespaces are the pod's, too.
 // One pod with one container, run as a kubelet does. Says "sandbox ID", "container ID", starts the container when a line comes, says
 // "started NS" (CLOCK_MONOTONIC, before it asks), and removes both at the end of its input.
+#include <google/protobuf/util/json_util.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -35,6 +40,10 @@ class Pod {
     container_.mutable_linux();
     (*container_.mutable_labels())["io.kubernetes.container.name"] = words[6];
     for (size_t i = 8; i < words.size(); ++i) {
+      if (words[i].starts_with('@')) {
+        Add(words[i].substr(1));
+        continue;
+      }
       const size_t equals = words[i].find('=');
       if (equals == std::string::npos) {
         container_.add_args(words[i]);
@@ -79,6 +88,21 @@ class Pod {
   }
 
  private:
+  void Add(const std::string& path) {
+    std::ifstream file(path);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    cri::ContainerConfig more;
+    if (const auto status = google::protobuf::util::JsonStringToMessage(text, &more); !status.ok()) {
+      std::cerr << "moat_cri_pod: " << path << ": " << status.ToString() << std::endl;
+      std::exit(2);
+    }
+    container_.MergeFrom(more);
+    if (more.linux().security_context().has_namespace_options()) {
+      *config_.mutable_linux()->mutable_security_context()->mutable_namespace_options() =
+          more.linux().security_context().namespace_options();
+    }
+  }
+
   template <typename Request, typename Response>
   bool Call(grpc::Status (cri::RuntimeService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
             const Request& request, Response& response) {
@@ -103,7 +127,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (words.size() < 8) {
     std::fputs(
-        "usage: moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE | ARGUMENT]...\n",
+        "usage: moat_cri_pod SOCKET NAMESPACE POD UID CGROUP-PARENT LOG-FOLDER CONTAINER IMAGE [LABEL=VALUE | ARGUMENT | @FILE]...\n",
         stderr);
     return 2;
   }

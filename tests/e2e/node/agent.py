@@ -93,13 +93,19 @@ class Place(contextlib.ExitStack):
 
 
 class Agent:
-    def __init__(self, programs: pathlib.Path, place: Place, settings: str, capabilities: set[str]):
+    def __init__(self, programs: pathlib.Path, place: Place, settings: str, capabilities: set[str], prepare=lambda: None):
+        """prepare: runs between fork and exec."""
+
+        def enter():
+            prepare()
+            keep_only(capabilities)
+
         self.programs, self.socket, self.log = programs, place.folder / "moat.sock", place.folder / "log"
         config = place.folder / "moatd.yaml"
         config.write_text(f"scope: {place.scope}\napi: {{socket: {self.socket}}}\n{settings}", encoding="utf-8")
         with open(self.log, "wb") as log:
             command = [programs / "moatd", "--config", config]
-            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=lambda: keep_only(capabilities))
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=enter)
         self.ready = self._wait_ready()
 
     def __enter__(self):

@@ -3,18 +3,22 @@
 """The capabilities that deploy/k8s gives moatd: with them it sees and enforces what it does as root, and each of them is needed: taken away,
 something breaks, and it is said what. usage: capabilities_test.py PROGRAMS   (build/bin)"""
 
+import contextlib
+import json
 import os
 import pathlib
 import re
 import socket
 import subprocess
 import sys
+import time
 import unittest
 
-from agent import CAPABILITIES, Agent, Place, keep_only, need_root, skip
+from agent import CAPABILITIES, Agent, Place, cgroup2_mount, keep_only, libc, need_root, skip
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 NOBODY = 65534
+CLONE_NEWCGROUP = 0x02000000
 POLICY = """apiVersion: moat/v1
 kind: Policy
 metadata: {{name: closed}}
@@ -40,8 +44,8 @@ def of_unit() -> set[str]:
     return set(re.search(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE).group(1).replace("CAP_", "").split())
 
 
-def facts(programs: pathlib.Path, capabilities: set[str]) -> dict[str, bool]:
-    """What moatd has and can with these capabilities, as words that are true or not."""
+def facts(programs: pathlib.Path, capabilities: set[str], prepare=lambda: None) -> dict[str, bool]:
+    """What moatd has and can with these capabilities, as words that are true or not. prepare: see Agent."""
     with Place() as place:
         # Weights that belong to somebody else, and that only he may look at.
         weights = place.folder / "weights"
@@ -59,7 +63,7 @@ runtimes: {{cri: "", docker: "", slurm: ""}}
         known = {}
         shown = subprocess.run(["head", "-n", "1", "/proc/kallsyms"], capture_output=True, text=True, check=True, preexec_fn=lambda: keep_only(capabilities))
         known["addresses of kernel functions (/proc/kallsyms)"] = int(shown.stdout.split()[0], 16) != 0
-        with Agent(programs, place, settings, capabilities) as agent:
+        with Agent(programs, place, settings, capabilities, prepare) as agent:
             known["moatd starts"] = agent.ready
             if agent.ready:
                 status = agent.status()
@@ -67,8 +71,10 @@ runtimes: {{cri: "", docker: "", slurm: ""}}
                     for hook in domain["hooks"]:
                         known[f"hook {hook['event']} by {hook['backend']}"] = hook["attached"]
                 known["weights that belong to another user are known"] = [a["bytes"] for a in status["assets"]] == ["4096"]
-                explain = ["policy", "explain", "--pid", str(before.pid), "--to", "127.0.0.1:1", "--json"]
-                known["the program of another user's process (policy explain)"] = "/sleep" in agent.ctl(*explain)
+                told = agent.ctl("policy", "explain", "--pid", str(before.pid), "--to", "127.0.0.1:1", "--json")
+                subject = json.loads(told or "{}").get("subject", {})
+                known["a process's cgroup (policy explain)"] = subject.get("cgroup") == place.scope
+                known["the program of another user's process (policy explain)"] = subject.get("executable", "").endswith("/sleep")
                 known["a policy denies a connection"] = connect_inside(place) == "PermissionError"
             known["enforcement is pinned"] = any((place.bpf / "moat").rglob("link_*"))
         subprocess.run([programs / "moatd", "--unload", "--config", place.folder / "moatd.yaml"], check=True, capture_output=True)
@@ -118,6 +124,26 @@ class CapabilitiesTest(unittest.TestCase):
                     print("  (kernel.kptr_restrict and kernel.perf_event_paranoid show addresses to everybody here)")
                     continue
                 self.assertNotEqual(breaks, [], f"{capability} is not needed")
+
+    def test_in_a_cgroup_namespace(self):
+        """As runtimes give one to each container on cgroup2: moatd is to see the whole tree all the same."""
+        own = cgroup2_mount() / f"moat-node-ns-{os.getpid()}" / "container"
+        own.mkdir(parents=True)
+
+        def enter():
+            (own / "cgroup.procs").write_text("0", encoding="ascii")
+            if libc.unshare(CLONE_NEWCGROUP) != 0:
+                os._exit(95)
+
+        try:
+            self.assertEqual(lost(self.with_manifest, facts(self.programs, self.manifest, enter)), [])
+        finally:
+            for _ in range(100):  # a reaped process leaves its cgroup a moment later
+                with contextlib.suppress(OSError):
+                    own.rmdir()
+                    break
+                time.sleep(0.02)
+            own.parent.rmdir()
 
     def test_one_that_is_not_needed_would_be_found(self):
         breaks = lost(facts(self.programs, self.manifest | {"NET_RAW"}), self.with_manifest)

@@ -7,7 +7,7 @@ import pathlib
 
 import yaml
 
-KNOWN = {"apiVersion", "kind", "namespace", "labels", "resources", "configMapGenerator", "patches"}
+KNOWN = {"apiVersion", "kind", "namespace", "labels", "resources", "configMapGenerator", "patches", "components"}
 ORDER = ["Namespace", "ServiceAccount", "ConfigMap", "Service", "DaemonSet", "NetworkPolicy"]
 MERGE_KEYS = ("mountPath", "containerPort", "name")  # of lists of maps, as the schema's x-kubernetes-patch-merge-key has them
 CLUSTER_WIDE = {"Namespace"}
@@ -51,6 +51,27 @@ def generate(folder: pathlib.Path, generator: dict, objects: list[dict]):
     there["data"] = {**there["data"], **data} if behavior == "merge" else data
 
 
+def change(thing: dict, patch: str):
+    """A JSON patch, of which only this is known: something more at the end of a list."""
+    for step in yaml.safe_load(patch):
+        *keys, end = step["path"].strip("/").split("/")
+        if (step["op"], end) != ("add", "-"):
+            raise ValueError(f"this does not know {step}")
+        for key in keys:
+            thing = thing[int(key) if isinstance(thing, list) else key]
+        thing.append(step["value"])
+
+
+def patch_all(folder: pathlib.Path, top: dict, objects: list[dict]):
+    for patch in top.get("patches", []):
+        if "path" not in patch:
+            change(find(objects, patch["target"]["kind"], patch["target"]["name"]), patch["patch"])
+            continue
+        for document in documents(folder / patch["path"]):
+            there = find(objects, document["kind"], document["metadata"]["name"])
+            there.update(merged(there, document))
+
+
 def label(thing: dict, pairs: dict):
     metadata = [thing["metadata"]]
     spec = thing.get("spec", {})
@@ -73,10 +94,12 @@ def render(folder: pathlib.Path) -> list[dict]:
         objects += render(folder / name) if (folder / name).is_dir() else documents(folder / name)
     for generator in top.get("configMapGenerator", []):
         generate(folder, generator, objects)
-    for patch in top.get("patches", []):
-        for change in documents(folder / patch["path"]):
-            there = find(objects, change["kind"], change["metadata"]["name"])
-            there.update(merged(there, change))
+    for name in top.get("components", []):
+        (component,) = documents(folder / name / "kustomization.yaml")
+        if set(component) - {"apiVersion", "kind", "patches"}:
+            raise ValueError(f"{folder / name}: this does not know {set(component)}")
+        patch_all(folder / name, component, objects)
+    patch_all(folder, top, objects)
     for thing in objects:
         if "namespace" in top and thing["kind"] not in CLUSTER_WIDE:
             thing["metadata"]["namespace"] = top["namespace"]

@@ -6,6 +6,7 @@ between the parts holds. usage: manifests_test.py PROGRAMS   (build/bin)"""
 import copy
 import json
 import lzma
+import os
 import pathlib
 import re
 import shutil
@@ -98,6 +99,18 @@ class ManifestsTest(unittest.TestCase):
             real = [thing for thing in yaml.safe_load_all(text) if thing]
             key = lambda thing: (kustomize.ORDER.index(thing["kind"]), thing["metadata"]["name"])
             self.assertEqual(sorted(real, key=key), sorted(objects, key=key))
+
+    def test_the_component_adds_one_capability(self):
+        with tempfile.TemporaryDirectory(prefix="moat-k8s-") as folder:
+            where = lambda name: os.path.relpath(K8S / name, pathlib.Path(folder).resolve())
+            text = yaml.safe_dump({"resources": [where("overlays/observe")], "components": [where("components/sys-admin")]})
+            (pathlib.Path(folder) / "kustomization.yaml").write_text(text, encoding="utf-8")
+            rendered = kustomize.render(pathlib.Path(folder))
+            if not real_kustomize():
+                subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True)
+        wanted = copy.deepcopy(self.rendered["observe"])
+        kustomize.container(wanted)["securityContext"]["capabilities"]["add"].append("SYS_ADMIN")
+        self.assertEqual(rendered, wanted)
 
     def test_the_pod_is_no_more_than_it_says(self):
         for objects in self.rendered.values():
