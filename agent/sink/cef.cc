@@ -55,7 +55,7 @@ void AppendCef(std::string& to, std::string_view bytes, Place place) {
     } else if (first.code == '\n' || first.code == '\r') {
       to += first.code == '\n' ? "\\n" : "\\r";
     } else {
-      if (first.code == (place == Place::kHead ? '|' : '=')) {
+      if (text[0] == (place == Place::kHead ? '|' : '=')) {
         to += '\\';
       }
       to += text.substr(0, first.length);
@@ -121,6 +121,7 @@ std::string CommandLine(const event::FindingProcess& process) {
 
 std::string Lineage(const Finding& finding) {
   std::vector<std::string> lines;
+  lines.reserve(finding.lineage.size());
   for (const event::FindingProcess& process : finding.lineage) {
     lines.push_back(std::to_string(process.key.pid) + " " + (process.exe.empty() ? "?" : process.exe) + " " +
                     CommandLine(process));

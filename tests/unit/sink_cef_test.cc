@@ -2,9 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <charconv>
 #include <map>
-#include <regex>
+#include <utility>
 
 #include "agent/base/utf8.h"
 #include "tests/unit/sink_tools.h"
@@ -40,11 +41,16 @@ Parsed Parse(const std::string& line) {
       field += line[at];
     }
   }
-  static const std::regex kKey("(^| )([A-Za-z0-9_]+)=");
-  std::vector<std::pair<size_t, size_t>> keys;  // where each begins and its value begins
+  std::vector<std::pair<size_t, size_t>> keys;  // where each begins, with the space before it, and where its value begins
   const std::string rest = line.substr(at);
-  for (std::sregex_iterator found(rest.begin(), rest.end(), kKey), end; found != end; ++found) {
-    keys.emplace_back(found->position(), found->position() + found->length());
+  for (size_t equals = rest.find('='); equals != std::string::npos; equals = rest.find('=', equals + 1)) {
+    size_t begin = equals;
+    while (begin > 0 && std::isalnum(static_cast<unsigned char>(rest[begin - 1])) != 0) {
+      --begin;
+    }
+    if (begin < equals && (begin == 0 || rest[begin - 1] == ' ')) {
+      keys.emplace_back(begin == 0 ? 0 : begin - 1, equals + 1);
+    }
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     const size_t end = i + 1 < keys.size() ? keys[i + 1].first : rest.size();
