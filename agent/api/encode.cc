@@ -350,7 +350,17 @@ constexpr FlagName kExecFlags[] = {{event::kExecMemfd, v1::EXEC_FLAG_MEMFD},
                                    {event::kExecArgvTruncated, v1::EXEC_FLAG_ARGS_TRUNCATED},
                                    {event::kExecPathTruncated, v1::EXEC_FLAG_PATH_TRUNCATED},
                                    {event::kExecArgvUnreadable, v1::EXEC_FLAG_ARGS_UNREADABLE},
-                                   {event::kExecSetuid, v1::EXEC_FLAG_SETUID}};
+                                   {event::kExecSetuid, v1::EXEC_FLAG_SETUID},
+                                   {event::kExecStdinSocket, v1::EXEC_FLAG_STDIN_SOCKET},
+                                   {event::kExecStdoutSocket, v1::EXEC_FLAG_STDOUT_SOCKET},
+                                   {event::kExecStderrSocket, v1::EXEC_FLAG_STDERR_SOCKET},
+                                   {event::kExecStdioInet, v1::EXEC_FLAG_STDIO_INET},
+                                   {event::kExecTty, v1::EXEC_FLAG_TTY},
+                                   {event::kExecPreload, v1::EXEC_FLAG_PRELOAD},
+                                   {event::kExecAudit, v1::EXEC_FLAG_AUDIT},
+                                   {event::kExecLibraryPath, v1::EXEC_FLAG_LIBRARY_PATH},
+                                   {event::kExecEnvTruncated, v1::EXEC_FLAG_ENV_TRUNCATED},
+                                   {event::kExecEnvUnreadable, v1::EXEC_FLAG_ENV_UNREADABLE}};
 
 // A repeated enum, packed: all its values are below 128, one byte each.
 template <size_t N>

@@ -313,6 +313,9 @@ std::string ProcessLine(const v1::Process& process) {
     line += "...";
   }
   for (int flag : process.exec_flags()) {
+    if (flag == v1::EXEC_FLAG_TTY || flag == v1::EXEC_FLAG_LIBRARY_PATH) {
+      continue;  // usual: JSON has them
+    }
     line += " [" + EnumWord(v1::ExecFlag_Name(flag), "EXEC_FLAG_", flag) + "]";
   }
   return line;

@@ -10,6 +10,12 @@ namespace moat::decode {
 static_assert(event::kExecMemfd == MOAT_EXEC_MEMFD && event::kExecDeleted == MOAT_EXEC_DELETED);
 static_assert(event::kExecArgvTruncated == MOAT_EXEC_ARGV_TRUNCATED && event::kExecPathTruncated == MOAT_EXEC_PATH_TRUNCATED);
 static_assert(event::kExecArgvUnreadable == MOAT_EXEC_ARGV_UNREADABLE && event::kExecSetuid == MOAT_EXEC_SETUID);
+static_assert(event::kExecStdinSocket == MOAT_EXEC_STDIN_SOCKET && event::kExecStdoutSocket == MOAT_EXEC_STDOUT_SOCKET);
+static_assert(event::kExecStderrSocket == MOAT_EXEC_STDERR_SOCKET && event::kExecStdioSocket == MOAT_EXEC_STDIO_SOCKET);
+static_assert(event::kExecStdioInet == MOAT_EXEC_STDIO_INET && event::kExecTty == MOAT_EXEC_TTY);
+static_assert(event::kExecPreload == MOAT_EXEC_PRELOAD && event::kExecAudit == MOAT_EXEC_AUDIT);
+static_assert(event::kExecLibraryPath == MOAT_EXEC_LIBRARY_PATH && event::kExecEnvTruncated == MOAT_EXEC_ENV_TRUNCATED);
+static_assert(event::kExecEnvUnreadable == MOAT_EXEC_ENV_UNREADABLE);
 
 namespace {
 

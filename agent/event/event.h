@@ -55,6 +55,13 @@ inline constexpr uint32_t kExecArgvTruncated = 0x4;
 inline constexpr uint32_t kExecPathTruncated = 0x8;
 inline constexpr uint32_t kExecArgvUnreadable = 0x10;
 inline constexpr uint32_t kExecSetuid = 0x20;
+inline constexpr uint32_t kExecStdinSocket = 0x40, kExecStdoutSocket = 0x80, kExecStderrSocket = 0x100;
+inline constexpr uint32_t kExecStdioSocket = kExecStdinSocket | kExecStdoutSocket | kExecStderrSocket;
+inline constexpr uint32_t kExecStdioInet = 0x200;  // one of these is of another family than AF_UNIX
+inline constexpr uint32_t kExecTty = 0x400;  // a controlling terminal
+inline constexpr uint32_t kExecPreload = 0x800, kExecAudit = 0x1000, kExecLibraryPath = 0x2000;  // LD_...: not of a scan
+inline constexpr uint32_t kExecEnvTruncated = 0x4000;  // not all of the environment was looked at for these
+inline constexpr uint32_t kExecEnvUnreadable = 0x8000;
 inline constexpr uint32_t kNoAsset = 0xffffffff;
 inline constexpr uint32_t kMaxAssets = 64;  // any other asset number in an event is below this
 

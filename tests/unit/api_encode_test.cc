@@ -225,7 +225,7 @@ TEST(ApiEncode, EveryFieldOfAProcess) {
   process->args = {"", "a"};
   process->exe_inode = 9;
   process->exe_dev = 10;
-  process->exec_flags = event::kExecMemfd | event::kExecSetuid;
+  process->exec_flags = 0xffff;
   process->from_scan = true;
   v1::WatchResponse response = Encode(MakeEvent(Kind::kExit, event::Exit{}, process));
   ASSERT_EQ(response.processes_size(), 1);
@@ -233,7 +233,12 @@ TEST(ApiEncode, EveryFieldOfAProcess) {
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
       R"(pid: 7 start_ns: 1007 parent_pid: 1 parent_start_ns: 2 known: true from_scan: true uid: 3 euid: 4 gid: 5 cap_permitted: 6
          cap_effective: 7 cgroup_id: 8 cgroup: "/jobs/job1" exe: "/usr/bin/python3" filename: "./serve" args: "" args: "a" exe_inode: 9
-         exe_dev: 10 exec_flags: EXEC_FLAG_MEMFD exec_flags: EXEC_FLAG_SETUID)",
+         exe_dev: 10 exec_flags: EXEC_FLAG_MEMFD exec_flags: EXEC_FLAG_DELETED
+         exec_flags: EXEC_FLAG_ARGS_TRUNCATED exec_flags: EXEC_FLAG_PATH_TRUNCATED exec_flags: EXEC_FLAG_ARGS_UNREADABLE
+         exec_flags: EXEC_FLAG_SETUID exec_flags: EXEC_FLAG_STDIN_SOCKET exec_flags: EXEC_FLAG_STDOUT_SOCKET
+         exec_flags: EXEC_FLAG_STDERR_SOCKET exec_flags: EXEC_FLAG_STDIO_INET exec_flags: EXEC_FLAG_TTY exec_flags: EXEC_FLAG_PRELOAD
+         exec_flags: EXEC_FLAG_AUDIT exec_flags: EXEC_FLAG_LIBRARY_PATH exec_flags: EXEC_FLAG_ENV_TRUNCATED
+         exec_flags: EXEC_FLAG_ENV_UNREADABLE)",
       &want));
   want.set_ref(response.events(0).process());
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(want, response.processes(0))) << response.DebugString();
