@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "agent/api/encode_parts.h"
 #include "agent/base/status.h"
 #include "moat/v1/services.pb.h"
 
@@ -95,15 +96,6 @@ void PutEndpoints(Wire& wire, int field, const event::Endpoints& from) {
   wire.End(mark);
 }
 
-// An asset that the names do not have (yet) is shown by number: never nameless, never guessed.
-void PutAsset(Wire& wire, int field, uint32_t asset, const event::Names* names) {
-  if (names && asset < names->assets.size()) {
-    wire.Text(field, names->assets[asset].name);
-  } else if (asset != event::kNoAsset) {
-    wire.Text(field, '#' + std::to_string(asset));
-  }
-}
-
 template <typename To, typename File>
 void PutFile(Wire& wire, const File& from, const event::Names* names) {
   PutAsset(wire, To::kAssetFieldNumber, from.asset, names);
@@ -157,6 +149,9 @@ struct PutBody {
     wire.Varint(v1::Exit::kCoreFieldNumber, from.core);
     wire.End(mark);
   }
+  void operator()(const event::ProcessAccess& from) const { PutAccess(wire, from, names); }
+  void operator()(const event::Privilege& from) const { PutPrivilege(wire, from); }
+  void operator()(const event::Login& from) const { PutLogin(wire, from); }
   void operator()(const event::FileOpen& from) const {
     using To = v1::FileOpen;
     auto mark = wire.Begin(v1::Event::kFileOpenFieldNumber);
@@ -444,9 +439,7 @@ bool Encoder::Add(const event::Event& event, const event::Names* names) {
   wire_.Varint(To::kTidFieldNumber, header.tid);
   wire_.Varint(To::kUidFieldNumber, header.uid);
   wire_.Text(To::kCommFieldNumber, header.comm.view());
-  for (uint64_t labels = header.labels; labels; labels &= labels - 1) {
-    PutAsset(wire_, To::kLabelsFieldNumber, static_cast<uint32_t>(__builtin_ctzll(labels)), names);
-  }
+  PutLabels(wire_, To::kLabelsFieldNumber, header.labels, names);
   if (header.flags) {
     PutFlags(wire_, To::kFlagsFieldNumber, header.flags, kFlags);
   }

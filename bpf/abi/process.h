@@ -37,7 +37,7 @@ struct moat_fork {
 #define MOAT_EXEC_LIBRARY_PATH 0x2000u /* LD_LIBRARY_PATH: usual where GPUs are */
 #define MOAT_EXEC_ENV_TRUNCATED 0x4000u /* longer than MOAT_ENV_STRINGS: what lies behind was not looked at */
 #define MOAT_EXEC_ENV_UNREADABLE 0x8000u
-#define MOAT_ENV_STRINGS 512 /* a variable of 1,024 bytes or more counts for each such piece */
+#define MOAT_ENV_STRINGS 256 /* a variable of 1,024 bytes or more counts for each such piece */
 
 /* Both exec (MOAT_KIND_EXEC) and the scan (MOAT_KIND_SCAN; filename and argv empty, the environment not looked at). */
 struct moat_exec {

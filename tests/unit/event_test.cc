@@ -13,6 +13,9 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kExec, "exec"},
                                                    {Kind::kExit, "exit"},
                                                    {Kind::kScan, "scan"},
+                                                   {Kind::kProcessAccess, "process_access"},
+                                                   {Kind::kPrivilege, "privilege"},
+                                                   {Kind::kLogin, "login"},
                                                    {Kind::kFileOpen, "file_open"},
                                                    {Kind::kFileMap, "file_map"},
                                                    {Kind::kFileTamper, "file_tamper"},
@@ -34,7 +37,7 @@ TEST(Event, KindsHaveNamesBothWays) {
     EXPECT_EQ(KindFromName(name), kind);
     names.insert(name);
   }
-  EXPECT_EQ(names.size(), 19u);
+  EXPECT_EQ(names.size(), 22u);
   // No other number has a name.
   for (int i = 0; i < 256; ++i) {
     auto kind = static_cast<Kind>(i);
