@@ -8,6 +8,16 @@
 #define MOAT_PID_LEVELS 5 /* of the tree of numbers, 6 bits each: pid_max is at most 2^22 */
 #define MOAT_PID_NODE 2   /* include/linux/xarray.h xa_is_node: the low bits of a pointer to a node */
 
+/* A pointer as a number: what its low bits say is to be looked at, which the verifier allows of none. */
+static __always_inline __u64 moat_load_tagged(const void *slot)
+{
+#ifndef MOAT_LEGACY
+	return moat_load_word(slot);
+#else
+	return (__u64)moat_load_ptr(slot);
+#endif
+}
+
 /* The task whose number a struct pid is, or NULL. */
 static __always_inline struct task_struct *moat_pid_task(const struct pid *pid)
 {
@@ -39,15 +49,15 @@ static __always_inline struct task_struct *moat_task_by_number(struct task_struc
 	if (!ns)
 		return NULL;
 	ns = moat_cast(struct pid_namespace, ns);
-	at = (__u64)moat_get(ns, idr.idr_rt.xa_head);
+	at = moat_load_tagged((const char *)ns + bpf_core_field_offset(struct pid_namespace, idr.idr_rt.xa_head));
 	for (int i = 0; i < MOAT_PID_LEVELS && (at & 3) == MOAT_PID_NODE; i++) {
 		node = moat_cast(struct xa_node, (void *)(at - MOAT_PID_NODE));
 		__u32 shift = moat_get(node, shift) & 31;
 
 		if (!i && nr >> shift >> 6)
 			return NULL; /* beyond the tree */
-		at = (__u64)moat_load_ptr((const char *)node + bpf_core_field_offset(struct xa_node, slots) +
-					  (nr >> shift & 63) * sizeof(void *));
+		at = moat_load_tagged((const char *)node + bpf_core_field_offset(struct xa_node, slots) +
+				      (nr >> shift & 63) * sizeof(void *));
 	}
 	return !at || at & 3 ? NULL : moat_pid_task((const struct pid *)at);
 }
