@@ -43,7 +43,7 @@ static long moat_env_step(__u32 step, void *ctx)
 	if (walk->at >= walk->end)
 		return 1;
 	n = bpf_probe_read_user_str(e->argv, MOAT_ARGV_LEN, (void *)walk->at);
-	if (n <= 0) {
+	if (n < 0) {
 		moat_exec_is(e, MOAT_EXEC_ENV_UNREADABLE);
 		e->hdr.flags |= MOAT_F_UNREADABLE;
 		walk->at = walk->end;
@@ -52,7 +52,7 @@ static long moat_env_step(__u32 step, void *ctx)
 	if (!walk->inside)
 		moat_look_at_variable(e, (const __u64 *)e->argv, n);
 	walk->inside = n == MOAT_ARGV_LEN; /* or just as long: then the next piece is its NUL alone */
-	walk->at += walk->inside ? n - 1 : n;
+	walk->at += walk->inside ? n - 1 : n ? n : 1; /* 0: an empty one, until 6.2 */
 	return 0;
 }
 
