@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "agent/api/encode_parts.h"
 #include "agent/api/finding_message.h"
 #include "agent/base/status.h"
 #include "moat/v1/services.pb.h"
@@ -97,15 +98,6 @@ void PutEndpoints(Wire& wire, int field, const event::Endpoints& from) {
   wire.End(mark);
 }
 
-// An asset that the names do not have (yet) is shown by number: never nameless, never guessed.
-void PutAsset(Wire& wire, int field, uint32_t asset, const event::Names* names) {
-  if (names && asset < names->assets.size()) {
-    wire.Text(field, names->assets[asset].name);
-  } else if (asset != event::kNoAsset) {
-    wire.Text(field, '#' + std::to_string(asset));
-  }
-}
-
 template <typename To, typename File>
 void PutFile(Wire& wire, const File& from, const event::Names* names) {
   PutAsset(wire, To::kAssetFieldNumber, from.asset, names);
@@ -159,6 +151,9 @@ struct PutBody {
     wire.Varint(v1::Exit::kCoreFieldNumber, from.core);
     wire.End(mark);
   }
+  void operator()(const event::ProcessAccess& from) const { PutAccess(wire, from, names); }
+  void operator()(const event::Privilege& from) const { PutPrivilege(wire, from); }
+  void operator()(const event::Login& from) const { PutLogin(wire, from); }
   void operator()(const event::FileOpen& from) const {
     using To = v1::FileOpen;
     auto mark = wire.Begin(v1::Event::kFileOpenFieldNumber);
@@ -359,7 +354,17 @@ constexpr FlagName kExecFlags[] = {{event::kExecMemfd, v1::EXEC_FLAG_MEMFD},
                                    {event::kExecArgvTruncated, v1::EXEC_FLAG_ARGS_TRUNCATED},
                                    {event::kExecPathTruncated, v1::EXEC_FLAG_PATH_TRUNCATED},
                                    {event::kExecArgvUnreadable, v1::EXEC_FLAG_ARGS_UNREADABLE},
-                                   {event::kExecSetuid, v1::EXEC_FLAG_SETUID}};
+                                   {event::kExecSetuid, v1::EXEC_FLAG_SETUID},
+                                   {event::kExecStdinSocket, v1::EXEC_FLAG_STDIN_SOCKET},
+                                   {event::kExecStdoutSocket, v1::EXEC_FLAG_STDOUT_SOCKET},
+                                   {event::kExecStderrSocket, v1::EXEC_FLAG_STDERR_SOCKET},
+                                   {event::kExecStdioInet, v1::EXEC_FLAG_STDIO_INET},
+                                   {event::kExecTty, v1::EXEC_FLAG_TTY},
+                                   {event::kExecPreload, v1::EXEC_FLAG_PRELOAD},
+                                   {event::kExecAudit, v1::EXEC_FLAG_AUDIT},
+                                   {event::kExecLibraryPath, v1::EXEC_FLAG_LIBRARY_PATH},
+                                   {event::kExecEnvTruncated, v1::EXEC_FLAG_ENV_TRUNCATED},
+                                   {event::kExecEnvUnreadable, v1::EXEC_FLAG_ENV_UNREADABLE}};
 
 // A repeated enum, packed: all its values are below 128, one byte each.
 template <size_t N>
@@ -443,9 +448,7 @@ bool Encoder::Add(const event::Event& event, const event::Names* names) {
   wire_.Varint(To::kTidFieldNumber, header.tid);
   wire_.Varint(To::kUidFieldNumber, header.uid);
   wire_.Text(To::kCommFieldNumber, header.comm.view());
-  for (uint64_t labels = header.labels; labels; labels &= labels - 1) {
-    PutAsset(wire_, To::kLabelsFieldNumber, static_cast<uint32_t>(__builtin_ctzll(labels)), names);
-  }
+  PutLabels(wire_, To::kLabelsFieldNumber, header.labels, names);
   if (header.flags) {
     PutFlags(wire_, To::kFlagsFieldNumber, header.flags, kFlags);
   }

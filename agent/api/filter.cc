@@ -28,7 +28,9 @@ struct Group {
   uint32_t kinds;
 };
 constexpr Group kGroups[] = {
-    {"process", Bit(Kind::kFork) | Bit(Kind::kExec) | Bit(Kind::kExit) | Bit(Kind::kScan)},
+    {"process", Bit(Kind::kFork) | Bit(Kind::kExec) | Bit(Kind::kExit) | Bit(Kind::kScan) | Bit(Kind::kProcessAccess) |
+                    Bit(Kind::kPrivilege)},
+    {"auth", Bit(Kind::kLogin)},
     {"file", Bit(Kind::kFileOpen) | Bit(Kind::kFileMap) | Bit(Kind::kFileTamper) | Bit(Kind::kFileIo)},
     {"gpu", Bit(Kind::kGpuOpen) | Bit(Kind::kGpuIoctl) | Bit(Kind::kGpuMap)},
     {"net", Bit(Kind::kNetConnect) | Bit(Kind::kNetSend) | Bit(Kind::kNetListen) | Bit(Kind::kNetAccept) | Bit(Kind::kNetClose) |

@@ -12,6 +12,7 @@
 #include "agent/cli/finding_text.h"
 #include "agent/cli/gpu_text.h"
 #include "agent/cli/json.h"
+#include "agent/cli/process_text.h"
 #include "agent/cli/text.h"
 #include "moat/v1/services.pb.h"
 
@@ -107,6 +108,9 @@ std::string Object(const v1::Event& event, const Processes& processes) {
       return "killed by " + (name ? "SIG" + std::string(name) : "signal " + std::to_string(exit.signal())) +
              (exit.core() ? ", core dumped" : "");
     }
+    case v1::Event::kProcessAccess: return AccessText(event.process_access());
+    case v1::Event::kPrivilege: return PrivilegeText(event.privilege());
+    case v1::Event::kLogin: return LoginText(event.login());
     case v1::Event::kFileOpen: {
       const auto& open = event.file_open();
       return FileWord(open) + " for " + OpenMode(open.open_flags()) + (open.open_flags() & O_DIRECT ? " (direct)" : "") + ", " +
@@ -168,6 +172,9 @@ Color KindColor(const v1::Event& event) {
     case v1::Event::kGpuCall: return Color::kMagenta;
     case v1::Event::kNet:
     case v1::Event::kNetTotals: return Color::kCyan;
+    case v1::Event::kProcessAccess:
+    case v1::Event::kPrivilege: return Color::kYellow;
+    case v1::Event::kLogin: return event.login().result() == 0 ? Color::kGreen : Color::kRed;
     case v1::Event::kGap: return Color::kRed;
     case v1::Event::kFinding: return SeverityColor(event.finding().severity());
     case v1::Event::kVerdict:
@@ -207,6 +214,9 @@ void JsonBody(Json& json, const v1::Event& event) {
     case v1::Event::kExit:
       json.Field("code", event.exit().code()).Field("signal", event.exit().signal()).Field("core", event.exit().core());
       break;
+    case v1::Event::kProcessAccess: JsonAccess(json, event.process_access()); break;
+    case v1::Event::kPrivilege: JsonPrivilege(json, event.privilege()); break;
+    case v1::Event::kLogin: JsonLogin(json, event.login()); break;
     case v1::Event::kFileOpen: {
       const auto& open = event.file_open();
       JsonFile(json, open).Field("size", open.size()).Field("mode", OpenMode(open.open_flags()));
@@ -317,6 +327,9 @@ std::string ProcessLine(const v1::Process& process) {
     line += "...";
   }
   for (int flag : process.exec_flags()) {
+    if (flag == v1::EXEC_FLAG_TTY || flag == v1::EXEC_FLAG_LIBRARY_PATH) {
+      continue;  // usual: JSON has them
+    }
     line += " [" + EnumWord(v1::ExecFlag_Name(flag), "EXEC_FLAG_", flag) + "]";
   }
   return line;

@@ -178,6 +178,7 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
     domains.Flag("file", config.file);
     domains.Flag("gpu", config.gpu);
     domains.Flag("net", config.net);
+    domains.Flag("auth", config.auth);
   }
   {
     Section section(reading, top.Child("assets"), "assets");
@@ -208,6 +209,12 @@ void ReadTop(const Reading& reading, const Node* document, Config& config, std::
     });
   }
   ReadRuntimes(reading, top, config);
+  {
+    Section auth(reading, top.Child("auth"), "auth");
+    if (const Node* libpam = auth.Child("libpam")) {
+      ReadAsked(reading, *libpam, "auth.libpam", SIZE_MAX, config.libpam);
+    }
+  }
   ReadGpu(reading, top, config);
   ReadBackends(reading, top, config);
   ReadDetect(reading, top, config.detect);

@@ -56,7 +56,7 @@ struct Config {
   // process
   bool scan_processes = true;
   // domains
-  bool process = true, file = true, gpu = true, net = true;
+  bool process = true, file = true, gpu = true, net = true, auth = true;
   // backends not to be used, as HookStatus.backend names them: lsm, fmod_ret, fentry, kprobe
   std::vector<std::string> avoid;
   // assets: files or directories of YAML documents, and assets given in place
@@ -74,6 +74,8 @@ struct Config {
   std::vector<std::string> cri_sockets = {kAuto};
   std::string docker_socket = kAuto;
   std::string scontrol = kAuto;
+  // auth: the libpam.so.0 whose answers are seen; kAuto: the host's, where it usually lies; empty: none
+  std::string libpam = kAuto;
   // gpu
   std::vector<Device> devices;
   std::vector<WatchedCommand> watch;

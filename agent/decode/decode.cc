@@ -2,10 +2,13 @@
 #include "agent/decode/decode.h"
 
 #include "agent/decode/domain.h"
+#include "bpf/abi/access.h"
 #include "bpf/abi/event.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
+#include "bpf/abi/login.h"
 #include "bpf/abi/net.h"
+#include "bpf/abi/privilege.h"
 #include "bpf/abi/process.h"
 #include "bpf/abi/verdict.h"
 
@@ -22,6 +25,9 @@ MOAT_SAME(Kind::kFork, MOAT_KIND_FORK);
 MOAT_SAME(Kind::kExec, MOAT_KIND_EXEC);
 MOAT_SAME(Kind::kExit, MOAT_KIND_EXIT);
 MOAT_SAME(Kind::kScan, MOAT_KIND_SCAN);
+MOAT_SAME(Kind::kProcessAccess, MOAT_KIND_PROCESS_ACCESS);
+MOAT_SAME(Kind::kPrivilege, MOAT_KIND_PRIVILEGE);
+MOAT_SAME(Kind::kLogin, MOAT_KIND_LOGIN);
 MOAT_SAME(Kind::kFileOpen, MOAT_KIND_FILE_OPEN);
 MOAT_SAME(Kind::kFileMap, MOAT_KIND_FILE_MAP);
 MOAT_SAME(Kind::kFileTamper, MOAT_KIND_FILE_TAMPER);
@@ -58,6 +64,9 @@ constexpr std::array<Row, MOAT_KIND_COUNT> kRows = [] {
   rows[MOAT_KIND_EXEC] = {sizeof(moat_exec), DecodeExec};
   rows[MOAT_KIND_EXIT] = {sizeof(moat_exit), DecodeExit};
   rows[MOAT_KIND_SCAN] = {sizeof(moat_exec), DecodeExec};
+  rows[MOAT_KIND_PROCESS_ACCESS] = {sizeof(moat_access), DecodeProcessAccess};
+  rows[MOAT_KIND_PRIVILEGE] = {sizeof(moat_privilege), DecodePrivilege};
+  rows[MOAT_KIND_LOGIN] = {sizeof(moat_login), DecodeLogin};
   rows[MOAT_KIND_FILE_OPEN] = {sizeof(moat_file_open), DecodeFileOpen};
   rows[MOAT_KIND_FILE_MAP] = {sizeof(moat_file_map), DecodeFileMap};
   rows[MOAT_KIND_FILE_TAMPER] = {sizeof(moat_file_tamper), DecodeFileTamper};

@@ -14,6 +14,9 @@ namespace moat::decode {
 Outcome DecodeFork(const std::byte* record, event::Event& out);
 Outcome DecodeExec(const std::byte* record, event::Event& out);  // exec and scan
 Outcome DecodeExit(const std::byte* record, event::Event& out);
+Outcome DecodeProcessAccess(const std::byte* record, event::Event& out);
+Outcome DecodePrivilege(const std::byte* record, event::Event& out);
+Outcome DecodeLogin(const std::byte* record, event::Event& out);
 Outcome DecodeFileOpen(const std::byte* record, event::Event& out);
 Outcome DecodeFileMap(const std::byte* record, event::Event& out);
 Outcome DecodeFileTamper(const std::byte* record, event::Event& out);

@@ -3,6 +3,8 @@
 #include <memory>
 
 #include "agent/decode/domain.h"
+#include "bpf/abi/access.h"
+#include "bpf/abi/privilege.h"
 #include "bpf/abi/process.h"
 
 namespace moat::decode {
@@ -10,6 +12,21 @@ namespace moat::decode {
 static_assert(event::kExecMemfd == MOAT_EXEC_MEMFD && event::kExecDeleted == MOAT_EXEC_DELETED);
 static_assert(event::kExecArgvTruncated == MOAT_EXEC_ARGV_TRUNCATED && event::kExecPathTruncated == MOAT_EXEC_PATH_TRUNCATED);
 static_assert(event::kExecArgvUnreadable == MOAT_EXEC_ARGV_UNREADABLE && event::kExecSetuid == MOAT_EXEC_SETUID);
+static_assert(event::kExecStdinSocket == MOAT_EXEC_STDIN_SOCKET && event::kExecStdoutSocket == MOAT_EXEC_STDOUT_SOCKET);
+static_assert(event::kExecStderrSocket == MOAT_EXEC_STDERR_SOCKET && event::kExecStdioSocket == MOAT_EXEC_STDIO_SOCKET);
+static_assert(event::kExecStdioInet == MOAT_EXEC_STDIO_INET && event::kExecTty == MOAT_EXEC_TTY);
+static_assert(event::kExecPreload == MOAT_EXEC_PRELOAD && event::kExecAudit == MOAT_EXEC_AUDIT);
+static_assert(event::kExecLibraryPath == MOAT_EXEC_LIBRARY_PATH && event::kExecEnvTruncated == MOAT_EXEC_ENV_TRUNCATED);
+static_assert(event::kExecEnvUnreadable == MOAT_EXEC_ENV_UNREADABLE);
+static_assert(static_cast<int>(event::AccessOp::kAttach) == MOAT_ACCESS_ATTACH);
+static_assert(static_cast<int>(event::AccessOp::kMemRead) == MOAT_ACCESS_MEM_READ);
+static_assert(static_cast<int>(event::AccessOp::kCount) == MOAT_ACCESS_COUNT);
+static_assert(static_cast<int>(event::PrivilegeOp::kSetns) == MOAT_PRIVILEGE_SETNS);
+static_assert(static_cast<int>(event::PrivilegeOp::kKexecFileLoad) == MOAT_PRIVILEGE_KEXEC_FILE_LOAD);
+static_assert(static_cast<int>(event::PrivilegeOp::kCount) == MOAT_PRIVILEGE_COUNT);
+static_assert(sizeof(event::Privilege::target.bytes) == MOAT_PRIVILEGE_TARGET_LEN);
+static_assert(sizeof(event::Privilege::source.bytes) == MOAT_PRIVILEGE_SOURCE_LEN);
+static_assert(sizeof(event::Privilege::type.bytes) == MOAT_PRIVILEGE_TYPE_LEN);
 
 namespace {
 
@@ -105,6 +122,43 @@ Outcome DecodeExit(const std::byte* record, event::Event& out) {
   body.code = code;
   body.signal = signal;
   body.core = core != 0;
+  return Outcome::kOk;
+}
+
+Outcome DecodeProcessAccess(const std::byte* record, event::Event& out) {
+  auto op = MOAT_FIELD(record, moat_access, operation);
+  if (op < MOAT_ACCESS_ATTACH || op >= MOAT_ACCESS_COUNT) {
+    return Outcome::kValue;
+  }
+  auto& body = Body<event::ProcessAccess>(out);
+  body.target = {MOAT_FIELD(record, moat_access, target_pid), MOAT_FIELD(record, moat_access, target_start_ns)};
+  body.result = MOAT_FIELD(record, moat_access, result);
+  body.count = MOAT_FIELD(record, moat_access, count);
+  body.target_labels = MOAT_FIELD(record, moat_access, target_labels);
+  body.target_uid = MOAT_FIELD(record, moat_access, target_uid);
+  body.request = MOAT_FIELD(record, moat_access, request);
+  body.op = static_cast<event::AccessOp>(op);
+  LoadString(record + offsetof(moat_access, target_comm), body.target_comm, out.header.flags);
+  return Outcome::kOk;
+}
+
+Outcome DecodePrivilege(const std::byte* record, event::Event& out) {
+  auto op = MOAT_FIELD(record, moat_privilege, operation);
+  if (op < MOAT_PRIVILEGE_SETNS || op >= MOAT_PRIVILEGE_COUNT) {
+    return Outcome::kValue;
+  }
+  auto& body = Body<event::Privilege>(out);
+  body.result = MOAT_FIELD(record, moat_privilege, result);
+  body.flags = MOAT_FIELD(record, moat_privilege, flags);
+  body.inode = MOAT_FIELD(record, moat_privilege, inode);
+  body.mount_ns = MOAT_FIELD(record, moat_privilege, mount_ns);
+  body.pid_ns = MOAT_FIELD(record, moat_privilege, pid_ns);
+  body.net_ns = MOAT_FIELD(record, moat_privilege, net_ns);
+  body.user_ns = MOAT_FIELD(record, moat_privilege, user_ns);
+  body.op = static_cast<event::PrivilegeOp>(op);
+  LoadString(record + offsetof(moat_privilege, target), body.target, out.header.flags);
+  LoadString(record + offsetof(moat_privilege, source), body.source, out.header.flags);
+  LoadString(record + offsetof(moat_privilege, type), body.type, out.header.flags);
   return Outcome::kOk;
 }
 

@@ -14,6 +14,9 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
   set(Kind::kExec, "exec");
   set(Kind::kExit, "exit");
   set(Kind::kScan, "scan");
+  set(Kind::kProcessAccess, "process_access");
+  set(Kind::kPrivilege, "privilege");
+  set(Kind::kLogin, "login");
   set(Kind::kFileOpen, "file_open");
   set(Kind::kFileMap, "file_map");
   set(Kind::kFileTamper, "file_tamper");
@@ -39,6 +42,58 @@ constexpr const char* kGpuClassNames[] = {"none", "nvidia", "nvidia-uvm", "nvidi
                                           "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other",     "vfio"};
 static_assert(std::size(kGpuClassNames) == static_cast<size_t>(GpuClass::kCount));
 
+constexpr const char* kAccessNames[] = {"unknown", "attach", "poke", "registers", "vm_write", "vm_read", "mem_write", "mem_read"};
+static_assert(std::size(kAccessNames) == static_cast<size_t>(AccessOp::kCount));
+
+constexpr const char* kPrivilegeNames[] = {"unknown",     "setns",        "unshare",    "mount",
+                                           "pivot_root",  "open_tree",    "move_mount", "chroot",
+                                           "init_module", "finit_module", "kexec_load", "kexec_file_load"};
+static_assert(std::size(kPrivilegeNames) == static_cast<size_t>(PrivilegeOp::kCount));
+
+constexpr const char* kLoginNames[] = {"unknown", "authenticate", "account", "session"};
+static_assert(std::size(kLoginNames) == static_cast<size_t>(LoginStep::kCount));
+
+// _pam_types.h
+constexpr const char* kPamNames[] = {"success",
+                                     "open_err",
+                                     "symbol_err",
+                                     "service_err",
+                                     "system_err",
+                                     "buf_err",
+                                     "perm_denied",
+                                     "auth_err",
+                                     "cred_insufficient",
+                                     "authinfo_unavail",
+                                     "user_unknown",
+                                     "maxtries",
+                                     "new_authtok_reqd",
+                                     "acct_expired",
+                                     "session_err",
+                                     "cred_unavail",
+                                     "cred_expired",
+                                     "cred_err",
+                                     "no_module_data",
+                                     "conv_err",
+                                     "authtok_err",
+                                     "authtok_recovery_err",
+                                     "authtok_lock_busy",
+                                     "authtok_disable_aging",
+                                     "try_again",
+                                     "ignore",
+                                     "abort",
+                                     "authtok_expired",
+                                     "module_unknown",
+                                     "bad_item",
+                                     "conv_again",
+                                     "incomplete"};
+static_assert(std::size(kPamNames) == 32);
+
+template <size_t N, typename Number>
+const char* NameOf(const char* const (&names)[N], Number number) {
+  const auto index = static_cast<size_t>(number);
+  return index < N ? names[index] : "unknown";
+}
+
 constexpr const char* kVerdictNames[] = {"unknown", "allow", "deny", "would_deny"};
 
 }  // namespace
@@ -53,6 +108,14 @@ const char* GpuLocationName(GpuLocation location) {
   static constexpr const char* kNames[] = {"", "device", "system", "user", "virtual"};
   const auto index = static_cast<size_t>(location);
   return index < std::size(kNames) ? kNames[index] : "";
+}
+
+const char* AccessOpName(AccessOp op) { return NameOf(kAccessNames, op); }
+const char* PrivilegeOpName(PrivilegeOp op) { return NameOf(kPrivilegeNames, op); }
+const char* LoginStepName(LoginStep step) { return NameOf(kLoginNames, step); }
+
+const char* PamResultName(int32_t result) {
+  return result >= 0 && static_cast<size_t>(result) < std::size(kPamNames) ? kPamNames[result] : "other";
 }
 
 const char* VerdictActionName(VerdictAction action) {

@@ -21,6 +21,9 @@ enum class Kind : uint8_t {
   kExec = 2,
   kExit = 3,
   kScan = 4,
+  kProcessAccess = 5,
+  kPrivilege = 6,
+  kLogin = 7,
   kFileOpen = 8,
   kFileMap = 9,
   kFileTamper = 10,
@@ -56,6 +59,13 @@ inline constexpr uint32_t kExecArgvTruncated = 0x4;
 inline constexpr uint32_t kExecPathTruncated = 0x8;
 inline constexpr uint32_t kExecArgvUnreadable = 0x10;
 inline constexpr uint32_t kExecSetuid = 0x20;
+inline constexpr uint32_t kExecStdinSocket = 0x40, kExecStdoutSocket = 0x80, kExecStderrSocket = 0x100;
+inline constexpr uint32_t kExecStdioSocket = kExecStdinSocket | kExecStdoutSocket | kExecStderrSocket;
+inline constexpr uint32_t kExecStdioInet = 0x200;  // one of these is of another family than AF_UNIX
+inline constexpr uint32_t kExecTty = 0x400;  // a controlling terminal
+inline constexpr uint32_t kExecPreload = 0x800, kExecAudit = 0x1000, kExecLibraryPath = 0x2000;  // LD_...: not of a scan
+inline constexpr uint32_t kExecEnvTruncated = 0x4000;  // not all of the environment was looked at for these
+inline constexpr uint32_t kExecEnvUnreadable = 0x8000;
 inline constexpr uint32_t kNoAsset = 0xffffffff;
 inline constexpr uint32_t kMaxAssets = 64;  // any other asset number in an event is below this
 
@@ -115,6 +125,59 @@ struct Exit {
   uint32_t code = 0, signal = 0;
   bool core = false;
 };
+
+// One process reaches into another. Numbered as enum moat_access_op (bpf/abi/access.h).
+enum class AccessOp : uint8_t { kNone, kAttach, kPoke, kRegisters, kVmWrite, kVmRead, kMemWrite, kMemRead, kCount };
+const char* AccessOpName(AccessOp op);  // "attach", "vm_write", ...; "unknown"
+struct ProcessAccess {
+  ProcessKey target;  // never the process itself
+  int64_t result = 0;  // of the call: 0, bytes, or a negative error
+  uint64_t count = 0;  // calls of these two, this operation and this outcome (failed or not); an event at 1, 2, 4, 8, ...
+  uint64_t target_labels = 0;  // bit n: asset n
+  uint32_t target_uid = 0, request = 0;  // request: of ptrace
+  AccessOp op = AccessOp::kNone;
+  FixedString<16> target_comm;
+};
+
+// What changes the world that a process lives in, or the kernel below it. Numbered as enum moat_privilege_op (bpf/abi/privilege.h).
+enum class PrivilegeOp : uint8_t {
+  kNone,
+  kSetns,
+  kUnshare,
+  kMount,
+  kPivotRoot,
+  kOpenTree,
+  kMoveMount,
+  kChroot,
+  kInitModule,
+  kFinitModule,
+  kKexecLoad,
+  kKexecFileLoad,
+  kCount
+};
+const char* PrivilegeOpName(PrivilegeOp op);  // "setns", "mount", ...; "unknown"
+struct Privilege {
+  int64_t result = 0;
+  uint64_t flags = 0;  // as passed: CLONE_NEW*, MS_*, ...
+  uint64_t inode = 0;  // of the file behind the descriptor that was passed; 0: none
+  uint32_t mount_ns = 0, pid_ns = 0, net_ns = 0, user_ns = 0;  // of the caller, afterwards
+  PrivilegeOp op = PrivilegeOp::kNone;
+  FixedString<128> target;
+  FixedString<64> source;
+  FixedString<16> type;
+};
+
+// What PAM has answered. Numbered as enum moat_login_step (bpf/abi/login.h).
+enum class LoginStep : uint8_t { kNone, kAuthenticate, kAccount, kSession, kCount };
+const char* LoginStepName(LoginStep step);  // "authenticate", "account", "session"; "unknown"
+struct Login {
+  LoginStep step = LoginStep::kNone;
+  int32_t result = 0;  // as PAM numbers it; 0: success
+  FixedString<32> service, terminal;
+  FixedString<64> user, by;  // by: who asks
+  FixedString<128> remote;  // host, as the service names it
+};
+const char* PamResultName(int32_t result);  // "success", "auth_err", "user_unknown", ...; "other"
 
 struct FileOpen {
   uint64_t inode = 0, size = 0;
@@ -307,7 +370,7 @@ struct Finding;  // finding.h
 using FindingPtr = std::shared_ptr<const Finding>;
 
 using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuCall, Net,
-                          NetTotals, Verdict, Gap, GpuMap, FindingPtr>;
+                          NetTotals, Verdict, Gap, GpuMap, ProcessAccess, Privilege, Login, FindingPtr>;
 
 struct Event {
   Header header;

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -112,6 +113,18 @@ std::string LookInto() {
 
 std::string TraceMe() {
   return InChild([] { return ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0 ? 0 : 1; }, NoMeanwhile);
+}
+
+// Calls that can do nothing: of a descriptor, process, flag or address that there is not. They return all the same.
+std::string AskInVain() {
+  iovec nothing{};
+  (void)syscall(SYS_unshare, 1);
+  (void)syscall(SYS_chroot, nullptr);
+  (void)syscall(SYS_setns, -1, 0);
+  (void)syscall(SYS_process_vm_writev, -1, &nothing, 1, &nothing, 1, 0);
+  (void)syscall(SYS_open_tree, -1, nullptr, 0);
+  (void)syscall(SYS_move_mount, -1, nullptr, -1, nullptr, 0);
+  return "";
 }
 
 std::string OpenNull() {
@@ -336,8 +349,11 @@ Canary Canary::Sing(bool in_scope) {
   canary.why_["process.free"] = "the kernel frees a process a moment after its end";
   canary.why_["process.scan"] = "it runs when processes are listed";
   canary.why_["gpu.text"] = "it runs when a driver is loaded of which a function cannot be probed itself";
-  canary.Try({"process.ptrace"}, LookInto);
-  canary.Try({"process.traceme"}, TraceMe);
+  canary.Try({"process.ptrace", "process.vm_read"}, LookInto);
+  canary.Try({"process.traceme", "process.ptrace_call"}, TraceMe);
+  canary.Try(
+      {"process.unshare", "process.chroot", "process.vm_write", "process.setns", "process.open_tree", "process.move_mount"},
+      AskInVain);
   canary.Try({"file.open", "gpu.open", "gpu.ioctl"}, OpenNull);
 #if defined(__x86_64__)
   canary.Try({"gpu.ioctl_compat"}, Ioctl32);

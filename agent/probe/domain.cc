@@ -68,6 +68,10 @@ Answer Domain::Offered(const Candidate& candidate) const {
   if (candidate.needs != nullptr && !(features_->*candidate.needs).yes) {
     return features_->*candidate.needs;
   }
+  if (candidate.if_no_fentry && features_->fentry.yes &&
+      std::ranges::find(avoid_, BackendName(Backend::kFentry)) == avoid_.end()) {
+    return {false, "fentry programs run here, which cost nobody else"};
+  }
   if (candidate.lacks != nullptr && features_->Has(Backend::kFentry, candidate.lacks)) {
     return {false, std::string("the kernel has ") + candidate.lacks + ", whose program is to see it"};
   }
@@ -76,6 +80,9 @@ Answer Domain::Offered(const Candidate& candidate) const {
     case Backend::kFmodRet: return features_->fmod_ret;
     case Backend::kFentry: return features_->fentry;
     case Backend::kKprobe: return features_->kprobe;
+    case Backend::kUprobe:
+      return library_.empty() ? Answer{false, "there is no library of that name where the host keeps its own"}
+                              : features_->uprobe;
     case Backend::kTpBtf:
     case Backend::kSyscallExit: return features_->tp_btf;
     case Backend::kIter: return features_->task_iter;
@@ -259,6 +266,13 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
         MOAT_TRY(keep(bpf_program__attach_kprobe(hook.program, /*retprobe=*/false, point.c_str()), point));
       }
       return {};
+    case Backend::kUprobe: {
+      LIBBPF_OPTS(bpf_uprobe_opts, options);
+      options.func_name = hook.points.front().c_str();
+      options.retprobe = std::string_view(bpf_program__section_name(hook.program)).starts_with("uretprobe");
+      return keep(bpf_program__attach_uprobe_opts(hook.program, /*pid=*/-1, library_.c_str(), 0, &options),
+                  hook.points.front() + " of " + library_);
+    }
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
     case Backend::kSockOps:

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -33,7 +34,7 @@ struct Image {
   std::span<const std::byte> bytes;  // for kernels with bpf_rdonly_cast
   std::span<const std::byte> legacy;  // for those without
 };
-std::span<const Image> Images();  // syscall, process, file, gpu, net, enforce
+std::span<const Image> Images();  // syscall, process, auth, file, gpu, net, enforce
 
 // One thread at a time until attached; then MapFd, Describe and MissedRuns from any thread.
 class Domain {
@@ -44,6 +45,9 @@ class Domain {
   ~Domain();
   Domain(const Domain&) = delete;
   Domain& operator=(const Domain&) = delete;
+
+  // Before Open: the file that uprobes go to; empty: there is none.
+  void Into(std::string library) { library_ = std::move(library); }
 
   // Each returns at once when an earlier step failed; error() then says why.
   void Open();  // the object, and a program for each event
@@ -121,6 +125,7 @@ class Domain {
   Image image_;
   const Features* features_;
   const std::vector<std::string>& avoid_;
+  std::string library_;
   std::map<std::string, std::string> refused_;  // programs that loading, attaching or the canary ruled out, and why
   bpf_object* object_ = nullptr;
   bool loaded_ = false;

@@ -2,6 +2,7 @@
 #include "agent/probe/domains.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
@@ -15,12 +16,30 @@ namespace {
 
 constexpr const char* kKept[] = {"syscall", "process", "file", "gpu", "enforce"};  // domains whose links go on without the agent
 
+// Of the host, also when this is a container's file system (hostPID). Empty: none.
+std::string FindPam(const std::string& configured) {
+  if (configured != config::Config::kAuto) {
+    return configured;
+  }
+  for (const char* root : {"/proc/1/root", ""}) {
+    for (const char* directory : {"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib",
+                                  "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib64", "/lib"}) {
+      std::string path = std::string(root) + directory + "/libpam.so.0";
+      if (access(path.c_str(), R_OK) == 0) {
+        return path;
+      }
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 Domains::Domains(const config::Config& config) : enforce_(config.enforce()), avoid_(config.avoid) {
   const auto wanted = [&config](std::string_view name) {
-    return name == "syscall"   ? config.file || config.gpu || config.net
+    return name == "syscall"   ? config.process || config.file || config.gpu || config.net
            : name == "process" ? config.process
+           : name == "auth"    ? config.auth
            : name == "file"    ? config.file
            : name == "gpu"     ? config.gpu
            : name == "net"     ? config.net
@@ -33,6 +52,9 @@ Domains::Domains(const config::Config& config) : enforce_(config.enforce()), avo
   }
   for (const Image& image : Images()) {
     auto domain = std::make_unique<Domain>(image, features_ ? &*features_ : nullptr, avoid_);
+    if (std::string_view(image.name) == "auth") {
+      domain->Into(FindPam(config.libpam));
+    }
     if (wanted(image.name)) {
       domain->Open();
     } else {

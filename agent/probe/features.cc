@@ -183,6 +183,8 @@ Result<Features> Features::Ask() {
   f.fmod_ret = Run({"fmod_ret programs", BPF_PROG_TYPE_TRACING, BPF_MODIFY_RETURN, find(function_ask)});
   f.fentry = Run({"fentry programs", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(function_ask)});
   f.kprobe = Run({"kprobe programs", BPF_PROG_TYPE_KPROBE}, AttachKprobe);
+  const bool uprobe = access("/sys/bus/event_source/devices/uprobe/type", R_OK) == 0;
+  f.uprobe = {uprobe, uprobe ? "the kernel has uprobes" : "the kernel has no uprobes, or /sys is not mounted"};
   const Try exit_point = {"BTF tracepoints", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find(exit)};
   f.tp_btf = Load(exit_point, zero);
   f.task_iter = Load({"task iterators", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);

@@ -27,6 +27,7 @@ class Features {
   // modules lsm programs load, attach, and never run.
   Answer lsm, fmod_ret, fentry, kprobe;
   Answer tp_btf;  // BTF tracepoints
+  Answer uprobe;  // probes of functions of libraries
   Answer task_iter;  // iterator over tasks
   Answer cgroup_addr;  // cgroup/connect, sendmsg
   Answer cgroup_sock;  // cgroup/post_bind, sock_release

@@ -3,6 +3,8 @@
 #include <array>
 
 #include "agent/probe/domain.h"
+#include "auth.skel.h"
+#include "auth_legacy.skel.h"
 #include "bpf/abi/label.h"  // before the skeletons, which name its types
 #include "enforce.skel.h"
 #include "enforce_legacy.skel.h"
@@ -29,9 +31,10 @@ std::span<const std::byte> Bytes(const void* (*skeleton)(size_t*)) {
 }  // namespace
 
 std::span<const Image> Images() {
-  static const std::array<Image, 6> images = {
+  static const std::array<Image, 7> images = {
       Image{"syscall", Bytes(syscall_bpf__elf_bytes), Bytes(syscall_legacy_bpf__elf_bytes)},
       Image{"process", Bytes(process_bpf__elf_bytes), Bytes(process_legacy_bpf__elf_bytes)},
+      Image{"auth", Bytes(auth_bpf__elf_bytes), Bytes(auth_legacy_bpf__elf_bytes)},
       Image{"file", Bytes(file_bpf__elf_bytes), Bytes(file_legacy_bpf__elf_bytes)},
       Image{"gpu", Bytes(gpu_bpf__elf_bytes), Bytes(gpu_legacy_bpf__elf_bytes)},
       Image{"net", Bytes(net_bpf__elf_bytes), Bytes(net_legacy_bpf__elf_bytes)},

@@ -44,6 +44,20 @@ constexpr Call kCalls[] = {
     {"ioctl", SYS_ioctl},
     {"accept", SYS_accept},
     {"accept4", SYS_accept4},
+    {"ptrace", SYS_ptrace},
+    {"process_vm_readv", SYS_process_vm_readv},
+    {"process_vm_writev", SYS_process_vm_writev},
+    {"setns", SYS_setns},
+    {"unshare", SYS_unshare},
+    {"mount", SYS_mount},
+    {"pivot_root", SYS_pivot_root},
+    {"open_tree", SYS_open_tree},
+    {"move_mount", SYS_move_mount},
+    {"chroot", SYS_chroot},
+    {"init_module", SYS_init_module},
+    {"finit_module", SYS_finit_module},
+    {"kexec_load", SYS_kexec_load},
+    {"kexec_file_load", SYS_kexec_file_load},
 };
 
 }  // namespace

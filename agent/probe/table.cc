@@ -5,22 +5,8 @@
 #include <iterator>
 
 #include "agent/probe/features.h"
+#include "agent/probe/table_macros.h"
 #include "agent/probe/unseen.h"
-
-// A check of the security modules by each way to it, as MOAT_SECURITY (bpf/lib/hook.bpf.h) defines the programs.
-// NOLINTBEGIN(cppcoreguidelines-macro-usage): literals are pasted together
-#define MOAT_SECURITY(program, hook, kind, ...)                                         \
-  {Backend::kLsm, program "_lsm", {hook}, kind, {__VA_ARGS__}},                         \
-      {Backend::kFmodRet, program "_fmod", {"security_" hook}, kind, {__VA_ARGS__}},    \
-      {Backend::kFentry, program "_fentry", {"security_" hook}, kind, {__VA_ARGS__}}, { \
-    Backend::kKprobe, program "_kprobe", {"security_" hook}, kind, { __VA_ARGS__ }      \
-  }
-// The same, by the two ways that can deny.
-#define MOAT_DENIES(program, hook)                           \
-  {Backend::kLsm, program "_lsm", {hook}}, {                 \
-    Backend::kFmodRet, program "_fmod", { "security_" hook } \
-  }
-// NOLINTEND(cppcoreguidelines-macro-usage)
 
 namespace moat::probe {
 namespace {
@@ -29,37 +15,6 @@ namespace {
 const std::vector<Row> kTable = {
     // syscall: the way to all hooks of Backend::kSyscallExit
     {"syscall.exit", "syscall", {{Backend::kTpBtf, "moat_syscall_exit", {"sys_exit"}}}},
-
-    // process
-    {"process.fork", "process", {{Backend::kTpBtf, "moat_process_fork", {"sched_process_fork"}, MOAT_KIND_FORK}}},
-    {"process.fork_label",
-     "process",
-     {{.backend = Backend::kTpBtf, .needs = &Features::runs_whole, .with = "process.fork", .with_backend = Backend::kTpBtf},
-      {.backend = Backend::kKprobe,
-       .program = "moat_process_inherit",
-       .attach = {"wake_up_new_task"},
-       .needs = &Features::preempts}},
-     {{"preempted_fork", "the labels of a child, when its parent forks while another is preempted in the same program"}}},
-    {"process.exec", "process", {{Backend::kTpBtf, "moat_process_exec", {"sched_process_exec"}, MOAT_KIND_EXEC}}},
-    {"process.exit",
-     "process",
-     {{.backend = Backend::kTpBtf,
-       .program = "moat_process_exit",
-       .attach = {"sched_process_exit"},
-       .missed = MOAT_KIND_EXIT,
-       .needs = &Features::group_dead},
-      {Backend::kTpBtf, "moat_process_exit_live", {"sched_process_exit"}, MOAT_KIND_EXIT}}},
-    {"process.free", "process", {{Backend::kTpBtf, "moat_process_free", {"sched_process_free"}}}},
-    {"process.scan", "process", {{Backend::kIter, "moat_process_scan"}}},
-    {"process.ptrace",
-     "process",
-     {MOAT_SECURITY("moat_process_ptrace", "ptrace_access_check", MOAT_KIND_NONE,
-                    {"traced_before", "what a process reads after another has begun to trace it"})},
-     {{"proc_mem", "memory of a process that holds assets, read by another (process_vm_readv, /proc/PID/mem, ptrace)"}}},
-    {"process.traceme",
-     "process",
-     {MOAT_SECURITY("moat_process_traceme", "ptrace_traceme", MOAT_KIND_NONE)},
-     {{"traceme", "memory of a process that holds assets and has itself traced by its parent"}}},
 
     // file
     {"file.open",
@@ -466,7 +421,9 @@ const std::vector<Row> kTable = {
 
 std::span<const Row> Table() {
   static const std::vector<Row> all = [] {
-    std::vector<Row> rows = kTable;
+    std::vector<Row> rows = ProcessRows();
+    std::ranges::copy(AuthRows(), std::back_inserter(rows));
+    std::ranges::copy(kTable, std::back_inserter(rows));
     std::ranges::copy(CopyRows(), std::back_inserter(rows));
     return rows;
   }();
@@ -479,6 +436,7 @@ const char* BackendName(Backend backend) {
     case Backend::kFmodRet: return "fmod_ret";
     case Backend::kFentry: return "fentry";
     case Backend::kKprobe: return "kprobe";
+    case Backend::kUprobe: return "uprobe";
     case Backend::kTpBtf: return "tp_btf";
     case Backend::kSyscallExit: return "sys_exit";
     case Backend::kIter: return "iter";

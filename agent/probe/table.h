@@ -20,6 +20,7 @@ enum class Backend {
   kFmodRet,  // on the security_* function that calls the security modules: the same, whatever modules are active
   kFentry,   // fentry or fexit of any function: sees the same, cannot deny
   kKprobe,
+  kUprobe,  // a function of a library, in whatever process runs it
   kTpBtf,
   kSyscallExit,  // reached through the tp_btf program of domain syscall
   kIter,
@@ -41,7 +42,7 @@ struct Candidate {
   Backend backend;
   // Null: nothing of its own; the row of `with` sees this event too, or, without one, user space does (fanotify).
   const char* program = nullptr;
-  // lsm: hooks ("file_open"); fmod_ret, fentry, kprobe: kernel functions; tp_btf: tracepoints; syscall exit: system calls, of which an
+  // lsm: hooks ("file_open"); fmod_ret, fentry, kprobe: kernel functions; uprobe: a function of the domain's library; tp_btf: tracepoints; syscall exit: system calls, of which an
   // architecture may lack some; others: empty.
   std::vector<std::string_view> attach = {};
   // The kind that a run which the kernel skipped (recursion) would have reported: such runs are counted as lost.
@@ -59,6 +60,8 @@ struct Candidate {
   uint32_t driver = 0;
   // Of such a function that the kernel refuses to probe: those that may call it, where the instruction that does is probed in its place.
   std::vector<std::string_view> callers = {};
+  // Only where no fentry programs run (or are avoided): a call that the kernel lacks is not worth a program on all of them.
+  bool if_no_fentry = false;
 };
 
 struct Row {
@@ -71,6 +74,8 @@ struct Row {
 };
 
 std::span<const Row> Table();
+std::vector<Row> ProcessRows();  // of them those of domain process (table_process.cc)
+std::vector<Row> AuthRows();  // of domain auth (table_auth.cc)
 std::vector<Row> CopyRows();  // of them those of drivers' own copies of parameters (table_copies.cc)
 
 }  // namespace moat::probe

@@ -23,6 +23,9 @@ enum moat_kind {
 	MOAT_KIND_EXEC = 2,
 	MOAT_KIND_EXIT = 3,
 	MOAT_KIND_SCAN = 4, /* a process that ran before the agent; from the iterator, never on a ring */
+	MOAT_KIND_PROCESS_ACCESS = 5, /* one process reaches into another */
+	MOAT_KIND_PRIVILEGE = 6,      /* namespaces, mounts, modules of the kernel */
+	MOAT_KIND_LOGIN = 7,          /* what PAM answered */
 	MOAT_KIND_FILE_OPEN = 8,
 	MOAT_KIND_FILE_MAP = 9,
 	MOAT_KIND_FILE_TAMPER = 10,

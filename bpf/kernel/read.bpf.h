@@ -215,7 +215,7 @@ static __always_inline __u64 moat_syscall_arg(const struct moat_sys_exit *ctx, i
 	}
 }
 
-/* Argument 0..2 of a system call by the registers that its own function is handed. */
+/* Argument 0..2, and where it is no compat call 0..4, of a system call by the registers that its own function is handed. */
 static __always_inline __u64 moat_regs_arg(const void *at, int n, int compat)
 {
 	const struct pt_regs___x86 *regs = moat_cast(struct pt_regs___x86, at);
@@ -225,6 +225,10 @@ static __always_inline __u64 moat_regs_arg(const void *at, int n, int compat)
 		return compat ? moat_get(regs, bx) : moat_get(regs, di);
 	case 1:
 		return compat ? moat_get(regs, cx) : moat_get(regs, si);
+	case 3:
+		return moat_get(regs, r10);
+	case 4:
+		return moat_get(regs, r8);
 	default:
 		return moat_get(regs, dx);
 	}
@@ -241,6 +245,10 @@ static __always_inline __u64 moat_regs_arg(const void *at, int n, int compat __a
 		return moat_get(regs, orig_x0);
 	case 1:
 		return moat_get(regs, regs[1]);
+	case 3:
+		return moat_get(regs, regs[3]);
+	case 4:
+		return moat_get(regs, regs[4]);
 	default:
 		return moat_get(regs, regs[2]);
 	}

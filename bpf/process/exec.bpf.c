@@ -2,6 +2,7 @@
 /* A new program image: what was asked for, what runs, with which arguments and rights. */
 #include "../lib/emit.bpf.h"
 #include "../lib/scope.bpf.h"
+#include "environment.bpf.h"
 #include "image.bpf.h"
 #include <bpf/bpf_tracing.h>
 
@@ -24,6 +25,8 @@ MOAT_TRACE("tp_btf/sched_process_exec", moat_process_exec, struct task_struct *t
 		return 0;
 	moat_fill(&e->hdr, MOAT_KIND_EXEC, sizeof(*e), task);
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
+	e->exec_flags = 0;
+	moat_fill_environment(e, moat_get(task, mm));
 	moat_fill_image(e, task, moat_get(bprm, file));
 	if (bpf_probe_read_kernel_str(e->filename, MOAT_FILENAME_LEN, moat_get(bprm, filename)) >= MOAT_FILENAME_LEN)
 		e->hdr.flags |= MOAT_F_TRUNCATED; /* or exactly as long: not told apart */

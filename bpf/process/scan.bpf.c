@@ -60,6 +60,7 @@ int moat_process_scan(struct bpf_iter__task *ctx)
 	e->hdr.flags = 0;
 	e->hdr.labels = moat_labels(e->hdr.pid, e->hdr.start_ns);
 	file = moat_get(task, mm, exe_file);
+	e->exec_flags = 0;
 	moat_fill_image(e, task, file);
 	if (!file)
 		e->hdr.flags |= MOAT_F_UNREADABLE;

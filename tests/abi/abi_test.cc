@@ -13,14 +13,17 @@
 #include <vector>
 
 #include "agent/probe/domain.h"
+#include "bpf/abi/access.h"
 #include "bpf/abi/event.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
 #include "bpf/abi/guard.h"
 #include "bpf/abi/label.h"
+#include "bpf/abi/login.h"
 #include "bpf/abi/name.h"
 #include "bpf/abi/net.h"
 #include "bpf/abi/policy.h"
+#include "bpf/abi/privilege.h"
 #include "bpf/abi/process.h"
 #include "bpf/abi/stats.h"
 #include "bpf/abi/verdict.h"
@@ -54,6 +57,12 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_exec, M(hdr), M(parent_start_ns), M(inode), M(cap_permitted), M(cap_effective), M(dev), M(ppid), M(euid),
              M(gid), M(exec_flags), M(nlink), M(argv_total), M(argv_len), M(path_len), M(filename), M(path), M(argv)),
       STRUCT(moat_exit, M(hdr), M(code), M(signal), M(core), M(pad)),
+      STRUCT(moat_access_key, M(start_ns), M(target_start_ns), M(pid), M(target_pid), M(operation), M(failed)),
+      STRUCT(moat_access, M(hdr), M(result), M(count), M(target_start_ns), M(target_labels), M(target_pid), M(target_uid),
+             M(operation), M(request), M(target_comm)),
+      STRUCT(moat_privilege, M(hdr), M(result), M(flags), M(inode), M(operation), M(mount_ns), M(pid_ns), M(net_ns), M(user_ns),
+             M(pad), M(target), M(source), M(type)),
+      STRUCT(moat_login, M(hdr), M(step), M(result), M(service), M(user), M(remote), M(by), M(terminal)),
       STRUCT(moat_inode_key, M(inode), M(dev), M(pad)),
       STRUCT(moat_inode_val, M(asset), M(flags), M(generation), M(generation_known)),
       STRUCT(moat_name_key, M(inode), M(dev), M(pad), M(name)),

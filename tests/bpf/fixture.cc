@@ -144,6 +144,7 @@ void BpfTest::MakeCgroup() {
   ASSERT_TRUE(mount) << mount.error().message;
   config_.scope = "/moat-test-" + std::to_string(getpid()) + "-" + std::to_string(next++);
   config_.scan_processes = false;
+  config_.auth = false;  // who tests it switches it on: its probes stand in a library of the host's
   directory_ = mount->path + config_.scope;
   ASSERT_EQ(mkdir(directory_.c_str(), 0755), 0) << directory_ << ": " << std::strerror(errno);
   const auto id = CgroupId(*mount, config_.scope);
@@ -235,8 +236,9 @@ void BpfTest::ExpectCounted(uint64_t counted, uint64_t done, moat_kind kind) con
 
 void BpfTest::ExpectAllHooks() {
   for (const DomainStatus& domain : probe_->Domains()) {
-    const bool wanted = domain.name == "syscall"   ? config_.file || config_.gpu || config_.net
+    const bool wanted = domain.name == "syscall"   ? config_.process || config_.file || config_.gpu || config_.net
                         : domain.name == "process" ? config_.process
+                        : domain.name == "auth"    ? config_.auth
                         : domain.name == "file"    ? config_.file
                         : domain.name == "gpu"     ? config_.gpu
                         : domain.name == "net"     ? config_.net

@@ -54,7 +54,7 @@ class BpfTest : public ::testing::Test, private probe::RecordSink {
   void SetUp() override;     // makes the cgroup; skips with its reason without CAP_BPF and CAP_SYS_ADMIN
   void TearDown() override;  // see above
 
-  // Fill before Start. .scope is the test's cgroup, .scan_processes is off.
+  // Fill before Start. .scope is the test's cgroup, .scan_processes and .auth are off.
   config::Config& config() { return config_; }
   // A shared probe is that of the test before, with its cgroup, when the two configurations differ in nothing but assets; it is left to
   // the next test, unless this one fails or runs were missed. The last is ended, with the same checks, when all tests are done. For

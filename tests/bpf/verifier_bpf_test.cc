@@ -34,6 +34,7 @@ const probe::Answer& Offered(const probe::Features& features, Backend backend) {
     case Backend::kFmodRet: return features.fmod_ret;
     case Backend::kFentry: return features.fentry;
     case Backend::kKprobe: return features.kprobe;
+    case Backend::kUprobe: return features.uprobe;
     case Backend::kTpBtf:
     case Backend::kSyscallExit: return features.tp_btf;
     case Backend::kIter: return features.task_iter;

@@ -6,9 +6,12 @@
 
 #include "agent/base/utf8.h"
 #include "agent/enrich/container.h"
+#include "bpf/abi/access.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
+#include "bpf/abi/login.h"
 #include "bpf/abi/net.h"
+#include "bpf/abi/privilege.h"
 #include "bpf/abi/process.h"
 #include "bpf/abi/verdict.h"
 #include "tests/fuzz/check.h"
@@ -23,6 +26,9 @@ constexpr KindSize kKindSizes[] = {
     {Kind::kExec, sizeof(moat_exec), 2},
     {Kind::kExit, sizeof(moat_exit), 3},
     {Kind::kScan, sizeof(moat_exec), 2},
+    {Kind::kProcessAccess, sizeof(moat_access), 15},
+    {Kind::kPrivilege, sizeof(moat_privilege), 16},
+    {Kind::kLogin, sizeof(moat_login), 17},
     {Kind::kFileOpen, sizeof(moat_file_open), 4},
     {Kind::kFileMap, sizeof(moat_file_map), 5},
     {Kind::kFileTamper, sizeof(moat_file_tamper), 6},
@@ -100,6 +106,21 @@ void Consumer::CheckFields(const event::Event& event) {
     enrich::ParseContainer(exec->image->exe);
   } else if (const auto* exit = std::get_if<event::Exit>(&event.body)) {
     CHECK(exit->code <= 255 && exit->signal <= 127);
+  } else if (const auto* access = std::get_if<event::ProcessAccess>(&event.body)) {
+    CHECK(Known(event::AccessOpName(access->op)));
+    name(access->target_comm);
+  } else if (const auto* privilege = std::get_if<event::Privilege>(&event.body)) {
+    CHECK(Known(event::PrivilegeOpName(privilege->op)));
+    name(privilege->target);
+    name(privilege->source);
+    name(privilege->type);
+  } else if (const auto* login = std::get_if<event::Login>(&event.body)) {
+    CHECK(Known(event::LoginStepName(login->step)));
+    name(login->service);
+    name(login->user);
+    name(login->remote);
+    name(login->by);
+    name(login->terminal);
   } else if (const auto* open = std::get_if<event::FileOpen>(&event.body)) {
     asset(open->asset);
     name(open->name);

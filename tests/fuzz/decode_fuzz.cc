@@ -13,9 +13,12 @@
 #include <span>
 #include <vector>
 
+#include "bpf/abi/access.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
+#include "bpf/abi/login.h"
 #include "bpf/abi/net.h"
+#include "bpf/abi/privilege.h"
 #include "bpf/abi/process.h"
 #include "bpf/abi/verdict.h"
 #include "tests/fuzz/consumer.h"
@@ -109,6 +112,12 @@ class Fuzz {
       put(offsetof(moat_verdict, operation), static_cast<uint8_t>(random_() % 20));
       put(offsetof(moat_verdict, why), static_cast<uint8_t>(random_() % 7));
       put(offsetof(moat_verdict, asset), MOAT_NO_ASSET);
+    } else if (shape.body == 15) {
+      put(offsetof(moat_access, operation), static_cast<uint32_t>(random_() % (MOAT_ACCESS_COUNT + 1)));
+    } else if (shape.body == 16) {
+      put(offsetof(moat_privilege, operation), static_cast<uint32_t>(random_() % (MOAT_PRIVILEGE_COUNT + 1)));
+    } else if (shape.body == 17) {
+      put(offsetof(moat_login, step), static_cast<uint32_t>(random_() % (MOAT_LOGIN_COUNT + 1)));
     }
   }
 

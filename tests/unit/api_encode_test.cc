@@ -93,6 +93,48 @@ TEST(ApiEncode, FileBodies) {
              R"(file_io { asset: "mistral" bytes_read: 10 reads: 2 bytes_written: 30 writes: 4 last: true })");
 }
 
+TEST(ApiEncode, AccessPrivilegeAndLoginBodies) {
+  event::ProcessAccess access;
+  access.target = {4711, 99};
+  access.result = -1;
+  access.count = 4;
+  access.target_labels = 1 << 1;
+  access.target_uid = 1000;
+  access.request = 16;
+  access.op = event::AccessOp::kAttach;
+  test::Put(&access.target_comm, "vllm");
+  ExpectBody(Kind::kProcessAccess, access,
+             R"(process_access { op: ACCESS_OP_ATTACH result: -1 count: 4 target_pid: 4711 target_start_ns: 99 target_uid: 1000
+                target_comm: "vllm" target_labels: "mistral" request: 16 })");
+  event::Privilege privilege;
+  privilege.result = -1;
+  privilege.flags = 0x1000;
+  privilege.inode = 5;
+  privilege.mount_ns = 6;
+  privilege.pid_ns = 7;
+  privilege.net_ns = 8;
+  privilege.user_ns = 9;
+  privilege.op = event::PrivilegeOp::kMount;
+  test::Put(&privilege.target, "/mnt");
+  test::Put(&privilege.source, "/dev/sda");
+  test::Put(&privilege.type, "ext4");
+  ExpectBody(
+      Kind::kPrivilege, privilege,
+      R"(privilege { op: PRIVILEGE_OP_MOUNT result: -1 flags: 4096 target: "/mnt" source: "/dev/sda" fs_type: "ext4" inode: 5
+                mount_ns: 6 pid_ns: 7 net_ns: 8 user_ns: 9 })");
+  event::Login login;
+  login.step = event::LoginStep::kAuthenticate;
+  login.result = 7;
+  test::Put(&login.service, "sshd");
+  test::Put(&login.user, "root");
+  test::Put(&login.remote, "203.0.113.9");
+  test::Put(&login.by, "eve");
+  test::Put(&login.terminal, "ssh");
+  ExpectBody(Kind::kLogin, login,
+             R"(login { step: LOGIN_STEP_AUTHENTICATE result: 7 result_name: "auth_err" service: "sshd" user: "root"
+                remote: "203.0.113.9" by: "eve" terminal: "ssh" })");
+}
+
 TEST(ApiEncode, GpuBodies) {
   ExpectBody(Kind::kGpuOpen, event::GpuOpen{test::kCapRdev, 2, 5, 1 << 4, event::GpuClass::kNvidiaCaps},
              R"(gpu_open { device: "/dev/nvidia-caps/nvidia-cap1" device_class: "nvidia-caps" rdev: 249561089 open_flags: 2 fd: 5
@@ -225,7 +267,7 @@ TEST(ApiEncode, EveryFieldOfAProcess) {
   process->args = {"", "a"};
   process->exe_inode = 9;
   process->exe_dev = 10;
-  process->exec_flags = event::kExecMemfd | event::kExecSetuid;
+  process->exec_flags = 0xffff;
   process->from_scan = true;
   v1::WatchResponse response = Encode(MakeEvent(Kind::kExit, event::Exit{}, process));
   ASSERT_EQ(response.processes_size(), 1);
@@ -233,7 +275,12 @@ TEST(ApiEncode, EveryFieldOfAProcess) {
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
       R"(pid: 7 start_ns: 1007 parent_pid: 1 parent_start_ns: 2 known: true from_scan: true uid: 3 euid: 4 gid: 5 cap_permitted: 6
          cap_effective: 7 cgroup_id: 8 cgroup: "/jobs/job1" exe: "/usr/bin/python3" filename: "./serve" args: "" args: "a" exe_inode: 9
-         exe_dev: 10 exec_flags: EXEC_FLAG_MEMFD exec_flags: EXEC_FLAG_SETUID)",
+         exe_dev: 10 exec_flags: EXEC_FLAG_MEMFD exec_flags: EXEC_FLAG_DELETED
+         exec_flags: EXEC_FLAG_ARGS_TRUNCATED exec_flags: EXEC_FLAG_PATH_TRUNCATED exec_flags: EXEC_FLAG_ARGS_UNREADABLE
+         exec_flags: EXEC_FLAG_SETUID exec_flags: EXEC_FLAG_STDIN_SOCKET exec_flags: EXEC_FLAG_STDOUT_SOCKET
+         exec_flags: EXEC_FLAG_STDERR_SOCKET exec_flags: EXEC_FLAG_STDIO_INET exec_flags: EXEC_FLAG_TTY exec_flags: EXEC_FLAG_PRELOAD
+         exec_flags: EXEC_FLAG_AUDIT exec_flags: EXEC_FLAG_LIBRARY_PATH exec_flags: EXEC_FLAG_ENV_TRUNCATED
+         exec_flags: EXEC_FLAG_ENV_UNREADABLE)",
       &want));
   want.set_ref(response.events(0).process());
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(want, response.processes(0))) << response.DebugString();

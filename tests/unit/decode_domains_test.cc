@@ -4,9 +4,12 @@
 
 #include <bit>
 
+#include "bpf/abi/access.h"
 #include "bpf/abi/file.h"
 #include "bpf/abi/gpu.h"
+#include "bpf/abi/login.h"
 #include "bpf/abi/net.h"
+#include "bpf/abi/privilege.h"
 #include "tests/unit/decode_records.h"
 
 namespace moat::decode {
@@ -130,6 +133,88 @@ TEST(Decode, GpuOpen) {
   EXPECT_EQ(body.device_class, event::GpuClass::kVfio);
   record.class_id = MOAT_GPU_CLASSES;
   EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+}
+
+TEST(Decode, ProcessAccess) {
+  auto record = Make<moat_access>(MOAT_KIND_PROCESS_ACCESS);
+  record.result = -1;
+  record.count = 4;
+  record.target_start_ns = 5;
+  record.target_labels = 6;
+  record.target_pid = 7;
+  record.target_uid = 8;
+  record.operation = MOAT_ACCESS_REGISTERS;
+  record.request = 13;
+  std::strcpy(record.target_comm, "vllm");
+  const auto body = Good<event::ProcessAccess>(record);
+  EXPECT_EQ(body.target, (event::ProcessKey{7, 5}));
+  EXPECT_EQ(body.result, -1);
+  EXPECT_EQ(body.count, 4u);
+  EXPECT_EQ(body.target_labels, 6u);
+  EXPECT_EQ(body.target_uid, 8u);
+  EXPECT_EQ(body.request, 13u);
+  EXPECT_STREQ(event::AccessOpName(body.op), "registers");
+  EXPECT_EQ(body.target_comm.view(), "vllm");
+  for (const uint32_t op : {0u, uint32_t{MOAT_ACCESS_COUNT}, 0xffffffffu}) {
+    record.operation = op;
+    EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+  }
+}
+
+TEST(Decode, Privilege) {
+  auto record = Make<moat_privilege>(MOAT_KIND_PRIVILEGE);
+  record.result = -1;
+  record.flags = 4096;
+  record.inode = 5;
+  record.mount_ns = 6;
+  record.pid_ns = 7;
+  record.net_ns = 8;
+  record.user_ns = 9;
+  record.operation = MOAT_PRIVILEGE_MOUNT;
+  std::strcpy(record.target, "/mnt");
+  std::strcpy(record.source, "/dev/sda");
+  std::memset(record.type, 'x', sizeof(record.type));  // no end
+  const auto body = Good<event::Privilege>(record);
+  EXPECT_EQ(body.result, -1);
+  EXPECT_EQ(body.flags, 4096u);
+  EXPECT_EQ(body.inode, 5u);
+  EXPECT_EQ(body.mount_ns, 6u);
+  EXPECT_EQ(body.pid_ns, 7u);
+  EXPECT_EQ(body.net_ns, 8u);
+  EXPECT_EQ(body.user_ns, 9u);
+  EXPECT_STREQ(event::PrivilegeOpName(body.op), "mount");
+  EXPECT_EQ(body.target.view(), "/mnt");
+  EXPECT_EQ(body.source.view(), "/dev/sda");
+  EXPECT_EQ(body.type.view(), std::string(15, 'x'));
+  for (const uint32_t op : {0u, uint32_t{MOAT_PRIVILEGE_COUNT}, 0xffffffffu}) {
+    record.operation = op;
+    EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+  }
+}
+
+TEST(Decode, Login) {
+  auto record = Make<moat_login>(MOAT_KIND_LOGIN);
+  record.step = MOAT_LOGIN_AUTHENTICATE;
+  record.result = 7;
+  std::strcpy(record.service, "sshd");
+  std::strcpy(record.user, "root");
+  std::strcpy(record.remote, "203.0.113.9");
+  std::strcpy(record.by, "eve");
+  std::strcpy(record.terminal, "ssh");
+  const auto body = Good<event::Login>(record);
+  EXPECT_STREQ(event::LoginStepName(body.step), "authenticate");
+  EXPECT_STREQ(event::PamResultName(body.result), "auth_err");
+  EXPECT_EQ(body.service.view(), "sshd");
+  EXPECT_EQ(body.user.view(), "root");
+  EXPECT_EQ(body.remote.view(), "203.0.113.9");
+  EXPECT_EQ(body.by.view(), "eve");
+  EXPECT_EQ(body.terminal.view(), "ssh");
+  EXPECT_STREQ(event::PamResultName(-1), "other");
+  EXPECT_STREQ(event::PamResultName(32), "other");
+  for (const uint32_t step : {0u, uint32_t{MOAT_LOGIN_COUNT}, 0xffffffffu}) {
+    record.step = step;
+    EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+  }
 }
 
 TEST(Decode, GpuMap) {

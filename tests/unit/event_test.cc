@@ -13,6 +13,9 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kExec, "exec"},
                                                    {Kind::kExit, "exit"},
                                                    {Kind::kScan, "scan"},
+                                                   {Kind::kProcessAccess, "process_access"},
+                                                   {Kind::kPrivilege, "privilege"},
+                                                   {Kind::kLogin, "login"},
                                                    {Kind::kFileOpen, "file_open"},
                                                    {Kind::kFileMap, "file_map"},
                                                    {Kind::kFileTamper, "file_tamper"},
@@ -35,7 +38,7 @@ TEST(Event, KindsHaveNamesBothWays) {
     EXPECT_EQ(KindFromName(name), kind);
     names.insert(name);
   }
-  EXPECT_EQ(names.size(), 20u);
+  EXPECT_EQ(names.size(), 23u);
   // No other number has a name.
   for (int i = 0; i < 256; ++i) {
     auto kind = static_cast<Kind>(i);
