@@ -125,8 +125,11 @@ class DetectKit : public Scene, public Raise {
   }
   // A child that was forked now and has not run anything yet.
   Who Fork(const Who& parent) {
-    const Who child =
-        Changed(Process(parent->exe, parent->cgroup, parent, parent->uid), [&](event::Process& p) { p.args = parent->args; });
+    const event::ProcessKey key = Process(parent->exe)->key;
+    const Who child = Changed(parent, [&](event::Process& p) {
+      p.key = key;
+      p.parent = parent->key;
+    });
     Happens(event::Kind::kFork, parent, event::Fork{.child = child->key});
     return child;
   }
