@@ -10,7 +10,9 @@ std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   all.push_back(MakeExfiltration(config));
   all.push_back(MakeTamper());
   all.push_back(MakeUnsafeLoad(config));
+  all.push_back(MakeReverseShell());
   all.push_back(MakeFileless());
+  all.push_back(MakeInjection());
   all.push_back(MakeGpu());
   all.push_back(MakeLateral(config));
   all.push_back(MakePolicy());

@@ -15,9 +15,11 @@ std::unique_ptr<Detector> MakeCollection(const config::Detect& config);  // coll
 std::unique_ptr<Detector> MakeExfiltration(const config::Detect& config);  // exfiltration.cc
 std::unique_ptr<Detector> MakeFileless();  // fileless.cc
 std::unique_ptr<Detector> MakeGpu();  // gpu.cc
+std::unique_ptr<Detector> MakeInjection();  // injection.cc
 std::unique_ptr<Detector> MakeLateral(const config::Detect& config);  // lateral.cc
 std::unique_ptr<Detector> MakeLosses();  // losses.cc
 std::unique_ptr<Detector> MakePolicy();  // policy.cc
+std::unique_ptr<Detector> MakeReverseShell();  // reverse_shell.cc
 std::unique_ptr<Detector> MakeTamper();  // tamper.cc
 std::unique_ptr<Detector> MakeUnsafeLoad(const config::Detect& config);  // unsafe_load.cc
 

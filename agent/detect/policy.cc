@@ -155,7 +155,8 @@ class Policy final : public Detector {
           "workload has more to send than whoever wrote the budget thought.";
     } else if (dry) {
       draft.explanation +=
-          " The policy is in dry-run, so nothing was stopped: look whether it is what you want before you enforce it.";
+          " The policy is in dry-run, so nothing was stopped. It is harmless if the policy is not finished: what this "
+          "workload needs is still to be allowed before it is enforced.";
     } else {
       draft.explanation +=
           " Nothing was let through. It is harmless if the policy has forgotten something that this workload needs: then it "

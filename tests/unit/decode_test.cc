@@ -109,8 +109,8 @@ TEST(Decode, Exec) {
 TEST(Decode, WhatIsSaidOfStreamsAndEnvironmentOfAnImage) {
   auto record = MakeExec();
   record.exec_flags = MOAT_EXEC_STDIO_SOCKET | MOAT_EXEC_STDIO_INET | MOAT_EXEC_TTY | MOAT_EXEC_PRELOAD | MOAT_EXEC_ENV_TRUNCATED;
-  EXPECT_EQ(Image(record)->exec_flags, event::kExecStdioSocket | event::kExecStdioInet | event::kExecTty | event::kExecPreload |
-                                           event::kExecEnvTruncated);
+  EXPECT_EQ(Image(record)->exec_flags,
+            event::kExecStdioSocket | event::kExecStdioInet | event::kExecTty | event::kExecPreload | event::kExecEnvTruncated);
 }
 
 TEST(Decode, ExecPaths) {

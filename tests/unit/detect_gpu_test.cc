@@ -115,7 +115,7 @@ TEST_F(GpuMisuse, AttackOfEachCategory) {
 
 TEST_F(GpuMisuse, AttackByAMappingAndAnOpening) {
   const auto thief = Process("/usr/bin/python3");
-  event::GpuMap map{.length = 16 * kMiB, .resource = 1, .categories = kRaw};
+  event::GpuMap map{.length = 16 * kMiB, .resource = 1, .categories = kRaw, .device = {}};
   map.device.bytes = {'0', '0', '0', '0', ':', '8', '1'};
   map.device.length = 7;
   Happens(event::Kind::kGpuMap, thief, map);

@@ -113,20 +113,23 @@ class DetectKit : public Scene, public Raise {
             event::FileIo{.asset = asset, .last = last, .bytes_read = bytes, .reads = 1, .bytes_written = written, .writes = 1});
   }
   void Map(const Who& who, uint64_t bytes, uint32_t asset = kWeights) {
-    Happens(event::Kind::kFileMap, who, event::FileMap{.inode = 100, .length = bytes, .dev = 8, .asset = asset});
+    Happens(event::Kind::kFileMap, who, event::FileMap{.inode = 100, .length = bytes, .dev = 8, .asset = asset, .name = {}});
   }
   void Open(const Who& who, uint32_t asset = kWeights, uint32_t flags = 0, uint64_t size = kGiB, uint64_t inode = 100) {
     Happens(event::Kind::kFileOpen, who,
-            event::FileOpen{.inode = inode, .size = size, .dev = 8, .asset = asset, .open_flags = flags});
+            event::FileOpen{.inode = inode, .size = size, .dev = 8, .asset = asset, .open_flags = flags, .name = {}});
   }
   void Tamper(const Who& who, event::TamperOp op, uint32_t asset = kWeights, uint64_t inode = 100, uint32_t flags = 0) {
-    Happens(event::Kind::kFileTamper, who, event::FileTamper{.inode = inode, .bytes = 4096, .dev = 8, .asset = asset, .op = op},
-            0, flags);
+    Happens(event::Kind::kFileTamper, who,
+            event::FileTamper{.inode = inode, .bytes = 4096, .dev = 8, .asset = asset, .op = op, .name = {}}, 0, flags);
   }
   // A child that was forked now and has not run anything yet.
   Who Fork(const Who& parent) {
-    const Who child =
-        Changed(Process(parent->exe, parent->cgroup, parent, parent->uid), [&](event::Process& p) { p.args = parent->args; });
+    const event::ProcessKey key = Process(parent->exe)->key;
+    const Who child = Changed(parent, [&](event::Process& p) {
+      p.key = key;
+      p.parent = parent->key;
+    });
     Happens(event::Kind::kFork, parent, event::Fork{.child = child->key});
     return child;
   }

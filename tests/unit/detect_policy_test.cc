@@ -32,7 +32,8 @@ using event::VerdictOperation;
 class PolicyVerdicts : public PolicyDetector {
  protected:
   static event::Verdict Of(VerdictAction action, VerdictOperation operation) {
-    event::Verdict verdict{.action = action, .operation = operation, .category = event::kNoCategory, .rule = 7};
+    event::Verdict verdict{
+        .action = action, .operation = operation, .category = event::kNoCategory, .rule = 7, .ep = {}, .name = {}};
     const bool net = operation <= VerdictOperation::kSocket;
     verdict.has_ep = net;
     verdict.ep = net ? To("203.0.113.9") : event::Endpoints{};
