@@ -7,7 +7,7 @@ namespace moat::sink {
 namespace {
 
 struct Make {
-  [[maybe_unused]] const Origin& origin;
+  const Origin& origin;
   using Made = Result<std::unique_ptr<Transport>>;
 
   Made operator()(const config::FileSink& config) const { return MakeFile(config); }
