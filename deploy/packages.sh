@@ -32,6 +32,7 @@ test=(
   libgtest-dev libgmock-dev libbenchmark-dev
   clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck  # libclang-rt: libFuzzer
   python3-minimal libpython3-stdlib strace openssl
+  syslog-ng-core                               # a receiver of findings
 )
 # shellcheck disable=SC2034
 llama=(nodejs npm)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Syslog, RFC 5424 messages in RFC 5425 frames over TLS.
 //
-// Syslog has no acknowledgements. A batch counts as delivered when the receiver's program has read it (tls.h: Confirm), and what was
-// delivered is kept for a while: a receiver that dies takes with it what it had read and not yet written, so all that is kept is sent again on
-// the next connection. Only what is older than `keep_for` when a connection is seen alive, or beyond `keep_bytes`, is given up. So after a
+// Syslog has no acknowledgements. A batch counts as delivered when the receiver's host has it (tls.h: Confirm), and what was delivered is kept
+// for a while: a receiver that dies takes with it what it had not yet read and written, so all that is kept is sent again on the next
+// connection. Only what is older than `keep_for` when a connection is seen alive, or beyond `keep_bytes`, is given up. So after a
 // fault of the receiver messages arrive twice, with the same id and revision; after an orderly change of connections none does. What is kept
 // is in memory: the death of both the receiver and this agent, one after the other, can lose what a receiver had in its memory.
 #pragma once
@@ -24,7 +24,7 @@ namespace moat::sink {
 std::string FormatSyslog(const Message& message, uint8_t facility, const std::string& hostname, const std::string& procid);
 
 struct SyslogOptions {
-  size_t keep_bytes = 8u << 20;  // above what a receiver's socket holds
+  size_t keep_bytes = 16u << 20;  // above what a receiver's socket and its queue hold
   std::chrono::milliseconds keep_for{60'000};
 };
 

@@ -22,8 +22,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// How long the answer to the first request to update keys may take: a receiver that has refused the certificate has said so by then.
-constexpr milliseconds kFirstAnswer{1000};
+constexpr milliseconds kRefusal{1000};  // how long a refusal of this side's certificate may take
 constexpr size_t kMostSaid = 1 << 20;  // by a receiver at once: a protocol in which it has nothing to say
 
 struct FreeContext {
@@ -101,7 +100,6 @@ class Connection final : public TlsConnection {
   Status Check() override;
   Status Write(std::string_view bytes, Deadline deadline) override;
   Status Confirm(Deadline deadline) override;
-  bool answers() const override { return answers_; }
   bool FilesChanged() const override { return StampOf(tls_) != stamp_; }
   void Close(Deadline deadline) override;
 
@@ -110,7 +108,7 @@ class Connection final : public TlsConnection {
   std::unexpected<Error> Broken(const std::string& why) const { return Fail(Code::kUnavailable, where_ + ": " + why); }
   // After an operation gave `result`: waits until it can be repeated. An error: it cannot.
   Status Await(int result, Deadline deadline, const char* doing);
-  Result<bool> AskToAnswer(Deadline deadline);  // false: not within the time
+  Status AwaitAccepted(Deadline deadline);
 
   const std::string where_;
   const Stamp stamp_;
@@ -118,13 +116,12 @@ class Connection final : public TlsConnection {
   const std::unique_ptr<SSL_CTX, FreeContext> context_;
   Fd fd_;
   const std::unique_ptr<SSL, FreeSsl> ssl_;
-  bool answers_ = false;
-  uint64_t answered_ = 0;  // key updates of the receiver
+  bool ticket_ = false;  // the receiver has sent one
 };
 
 void Connection::OnMessage(int write, int /*version*/, int type, const void* bytes, size_t size, SSL* /*ssl*/, void* self) {
-  if (write == 0 && type == SSL3_RT_HANDSHAKE && size > 0 && *static_cast<const unsigned char*>(bytes) == SSL3_MT_KEY_UPDATE) {
-    ++static_cast<Connection*>(self)->answered_;
+  if (write == 0 && type == SSL3_RT_HANDSHAKE && size > 0 && *static_cast<const unsigned char*>(bytes) == SSL3_MT_NEWSESSION_TICKET) {
+    static_cast<Connection*>(self)->ticket_ = true;
   }
 }
 
@@ -137,7 +134,7 @@ Status Connection::Await(int result, Deadline deadline, const char* doing) {
       return Broken(std::string("its certificate is not accepted: ") + X509_verify_cert_error_string(verified));
     }
     std::string why = Why();
-    if (error == SSL_ERROR_SYSCALL && SSL_is_init_finished(ssl_.get()) != 0) {
+    if (error == SSL_ERROR_SYSCALL && SSL_is_init_finished(ssl_.get()) == 1) {
       if (const Status said = Check(); !said) {  // it may have said why before it closed
         return said;
       }
@@ -175,9 +172,7 @@ Status Connection::Open(const std::string& host, uint16_t port, Deadline deadlin
   if (SSL_version(ssl) < TLS1_3_VERSION) {
     return {};  // the receiver's last message of the handshake came after it had looked at the certificate
   }
-  // In TLS 1.3 it has not: a refusal comes later.
-  MOAT_ASSIGN(answers_, AskToAnswer(std::min(deadline, steady_clock::now() + kFirstAnswer)));
-  return {};
+  return AwaitAccepted(std::min(deadline, steady_clock::now() + kRefusal));  // in TLS 1.3 it has not
 }
 
 Status Connection::Check() {
@@ -212,23 +207,12 @@ Status Connection::Write(std::string_view bytes, Deadline deadline) {
   return {};
 }
 
-Result<bool> Connection::AskToAnswer(Deadline deadline) {
-  ERR_clear_error();
-  const uint64_t before = answered_;
-  if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_REQUESTED) != 1) {
-    return Broken("OpenSSL: " + Why());
-  }
-  for (int done = 0; (done = SSL_do_handshake(ssl_.get())) != 1;) {
-    MOAT_TRY(Await(done, deadline, "while sending"));
-  }
+Status Connection::AwaitAccepted(Deadline deadline) {
   for (;;) {
     MOAT_TRY(Check());
-    if (answered_ != before) {
-      return true;
-    }
     const int left = MillisUntil(deadline);
-    if (left == 0) {
-      return false;
+    if (ticket_ || left == 0) {
+      return {};
     }
     pollfd poll{.fd = fd_.get(), .events = POLLIN, .revents = 0};
     ::poll(&poll, 1, left);
@@ -236,10 +220,6 @@ Result<bool> Connection::AskToAnswer(Deadline deadline) {
 }
 
 Status Connection::Confirm(Deadline deadline) {
-  if (answers_) {
-    MOAT_ASSIGN(const bool answered, AskToAnswer(deadline));
-    return answered ? Status() : Fail(Code::kDeadlineExceeded, where_ + ": the receiver does not read what was sent");
-  }
   for (milliseconds pause{1};; pause = std::min(pause * 2, milliseconds(20))) {
     MOAT_TRY(Check());
     int unsent = 0;

@@ -11,9 +11,7 @@ struct Make {
   using Made = Result<std::unique_ptr<Transport>>;
 
   Made operator()(const config::FileSink& config) const { return MakeFile(config); }
-  Made operator()(const config::SyslogSink&) const {
-    return Fail(Code::kUnimplemented, "this moatd has no sinks of type syslog");
-  }
+  Made operator()(const config::SyslogSink& config) const { return MakeSyslog(config, origin); }
   Made operator()(const config::OtlpSink&) const { return Fail(Code::kUnimplemented, "this moatd has no sinks of type otlp"); }
 };
 
