@@ -63,7 +63,10 @@ uint64_t Ms(uint64_t unix_ns) { return unix_ns / 1'000'000; }
 
 std::string OneLine(const Json& json) {
   // Texts are valid already; should one have slipped through, it costs a character and not the message.
-  const std::string dumped = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string dumped = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (std::ranges::all_of(dumped, [](char c) { return c >= 0x20 && c < 0x7f; })) {
+    return dumped;
+  }
   std::string line;
   line.reserve(dumped.size());
   std::string_view rest = dumped;

@@ -128,7 +128,7 @@ TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
           "moatd.yaml:14:5: two sinks have the spool \"/var/lib/moat/spool/d\"; the other is in line 12",
           "moatd.yaml:14:5: two sinks have the file \"/f\"; the other is in line 13",
           "moatd.yaml:15:5: \"sinks[].path\" is missing", "moatd.yaml:16:5: \"sinks[].type\" is missing",
-          HasSubstr("moatd.yaml:16:23: unknown key \"colour\" in sinks[]")));
+          HasSubstr("moatd.yaml:16:25: unknown key \"colour\" in sinks[]")));
   std::string many = "sinks:\n";
   for (int i = 0; i < 17; ++i) {
     many += "  - {name: s" + std::to_string(i) + ", type: file, path: /f" + std::to_string(i) + "}\n";
