@@ -26,7 +26,11 @@ struct Lookup {
 
   Lookup(std::string name, uint16_t number) : host(std::move(name)), port(std::to_string(number)) {
     hints.ai_socktype = SOCK_STREAM;
-    request = {.ar_name = host.c_str(), .ar_service = port.c_str(), .ar_request = &hints, .ar_result = nullptr, .__return = 0,
+    request = {.ar_name = host.c_str(),
+               .ar_service = port.c_str(),
+               .ar_request = &hints,
+               .ar_result = nullptr,
+               .__return = 0,
                .__glibc_reserved = {}};
   }
   ~Lookup() {

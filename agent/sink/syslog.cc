@@ -64,9 +64,9 @@ unsigned SyslogSeverity(event::Severity severity) {
 }  // namespace
 
 std::string FormatSyslog(const Message& message, uint8_t facility, const std::string& hostname, const std::string& procid) {
-  std::string line = "<" + std::to_string(facility * 8 + SyslogSeverity(message.severity)) + ">1 " + Timestamp(message.time_unix_ns) + " " +
-                     Field(hostname, kLongestHostname) + " moatd " + Field(procid, kLongestProcid) + " " +
-                     Field(message.kind, kLongestMsgid) + " [moat@32473";
+  std::string line = "<" + std::to_string(facility * 8 + SyslogSeverity(message.severity)) + ">1 " +
+                     Timestamp(message.time_unix_ns) + " " + Field(hostname, kLongestHostname) + " moatd " +
+                     Field(procid, kLongestProcid) + " " + Field(message.kind, kLongestMsgid) + " [moat@32473";
   AppendParam(line, "id", message.id);
   AppendParam(line, "revision", std::to_string(message.revision));
   AppendParam(line, "kind", message.kind);
@@ -120,11 +120,13 @@ Status Syslog::Ready(Deadline deadline) {
 Status Syslog::SendAgain(Deadline deadline) {
   while (again_ > 0) {
     if (deadline - steady_clock::now() < milliseconds(config_.timeout_ms) / 2) {  // the next Send() goes on with it
-      return Fail(Code::kDeadlineExceeded, config_.host + ": still sending again what may have been lost with the last connection");
+      return Fail(Code::kDeadlineExceeded,
+                  config_.host + ": still sending again what may have been lost with the last connection");
     }
     std::string frames;
     size_t count = 0;
-    for (auto it = kept_.end() - static_cast<std::ptrdiff_t>(again_); it != kept_.end() && frames.size() < kChunk; ++it, ++count) {
+    for (auto it = kept_.end() - static_cast<std::ptrdiff_t>(again_); it != kept_.end() && frames.size() < kChunk;
+         ++it, ++count) {
       frames += it->frame;
     }
     resent_ += count;

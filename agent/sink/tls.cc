@@ -42,25 +42,6 @@ std::string Why() {
 
 int NoPassword(char*, int, int, void*) { return 0; }  // instead of asking on the terminal
 
-// inode, device, size and times of the files; a file that is not there is another one than any.
-using Stamp = std::array<int64_t, 18>;
-Stamp StampOf(const config::Tls& tls) {
-  Stamp stamp{};
-  size_t at = 0;
-  for (const std::string* path : {&tls.ca, &tls.cert, &tls.key}) {
-    struct stat stat {};
-    if (!path->empty() && ::stat(path->c_str(), &stat) == 0) {
-      for (const int64_t part : {static_cast<int64_t>(stat.st_ino), static_cast<int64_t>(stat.st_dev), static_cast<int64_t>(stat.st_size),
-                                 static_cast<int64_t>(stat.st_mtim.tv_sec), static_cast<int64_t>(stat.st_mtim.tv_nsec), int64_t{1}}) {
-        stamp[at++] = part;
-      }
-    } else {
-      at += 6;
-    }
-  }
-  return stamp;
-}
-
 Result<std::unique_ptr<SSL_CTX, FreeContext>> MakeContext(const config::Tls& tls) {
   std::unique_ptr<SSL_CTX, FreeContext> context(SSL_CTX_new(TLS_client_method()));
   if (!context) {
@@ -93,7 +74,7 @@ bool IsAddress(const std::string& name) {
 
 class Connection final : public TlsConnection {
  public:
-  Connection(std::string where, Stamp stamp, const config::Tls& tls, std::unique_ptr<SSL_CTX, FreeContext> context)
+  Connection(std::string where, PemStamp stamp, const config::Tls& tls, std::unique_ptr<SSL_CTX, FreeContext> context)
       : where_(std::move(where)), stamp_(stamp), tls_(tls), context_(std::move(context)), ssl_(SSL_new(context_.get())) {}
 
   Status Open(const std::string& host, uint16_t port, Deadline deadline);
@@ -111,7 +92,7 @@ class Connection final : public TlsConnection {
   Status AwaitAccepted(Deadline deadline);
 
   const std::string where_;
-  const Stamp stamp_;
+  const PemStamp stamp_;
   const config::Tls tls_;
   const std::unique_ptr<SSL_CTX, FreeContext> context_;
   Fd fd_;
@@ -120,7 +101,8 @@ class Connection final : public TlsConnection {
 };
 
 void Connection::OnMessage(int write, int /*version*/, int type, const void* bytes, size_t size, SSL* /*ssl*/, void* self) {
-  if (write == 0 && type == SSL3_RT_HANDSHAKE && size > 0 && *static_cast<const unsigned char*>(bytes) == SSL3_MT_NEWSESSION_TICKET) {
+  if (write == 0 && type == SSL3_RT_HANDSHAKE && size > 0 &&
+      *static_cast<const unsigned char*>(bytes) == SSL3_MT_NEWSESSION_TICKET) {
     static_cast<Connection*>(self)->ticket_ = true;
   }
 }
@@ -157,9 +139,10 @@ Status Connection::Open(const std::string& host, uint16_t port, Deadline deadlin
   fd_ = std::move(*fd);
   SSL* ssl = ssl_.get();
   X509_VERIFY_PARAM_set_hostflags(SSL_get0_param(ssl), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  const bool named = IsAddress(tls_.server_name) ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), tls_.server_name.c_str()) == 1
-                                                 : SSL_set1_host(ssl, tls_.server_name.c_str()) == 1 &&
-                                                       SSL_set_tlsext_host_name(ssl, tls_.server_name.c_str()) == 1;
+  const bool named =
+      IsAddress(tls_.server_name)
+          ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), tls_.server_name.c_str()) == 1
+          : SSL_set1_host(ssl, tls_.server_name.c_str()) == 1 && SSL_set_tlsext_host_name(ssl, tls_.server_name.c_str()) == 1;
   if (tls_.server_name.empty() || !named || SSL_set_fd(ssl, fd_.get()) != 1) {
     return Broken("OpenSSL: " + Why());
   }
@@ -256,9 +239,27 @@ void Connection::Close(Deadline deadline) {
 
 }  // namespace
 
+PemStamp StampOf(const config::Tls& tls) {
+  PemStamp stamp{};
+  size_t at = 0;
+  for (const std::string* path : {&tls.ca, &tls.cert, &tls.key}) {
+    struct stat stat{};
+    if (!path->empty() && ::stat(path->c_str(), &stat) == 0) {
+      for (const int64_t part :
+           {static_cast<int64_t>(stat.st_ino), static_cast<int64_t>(stat.st_dev), static_cast<int64_t>(stat.st_size),
+            static_cast<int64_t>(stat.st_mtim.tv_sec), static_cast<int64_t>(stat.st_mtim.tv_nsec), int64_t{1}}) {
+        stamp[at++] = part;
+      }
+    } else {
+      at += 6;
+    }
+  }
+  return stamp;
+}
+
 Result<std::unique_ptr<TlsConnection>> TlsConnection::Connect(const std::string& host, uint16_t port, const config::Tls& tls,
                                                               Deadline deadline) {
-  const Stamp stamp = StampOf(tls);  // before they are read: one that changes now is seen as changed
+  const PemStamp stamp = StampOf(tls);  // before they are read: one that changes now is seen as changed
   MOAT_ASSIGN(auto context, MakeContext(tls));
   const std::string where = (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port);
   auto connection = std::make_unique<Connection>(where, stamp, tls, std::move(context));

@@ -3,6 +3,7 @@
 // ignore SIGPIPE.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,12 +15,17 @@
 
 namespace moat::sink {
 
+// inode, device, size and times of the PEM files, which another file of the same name does not share.
+using PemStamp = std::array<int64_t, 18>;
+PemStamp StampOf(const config::Tls& tls);
+
 class TlsConnection {
  public:
   // TLS 1.2 at least. The PEM files are read anew each time. An error ends a connection: it can only be destroyed. Messages name the address.
   // A receiver that does not accept this side's certificate says so after the handshake is over on this side: that is waited for, up to a
   // second, or until it sends session tickets, as OpenSSL does once it has accepted.
-  static Result<std::unique_ptr<TlsConnection>> Connect(const std::string& host, uint16_t port, const config::Tls& tls, Deadline deadline);
+  static Result<std::unique_ptr<TlsConnection>> Connect(const std::string& host, uint16_t port, const config::Tls& tls,
+                                                        Deadline deadline);
   virtual ~TlsConnection() = default;
 
   // Reads and drops what the receiver says; fails when it has closed.

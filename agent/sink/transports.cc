@@ -12,7 +12,7 @@ struct Make {
 
   Made operator()(const config::FileSink& config) const { return MakeFile(config); }
   Made operator()(const config::SyslogSink& config) const { return MakeSyslog(config, origin); }
-  Made operator()(const config::OtlpSink&) const { return Fail(Code::kUnimplemented, "this moatd has no sinks of type otlp"); }
+  Made operator()(const config::OtlpSink& config) const { return MakeOtlp(config, origin); }
 };
 
 }  // namespace

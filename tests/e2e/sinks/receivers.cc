@@ -65,8 +65,10 @@ Status OpenSsl(const std::vector<std::string>& args) {
 Status MakeCertificates(const std::string& directory) {
   const auto make = [&](const std::string& name, const std::string& issuer, const std::string& extension) {
     const std::string base = directory + "/" + name;
-    std::vector<std::string> args = {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-                                     "-subj", "/CN=" + name, "-keyout", base + ".key", "-out", base + ".pem", "-addext", extension};
+    std::vector<std::string> args = {
+        "req",         "-x509", "-newkey",     "ec",      "-pkeyopt",    "ec_paramgen_curve:prime256v1",
+        "-nodes",      "-days", "2",           "-subj",   "/CN=" + name, "-keyout",
+        base + ".key", "-out",  base + ".pem", "-addext", extension};
     if (!issuer.empty()) {
       args.insert(args.end(), {"-CA", directory + "/" + issuer + ".pem", "-CAkey", directory + "/" + issuer + ".key", "-addext",
                                "basicConstraints=critical,CA:false"});
@@ -178,7 +180,17 @@ bool Receiver::Start() {
   const std::string conf = directory_ + "/conf";
   std::vector<std::string> args, environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
   if (kind_ == Kind::kSyslogNg) {
-    args = {"/usr/sbin/syslog-ng", "-F", "-e", "--no-caps", "-f", conf, "-R", directory_ + "/persist", "-p", directory_ + "/pid", "-c",
+    args = {"/usr/sbin/syslog-ng",
+            "-F",
+            "-e",
+            "--no-caps",
+            "-f",
+            conf,
+            "-R",
+            directory_ + "/persist",
+            "-p",
+            directory_ + "/pid",
+            "-c",
             directory_ + "/control"};
   } else {
     args = {kRsyslogFolder + "/root/usr/sbin/rsyslogd", "-n", "-iNONE", "-f", conf, "-M", kRsyslogLibraries + "/rsyslog"};
@@ -233,9 +245,10 @@ Arrivals ReadArrivals(const std::string& path, uint64_t sent) {
     const std::string id = line.starts_with(kHead) ? line.substr(kHead.size(), 32) : "";
     uint64_t number = sent;
     const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number, 16);
-    const std::string head = std::string(kHead) + id + "\" revision=\"1\" kind=\"canary-touched\" severity=\"high\"] moatd node-1 canary-touched 13 3 {";
-    if (error != std::errc() || end != id.data() + id.size() || number >= sent || !line.starts_with(head) || !line.ends_with('}') ||
-        line.find('"' + id + '"', head.size()) == std::string::npos) {
+    const std::string head = std::string(kHead) + id +
+                             "\" revision=\"1\" kind=\"canary-touched\" severity=\"high\"] moatd node-1 canary-touched 13 3 {";
+    if (error != std::errc() || end != id.data() + id.size() || number >= sent || !line.starts_with(head) ||
+        !line.ends_with('}') || line.find('"' + id + '"', head.size()) == std::string::npos) {
       arrivals.first_foreign = arrivals.foreign++ == 0 ? line : arrivals.first_foreign;
       continue;
     }

@@ -69,7 +69,7 @@ struct Arrivals {
   uint64_t distinct = 0, duplicates = 0;
   uint64_t foreign = 0;  // lines that are none of ours, or cut, or whose header and text do not belong together
   uint64_t jumps = 0, longest_jump = 0;  // places where a number follows that is not the next: backwards, how far
-  uint64_t gaps = 0;     // jumps forwards over numbers that had not arrived
+  uint64_t gaps = 0;  // jumps forwards over numbers that had not arrived
   std::string first_foreign;
 };
 std::string NumberToId(uint64_t number);

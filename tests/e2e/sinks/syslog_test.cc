@@ -139,7 +139,10 @@ TEST_P(SyslogReceiver, CertificatesAreReadAnewWhenTheyChange) {
 TEST_P(SyslogReceiver, GetsAHundredThousandOnceAndInOrder) {
   const auto receiver = Make();
   ASSERT_TRUE(receiver->Start());
-  config::Sink config{.name = "siem", .kinds = {}, .spool = {.path = directory_ / "spool", .max_bytes = 512u << 20}, .transport = receiver->Sink()};
+  config::Sink config{.name = "siem",
+                      .kinds = {},
+                      .spool = {.path = directory_ / "spool", .max_bytes = 512u << 20},
+                      .transport = receiver->Sink()};
   auto sinks = sink::Sinks::Create({config}, kOrigin);
   ASSERT_TRUE(sinks) << sinks.error().message;
   const auto began = std::chrono::steady_clock::now();
@@ -179,8 +182,8 @@ TEST_P(SyslogReceiver, LosesNothingWhenItAndTheAgentAreKilled) {
   const std::string log = directory_ / "feeder.log";
   const auto feed = [&] {
     return std::make_unique<Program>(
-        std::vector<std::string>{std::string(MOAT_BINARY_DIR) + "/bin/moat_sink_feeder", std::to_string(receiver->port()), directory_.path(),
-                                 directory_ / "spool", directory_ / "progress", std::to_string(kFindings)},
+        std::vector<std::string>{std::string(MOAT_BINARY_DIR) + "/bin/moat_sink_feeder", std::to_string(receiver->port()),
+                                 directory_.path(), directory_ / "spool", directory_ / "progress", std::to_string(kFindings)},
         std::vector<std::string>{}, log);
   };
   const auto size = [&] {
@@ -212,9 +215,10 @@ TEST_P(SyslogReceiver, LosesNothingWhenItAndTheAgentAreKilled) {
   EXPECT_LE(arrivals.foreign, kReceiverEnds) << arrivals.first_foreign;
   EXPECT_LE(arrivals.jumps, 2u * (kAgentKills + kReceiverEnds)) << "duplicates apart from faults";
   EXPECT_LE(arrivals.longest_jump, 8192u);
-  std::cout << Receiver::Name(GetParam()) << ": " << kAgentKills << " kills of the agent, " << receiver_ends << " ends of the receiver: "
-            << arrivals.distinct << " of " << kFindings << " arrived, " << arrivals.duplicates << " of them twice in " << arrivals.jumps
-            << " places, at most " << arrivals.longest_jump << " back; " << arrivals.foreign << " cut\n";
+  std::cout << Receiver::Name(GetParam()) << ": " << kAgentKills << " kills of the agent, " << receiver_ends
+            << " ends of the receiver: " << arrivals.distinct << " of " << kFindings << " arrived, " << arrivals.duplicates
+            << " of them twice in " << arrivals.jumps << " places, at most " << arrivals.longest_jump << " back; "
+            << arrivals.foreign << " cut\n";
 }
 
 INSTANTIATE_TEST_SUITE_P(Real, SyslogReceiver, testing::Values(Kind::kSyslogNg, Kind::kRsyslog),
