@@ -74,36 +74,32 @@ std::string FormatSyslog(const Message& message, uint8_t facility, const std::st
   return line.append("] ").append(message.text);  // no byte order mark: receivers keep it as part of the text
 }
 
-Syslog::Syslog(config::SyslogSink config, const Origin& origin, const SyslogOptions& options)
-    : config_(std::move(config)), options_(options), hostname_(origin.hostname), procid_(std::to_string(::getpid())) {}
+Syslog::Syslog(config::SyslogSink config, const Origin& origin, std::string directory, const WindowOptions& options)
+    : config_(std::move(config)),
+      hostname_(origin.hostname),
+      procid_(std::to_string(::getpid())),
+      window_(std::move(directory), options) {}
 
 Syslog::~Syslog() {
-  if (connection_) {
-    connection_->Close(steady_clock::now() + std::min(milliseconds(config_.timeout_ms), kLongestEnd));
+  const auto limit = steady_clock::now() + std::min(milliseconds(config_.timeout_ms), kLongestEnd);
+  if (connection_ && !again_ && connection_->Close(limit)) {
+    window_.Clear();  // it has read all
   }
 }
 
 // All that is kept may not have arrived.
 void Syslog::Lost() {
   connection_.reset();
-  again_ = kept_.size();
-}
-
-// The connection is alive: what was read long ago is written by now.
-void Syslog::Forget() {
-  const auto old = steady_clock::now() - options_.keep_for;
-  while (kept_.size() > again_ && (kept_.front().at < old || kept_bytes_ > options_.keep_bytes)) {
-    kept_bytes_ -= kept_.front().frame.size();
-    kept_.pop_front();
-  }
-}
-
-void Syslog::Keep(std::string frame) {
-  kept_bytes_ += frame.size();
-  kept_.push_back({.at = steady_clock::now(), .frame = std::move(frame)});
+  window_.Rewind();
+  again_ = true;
 }
 
 Status Syslog::Ready(Deadline deadline) {
+  MOAT_TRY(window_.Open());
+  if (!opened_) {
+    opened_ = true;
+    Lost();  // what the last run left: it was killed, or saw no orderly end
+  }
   if (connection_ && !connection_->Check()) {
     Lost();
   }
@@ -118,38 +114,26 @@ Status Syslog::Ready(Deadline deadline) {
 }
 
 Status Syslog::SendAgain(Deadline deadline) {
-  while (again_ > 0) {
+  while (again_) {
     if (deadline - steady_clock::now() < milliseconds(config_.timeout_ms) / 2) {  // the next Send() goes on with it
-      return Fail(Code::kDeadlineExceeded,
-                  config_.host + ": still sending again what may have been lost with the last connection");
+      return Fail(Code::kDeadlineExceeded, config_.host + ": still sending again what may have been lost with the last connection");
     }
-    std::string frames;
-    size_t count = 0;
-    for (auto it = kept_.end() - static_cast<std::ptrdiff_t>(again_); it != kept_.end() && frames.size() < kChunk;
-         ++it, ++count) {
-      frames += it->frame;
+    const std::vector<Message> messages = window_.Next(kChunk);
+    if (messages.empty()) {
+      again_ = false;
+      break;
     }
-    resent_ += count;
-    Status sent = connection_->Write(frames, deadline);
-    if (sent) {
-      sent = connection_->Confirm(deadline);
-    }
-    if (!sent) {
-      Lost();
-      return sent;
-    }
-    again_ -= count;
+    resent_ += messages.size();
+    MOAT_TRY(SendAll(messages, deadline));
   }
   return {};
 }
 
-Status Syslog::SendNew(std::span<const Message> messages, Deadline deadline) {
-  std::vector<std::string> frames;
+Status Syslog::SendAll(std::span<const Message> messages, Deadline deadline) {
   std::string all;
   for (const Message& message : messages) {
     const std::string line = FormatSyslog(message, config_.facility, hostname_, procid_);
-    frames.push_back(std::to_string(line.size()) + " " + line);
-    all += frames.back();
+    all.append(std::to_string(line.size())).append(" ").append(line);
   }
   Status sent = connection_->Write(all, deadline);
   if (sent) {
@@ -157,29 +141,26 @@ Status Syslog::SendNew(std::span<const Message> messages, Deadline deadline) {
   }
   if (!sent) {
     Lost();
-    return sent;
   }
-  for (std::string& frame : frames) {
-    Keep(std::move(frame));
-  }
-  Forget();
-  return {};
+  return sent;
 }
 
 Delivery Syslog::Send(std::span<const Message> messages) {
   const Deadline deadline = steady_clock::now() + milliseconds(config_.timeout_ms);
   Status sent = Ready(deadline);
   if (sent) {
-    sent = SendNew(messages, deadline);
+    sent = SendAll(messages, deadline);
   }
   if (!sent) {
     return {.delivered = 0, .outcome = Outcome::kRetry, .why = sent.error().message};
   }
+  window_.SeenAlive();
+  window_.Add(messages);
   return {.delivered = messages.size()};
 }
 
-Result<std::unique_ptr<Transport>> MakeSyslog(const config::SyslogSink& config, const Origin& origin) {
-  return std::make_unique<Syslog>(config, origin);
+Result<std::unique_ptr<Transport>> MakeSyslog(const config::SyslogSink& config, const Origin& origin, const std::string& spool) {
+  return std::make_unique<Syslog>(config, origin, spool);
 }
 
 }  // namespace moat::sink

@@ -8,10 +8,12 @@
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -82,7 +84,7 @@ class Connection final : public TlsConnection {
   Status Write(std::string_view bytes, Deadline deadline) override;
   Status Confirm(Deadline deadline) override;
   bool FilesChanged() const override { return StampOf(tls_) != stamp_; }
-  void Close(Deadline deadline) override;
+  bool Close(Deadline deadline) override;
 
  private:
   static void OnMessage(int write, int version, int type, const void* bytes, size_t size, SSL* ssl, void* self);
@@ -219,20 +221,29 @@ Status Connection::Confirm(Deadline deadline) {
   }
 }
 
-void Connection::Close(Deadline deadline) {
+bool Connection::Close(Deadline deadline) {
   ERR_clear_error();
   int done = 0;
   while ((done = SSL_shutdown(ssl_.get())) < 0) {
     if (!Await(done, deadline, "at the end")) {
-      return;
+      return false;
     }
   }
   ::shutdown(fd_.get(), SHUT_WR);
-  while (done == 0 && Check()) {
+  for (;;) {
+    // What comes now is dropped. Its end without an error means that the receiver came upon ours: with bytes unread it would have reset.
+    char said[4096];
+    const ssize_t got = ::recv(fd_.get(), said, sizeof said, 0);
+    if (got == 0) {
+      return true;
+    }
+    if (got < 0 && errno != EAGAIN && errno != EINTR) {
+      return false;
+    }
     const int left = MillisUntil(deadline);
     pollfd poll{.fd = fd_.get(), .events = POLLIN, .revents = 0};
-    if (left == 0 || ::poll(&poll, 1, left) == 0) {
-      return;
+    if (left == 0 || (got < 0 && ::poll(&poll, 1, left) == 0)) {
+      return false;
     }
   }
 }

@@ -36,8 +36,9 @@ class TlsConnection {
   virtual Status Confirm(Deadline deadline) = 0;
   // A PEM file is another one than it was when the connection was made.
   virtual bool FilesChanged() const = 0;
-  // close_notify, then waits for the receiver to close too, so that nothing that it has not read is lost with the connection.
-  virtual void Close(Deadline deadline) = 0;
+  // close_notify, then waits for the receiver to close too, so that nothing that it has not read is lost with the connection. False: it has not, or not in
+  // order.
+  virtual bool Close(Deadline deadline) = 0;
 };
 
 }  // namespace moat::sink

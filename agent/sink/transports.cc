@@ -8,17 +8,18 @@ namespace {
 
 struct Make {
   const Origin& origin;
+  const std::string& spool;  // a directory
   using Made = Result<std::unique_ptr<Transport>>;
 
   Made operator()(const config::FileSink& config) const { return MakeFile(config); }
-  Made operator()(const config::SyslogSink& config) const { return MakeSyslog(config, origin); }
+  Made operator()(const config::SyslogSink& config) const { return MakeSyslog(config, origin, spool); }
   Made operator()(const config::OtlpSink& config) const { return MakeOtlp(config, origin); }
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Transport>> MakeTransport(const config::Sink& config, const Origin& origin) {
-  return std::visit(Make{origin}, config.transport);
+  return std::visit(Make{origin, config.spool.path}, config.transport);
 }
 
 Result<std::unique_ptr<Encoding>> MakeEncoding(const config::Sink& config, const Origin& origin) {

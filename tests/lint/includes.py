@@ -40,7 +40,7 @@ THIRD_PARTY = {
     "CLI/": ["agent/app", "agent/cli", "tests/"],
     "nlohmann/": ["agent/cli", "agent/enrich", "agent/sink", "agent/report", "tests/"],
     "httplib.h": ["agent/enrich", "agent/sink", "tests/"],
-    "openssl/": ["agent/sink", "tests/"],
+    "openssl/": ["agent/detect", "agent/sink", "tests/"],
     "sqlite3.h": ["agent/store", "tests/"],
 }
 

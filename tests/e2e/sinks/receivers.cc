@@ -28,7 +28,7 @@ namespace {
 using namespace std::chrono_literals;
 
 const std::string kRsyslogFolder = std::string(MOAT_BINARY_DIR) + "/rsyslog";
-const std::string kRsyslogLibraries = kRsyslogFolder + "/root/usr/lib/x86_64-linux-gnu";
+const std::string kRsyslogLibraries = kRsyslogFolder + "/files/usr/lib/x86_64-linux-gnu";
 
 // Both with a hold on how much they take before it is on disk: what they have only in memory, no protocol without acknowledgements saves.
 constexpr const char* kSyslogNgConf = R"(@version: 3.38
@@ -193,7 +193,7 @@ bool Receiver::Start() {
             "-c",
             directory_ + "/control"};
   } else {
-    args = {kRsyslogFolder + "/root/usr/sbin/rsyslogd", "-n", "-iNONE", "-f", conf, "-M", kRsyslogLibraries + "/rsyslog"};
+    args = {kRsyslogFolder + "/files/usr/sbin/rsyslogd", "-n", "-iNONE", "-f", conf, "-M", kRsyslogLibraries + "/rsyslog"};
     environment.push_back("LD_LIBRARY_PATH=" + kRsyslogLibraries);
   }
   program_ = std::make_unique<Program>(args, environment, directory_ + "/log");

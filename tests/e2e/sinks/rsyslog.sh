@@ -5,8 +5,8 @@ set -euo pipefail
 [[ $# == 1 ]] || { echo "usage: rsyslog.sh FOLDER" >&2; exit 2; }
 mkdir -p "$1"
 cd "$1"
-[[ ! -e root/done ]] || exit 0
-rm -rf root ./*.deb
+[[ ! -e files/done ]] || exit 0
+rm -rf files ./*.deb
 get() { apt-get -q -o Acquire::Retries=3 download rsyslog rsyslog-openssl libestr0 libfastjson4 liblognorm5 </dev/null >get.log 2>&1; }
 if ! get; then
   apt-get -q update </dev/null >update.log 2>&1 || true
@@ -16,7 +16,7 @@ if ! get; then
   fi
 fi
 for package in ./*.deb; do
-  dpkg -x "$package" root
+  dpkg -x "$package" files
 done
 rm -f ./*.deb
-touch root/done
+touch files/done

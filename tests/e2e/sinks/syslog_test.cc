@@ -42,8 +42,8 @@ class SyslogReceiver : public testing::TestWithParam<Kind> {
     return std::make_unique<Receiver>(GetParam(), Folder("receiver"), directory_.path(), certificate);
   }
   // Of one message; empty: delivered.
-  static std::string SendOne(const config::SyslogSink& config) {
-    sink::Syslog syslog(config, kOrigin);
+  std::string SendOne(const config::SyslogSink& config) const {
+    sink::Syslog syslog(config, kOrigin, Folder("window"));
     const sink::Message message = test::MakeMessage(1);
     const sink::Delivery delivery = syslog.Send({&message, 1});
     EXPECT_EQ(delivery.delivered, delivery.outcome == sink::Outcome::kDelivered ? 1 : 0);
@@ -123,7 +123,7 @@ TEST_P(SyslogReceiver, CertificatesAreReadAnewWhenTheyChange) {
     }
   };
   use("client");
-  sink::Syslog syslog(config, kOrigin);
+  sink::Syslog syslog(config, kOrigin, Folder("window"));
   const sink::Message message = test::MakeMessage(1);
   EXPECT_EQ(syslog.Send({&message, 1}).delivered, 1u);
   use("foreign");
@@ -198,11 +198,14 @@ TEST_P(SyslogReceiver, LosesNothingWhenItAndTheAgentAreKilled) {
     const auto feeder = feed();
     if (kill % 3 == 1 && receiver_ends < kReceiverEnds) {
       ASSERT_TRUE(grows()) << ReadAll(log);
-      // Killed, it takes with it what it had in memory: the agent lives until it has sent that again.
       receiver->Kill(receiver_ends++ % 2 == 0 ? SIGKILL : SIGTERM);
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 400));
+      if (receiver_ends > kReceiverEnds / 2) {
+        EXPECT_EQ(feeder->End(SIGKILL), 128 + SIGKILL) << "while the receiver is away";
+        ASSERT_TRUE(receiver->Start());
+        continue;
+      }
       ASSERT_TRUE(receiver->Start());
-      ASSERT_TRUE(test::Until([&, from = size()] { return size() > from + (20u << 20); })) << ReadAll(log);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(50 + random() % 250));
     EXPECT_EQ(feeder->End(SIGKILL), 128 + SIGKILL) << "it had ended before, " << kill << " kills: " << ReadAll(log);
@@ -214,7 +217,7 @@ TEST_P(SyslogReceiver, LosesNothingWhenItAndTheAgentAreKilled) {
   // A line that was being written when the receiver was killed is cut, and the next one stands behind it.
   EXPECT_LE(arrivals.foreign, kReceiverEnds) << arrivals.first_foreign;
   EXPECT_LE(arrivals.jumps, 2u * (kAgentKills + kReceiverEnds)) << "duplicates apart from faults";
-  EXPECT_LE(arrivals.longest_jump, 8192u);
+  EXPECT_LE(arrivals.longest_jump, 16384u);
   std::cout << Receiver::Name(GetParam()) << ": " << kAgentKills << " kills of the agent, " << receiver_ends
             << " ends of the receiver: " << arrivals.distinct << " of " << kFindings << " arrived, " << arrivals.duplicates
             << " of them twice in " << arrivals.jumps << " places, at most " << arrivals.longest_jump << " back; "
