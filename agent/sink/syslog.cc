@@ -114,9 +114,11 @@ Status Syslog::Ready(Deadline deadline) {
 }
 
 Status Syslog::SendAgain(Deadline deadline) {
+  again_ = again_ && !window_.empty();
   while (again_) {
     if (deadline - steady_clock::now() < milliseconds(config_.timeout_ms) / 2) {  // the next Send() goes on with it
-      return Fail(Code::kDeadlineExceeded, config_.host + ": still sending again what may have been lost with the last connection");
+      return Fail(Code::kDeadlineExceeded,
+                  config_.host + ": still sending again what may have been lost with the last connection");
     }
     const std::vector<Message> messages = window_.Next(kChunk);
     if (messages.empty()) {

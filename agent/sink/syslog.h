@@ -46,7 +46,7 @@ class Syslog final : public Transport {
   std::unique_ptr<TlsConnection> connection_;
   Window window_;
   bool opened_ = false;  // the window
-  bool again_ = false;   // not all of the window was sent again
+  bool again_ = false;  // not all of the window was sent again
   uint64_t resent_ = 0;
 };
 

@@ -157,7 +157,8 @@ Status Connection::Open(const std::string& host, uint16_t port, Deadline deadlin
   if (SSL_version(ssl) < TLS1_3_VERSION) {
     return {};  // the receiver's last message of the handshake came after it had looked at the certificate
   }
-  return AwaitAccepted(std::min(deadline, steady_clock::now() + kRefusal));  // in TLS 1.3 it has not
+  return AwaitAccepted(steady_clock::now() + std::min<steady_clock::duration>(
+                                                 kRefusal, (deadline - steady_clock::now()) / 4));  // in TLS 1.3 it has not
 }
 
 Status Connection::Check() {

@@ -23,7 +23,7 @@ class TlsConnection {
  public:
   // TLS 1.2 at least. The PEM files are read anew each time. An error ends a connection: it can only be destroyed. Messages name the address.
   // A receiver that does not accept this side's certificate says so after the handshake is over on this side: that is waited for, up to a
-  // second, or until it sends session tickets, as OpenSSL does once it has accepted.
+  // second or a quarter of the time left, or until it sends session tickets, as OpenSSL does once it has accepted.
   static Result<std::unique_ptr<TlsConnection>> Connect(const std::string& host, uint16_t port, const config::Tls& tls,
                                                         Deadline deadline);
   virtual ~TlsConnection() = default;

@@ -59,7 +59,7 @@ Status Window::Open() {
     const std::string path = directory_ + "/sent." + std::to_string(i);
     File& file = files_[i];
     file.fd = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
-    struct stat stat {};
+    struct stat stat{};
     if (!file.fd || ::fstat(file.fd.get(), &stat) != 0) {
       auto failed = FailErrno(errno, path + " cannot be opened");
       file.fd.Reset();
@@ -104,7 +104,7 @@ void Window::Add(std::span<const Message> messages) {
     file.bytes += records.size();
   } else {
     unkept_ += messages.size();  // a part may be there: readers skip what is not whole
-    struct stat stat {};
+    struct stat stat{};
     file.bytes = ::fstat(file.fd.get(), &stat) == 0 ? static_cast<uint64_t>(stat.st_size) : file.bytes;
   }
 }

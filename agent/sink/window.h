@@ -53,9 +53,9 @@ class Window {
   const WindowOptions options_;
   std::array<File, 2> files_;
   size_t newest_ = 0;  // the file that is written to
-  uint64_t seq_ = 0;   // of the next message
+  uint64_t seq_ = 0;  // of the next message
   size_t reading_ = 2, at_ = 0;  // files done with, bytes of the next one
-  std::string text_;             // of the file that is being read
+  std::string text_;  // of the file that is being read
   uint64_t unkept_ = 0;
 };
 

@@ -214,6 +214,8 @@ void Receiver::Kill(int signal) {
   }
 }
 
+void Receiver::Signal(int signal) const { ::kill(program_->pid(), signal); }
+
 std::string Receiver::Log() const { return ReadAll(directory_ + "/log") + ReadAll(directory_ + "/own.log"); }
 
 config::SyslogSink Receiver::Sink(const std::string& client) const {

@@ -48,6 +48,7 @@ class Receiver {
   Receiver(Kind kind, std::string directory, std::string certificates, const std::string& certificate = "server");
   bool Start();  // false: it does not listen; its log is printed
   void Kill(int signal);
+  void Signal(int signal) const;  // SIGSTOP, SIGCONT
   bool IsListening() const;
 
   uint16_t port() const { return port_; }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iostream>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "agent/sink/runner.h"
@@ -134,6 +135,48 @@ TEST_P(SyslogReceiver, CertificatesAreReadAnewWhenTheyChange) {
   EXPECT_TRUE(Arrives(*receiver, 2));
   receiver->Kill(SIGTERM);
   EXPECT_EQ(test::LinesOf(ReadAll(receiver->output())).size(), 2u);
+}
+
+TEST_P(SyslogReceiver, MayHangAndGetsAllWhenItGoesOn) {
+  const auto receiver = Make();
+  ASSERT_TRUE(receiver->Start());
+  config::SyslogSink config = receiver->Sink();
+  config.timeout_ms = 1000;
+  sink::Syslog syslog(config, kOrigin, Folder("window"));
+  uint64_t sent = 0;
+  const auto send = [&] {
+    std::vector<sink::Message> messages;
+    for (int i = 0; i < 100; ++i) {
+      messages.push_back(test::MakeMessage(sent + static_cast<uint64_t>(i), 10'000));
+    }
+    const auto began = std::chrono::steady_clock::now();
+    const sink::Delivery delivery = syslog.Send(messages);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 3s);
+    sent += delivery.delivered;
+    return delivery;
+  };
+  EXPECT_EQ(send().delivered, 100u);
+  receiver->Signal(SIGSTOP);
+  sink::Delivery delivery;
+  for (int i = 0; i < 100 && delivery.outcome == sink::Outcome::kDelivered; ++i) {
+    delivery = send();
+  }
+  EXPECT_EQ(delivery.outcome, sink::Outcome::kRetry);
+  EXPECT_NE(delivery.why, "");
+  delivery = send();
+  EXPECT_EQ(delivery.outcome, sink::Outcome::kRetry);
+  std::cout << "after " << sent << ": " << delivery.why << '\n';
+  receiver->Signal(SIGCONT);
+  ASSERT_TRUE(test::Until([&] { return send().delivered > 0; }));
+  EXPECT_GT(syslog.resent(), 0u);
+  const auto distinct = [&] {
+    std::set<std::string> ids;
+    for (const std::string& line : test::LinesOf(ReadAll(receiver->output()))) {
+      ids.insert(line.substr(0, line.find("\" revision")));
+    }
+    return ids.size();
+  };
+  EXPECT_TRUE(test::Until([&] { return distinct() >= sent; })) << distinct() << " of " << sent;
 }
 
 TEST_P(SyslogReceiver, GetsAHundredThousandOnceAndInOrder) {
