@@ -36,6 +36,7 @@ test=(
   clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck  # libclang-rt: libFuzzer
   python3-minimal libpython3-stdlib strace openssl
   python3-yaml python3-jsonschema              # the manifests
+  syslog-ng-core                               # a receiver of findings
 )
 # shellcheck disable=SC2034
 run=(

@@ -7,20 +7,19 @@ namespace moat::sink {
 namespace {
 
 struct Make {
-  [[maybe_unused]] const Origin& origin;
+  const Origin& origin;
+  const std::string& spool;  // a directory
   using Made = Result<std::unique_ptr<Transport>>;
 
   Made operator()(const config::FileSink& config) const { return MakeFile(config); }
-  Made operator()(const config::SyslogSink&) const {
-    return Fail(Code::kUnimplemented, "this moatd has no sinks of type syslog");
-  }
-  Made operator()(const config::OtlpSink&) const { return Fail(Code::kUnimplemented, "this moatd has no sinks of type otlp"); }
+  Made operator()(const config::SyslogSink& config) const { return MakeSyslog(config, origin, spool); }
+  Made operator()(const config::OtlpSink& config) const { return MakeOtlp(config, origin); }
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Transport>> MakeTransport(const config::Sink& config, const Origin& origin) {
-  return std::visit(Make{origin}, config.transport);
+  return std::visit(Make{origin, config.spool.path}, config.transport);
 }
 
 Result<std::unique_ptr<Encoding>> MakeEncoding(const config::Sink& config, const Origin& origin) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "agent/base/error.h"
 #include "agent/config/sinks.h"
@@ -11,6 +12,9 @@
 namespace moat::sink {
 
 Result<std::unique_ptr<Transport>> MakeFile(const config::FileSink& config);  // file.cc
+Result<std::unique_ptr<Transport>> MakeSyslog(const config::SyslogSink& config, const Origin& origin,
+                                              const std::string& spool);  // syslog.cc
+Result<std::unique_ptr<Transport>> MakeOtlp(const config::OtlpSink& config, const Origin& origin);      // otlp.cc
 
 Result<std::unique_ptr<Transport>> MakeTransport(const config::Sink& config, const Origin& origin);
 Result<std::unique_ptr<Encoding>> MakeEncoding(const config::Sink& config, const Origin& origin);

@@ -18,7 +18,7 @@ TABLE = {
     "agent/detect": ["agent/base", "agent/event", "agent/config"],
     "agent/store": ["agent/base", "agent/event", "agent/config"],
     "agent/report": ["agent/base", "agent/event", "agent/store"],
-    "agent/sink": ["agent/base", "agent/event", "agent/config"],
+    "agent/sink": ["agent/base", "agent/event", "agent/config", "proto/otlp"],
     "agent/metrics": ["agent/base", "agent/event", "agent/config"],
     "agent/api": ["agent/base", "agent/event", "agent/config", "agent/store", "agent/report", "agent/policy", "proto"],
     "agent/app": ["agent/"],
@@ -33,14 +33,15 @@ TABLE = {
 # Headers of others that only some folders may see: libbpf stays in probe, protobuf at the edge, slow ones in few files.
 THIRD_PARTY = {
     "bpf/": ["agent/probe", "bpf/", "tests/"],
-    "grpcpp/": ["agent/api", "agent/cli", "agent/enrich", "tests/"],
-    "grpc/": ["agent/api", "agent/cli", "agent/enrich", "tests/"],
+    "grpcpp/": ["agent/api", "agent/cli", "agent/enrich", "agent/sink", "tests/"],
+    "grpc/": ["agent/api", "agent/cli", "agent/enrich", "agent/sink", "tests/"],
     "google/protobuf/": ["agent/api", "agent/cli", "agent/enrich", "tests/"],
     "yaml-cpp/": ["agent/config", "agent/policy", "tests/"],
     "CLI/": ["agent/app", "agent/cli", "tests/"],
     "nlohmann/": ["agent/cli", "agent/enrich", "agent/sink", "agent/report", "tests/"],
     "httplib.h": ["agent/enrich", "agent/sink", "tests/"],
     "prometheus/": ["agent/metrics", "tests/"],
+    "openssl/": ["agent/detect", "agent/sink", "tests/"],
     "sqlite3.h": ["agent/store", "tests/"],
 }
 
