@@ -30,7 +30,8 @@ std::string OpensslError() {
 
 std::unexpected<Error> Wrong(const char* setting, const std::string& file, const char* what) {
   const std::string reason = OpensslError();
-  return Fail(Code::kInvalidArgument, std::string("api.tcp.") + setting + " " + file + " " + what + (reason.empty() ? "" : ": " + reason));
+  return Fail(Code::kInvalidArgument,
+              std::string("api.tcp.") + setting + " " + file + " " + what + (reason.empty() ? "" : ": " + reason));
 }
 
 Refusal RefusalOf(int error) {
@@ -115,8 +116,9 @@ int NoPassword(char*, int, int, void*) { return 0; }  // never ask on the termin
 int SelectAlpn(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned in_size, void*) {
   const auto* const ours = reinterpret_cast<const unsigned char*>(kAlpn.data());
   auto** const selected = const_cast<unsigned char**>(out);
-  return SSL_select_next_proto(selected, size, ours, kAlpn.size(), in, in_size) == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK
-                                                                                                          : SSL_TLSEXT_ERR_ALERT_FATAL;
+  return SSL_select_next_proto(selected, size, ours, kAlpn.size(), in, in_size) == OPENSSL_NPN_NEGOTIATED
+             ? SSL_TLSEXT_ERR_OK
+             : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 // Whether a list within an extension of the hello has an entry. Entries are `width` bytes, or with 0 as long as the byte before them says.

@@ -22,8 +22,8 @@ namespace moat::api {
 // What came out of a handshake.
 struct Verdict {
   std::optional<Refusal> refusal;
-  std::string detail;            // why, in plain words, with the certificate's subject
-  Identity identity;             // of who is let in
+  std::string detail;  // why, in plain words, with the certificate's subject
+  Identity identity;  // of who is let in
   uint64_t ends_unix_s = UINT64_MAX;  // when the first certificate of the chain ends
 };
 

@@ -18,13 +18,13 @@ struct AuditLine {
   Event event = Event::kCall;
   Decision decision = Decision::kAllowed;
   uint64_t unix_ns = 0;
-  std::string peer = {};      // "10.0.0.7:51312", "[fd00::1]:51312", "unix"
+  std::string peer = {};  // "10.0.0.7:51312", "[fd00::1]:51312", "unix"
   std::string identity = {};  // of the certificate; empty: none that counts
   std::string role = {};
-  std::string method = {};    // of calls: "/moat.v1.Status/Get"
-  std::string reason = {};    // a stable word, of what was denied or closed: "expired", "role", "rate"
-  std::string detail = {};    // the same in plain words
-  int code = 0;          // of calls: gRPC's
+  std::string method = {};  // of calls: "/moat.v1.Status/Get"
+  std::string reason = {};  // a stable word, of what was denied or closed: "expired", "role", "rate"
+  std::string detail = {};  // the same in plain words
+  int code = 0;  // of calls: gRPC's
   uint64_t duration_ns = 0;  // of calls
 };
 

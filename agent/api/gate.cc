@@ -200,8 +200,9 @@ class Gate final : public grpc::CallbackGenericService {
     const Identity& who = caller->identity;
     if (!needs_.limiter.Take(who.name, MonotonicNs())) {
       needs_.counters.rate_limited.Add();
-      return new Refused(std::move(record), "rate",
-                         {StatusCode::RESOURCE_EXHAUSTED, "more calls of " + who.name + " than api.tcp.rate allows: try again later"});
+      return new Refused(
+          std::move(record), "rate",
+          {StatusCode::RESOURCE_EXHAUSTED, "more calls of " + who.name + " than api.tcp.rate allows: try again later"});
     }
     const MethodRole* const method = FindMethod(context->method());
     if (method == nullptr) {
@@ -210,9 +211,10 @@ class Gate final : public grpc::CallbackGenericService {
     }
     if (method->role > who.role) {
       needs_.counters.denied.Add();
-      return new Refused(std::move(record), "role",
-                         {StatusCode::PERMISSION_DENIED, std::string(method->path.substr(1)) + " needs the role " +
-                                                             RoleName(method->role) + "; " + who.name + " is a " + RoleName(who.role)});
+      return new Refused(
+          std::move(record), "role",
+          {StatusCode::PERMISSION_DENIED, std::string(method->path.substr(1)) + " needs the role " + RoleName(method->role) +
+                                              "; " + who.name + " is a " + RoleName(who.role)});
     }
     return new Relay(needs_, *context, std::move(record));
   }

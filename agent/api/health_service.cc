@@ -16,7 +16,8 @@ class HealthService final : public health::Health::Service {
  public:
   HealthService(StatusSource status, std::function<bool()> moving) : status_(std::move(status)), moving_(std::move(moving)) {}
 
-  grpc::Status Check(grpc::ServerContext*, const health::HealthCheckRequest* request, health::HealthCheckResponse* response) override {
+  grpc::Status Check(grpc::ServerContext*, const health::HealthCheckRequest* request,
+                     health::HealthCheckResponse* response) override {
     bool serving = false;
     if (request->service() == "liveness") {
       serving = !moving_ || moving_();

@@ -80,14 +80,12 @@ class NetworkImpl final : public Network {
     if (!server_) {
       return Fail(Code::kInternal, "gRPC cannot serve api.tcp; its log line above says why");
     }
-    MOAT_ASSIGN(door_, Door::Open(config, {.audit = needs.audit,
-                                           .callers = callers_,
-                                           .counters = counters_,
-                                           .hand_over = [this](Fd fd) {
-                                             grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
-                                             connection.fd = fd.Release();
-                                             acceptor_->HandleNewConnection(&connection);
-                                           }}));
+    MOAT_ASSIGN(door_,
+                Door::Open(config, {.audit = needs.audit, .callers = callers_, .counters = counters_, .hand_over = [this](Fd fd) {
+                                      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+                                      connection.fd = fd.Release();
+                                      acceptor_->HandleNewConnection(&connection);
+                                    }}));
     spdlog::info("api: TLS on {}, port {}", config.address, door_->port());
     return {};
   }

@@ -31,9 +31,9 @@ enum class Refusal : uint8_t {
 
 inline const char* RefusalName(Refusal refusal) {
   static constexpr const char* kNames[static_cast<size_t>(Refusal::kCount)] = {
-      "rate",      "too_many",        "not_tls",   "tls_version", "no_http2", "no_certificate", "expired",
-      "not_yet_valid", "untrusted",   "wrong_purpose", "revoked", "crl",      "bad_certificate", "no_role",
-      "timeout",   "aborted",         "bad_tls",   "internal"};
+      "rate",          "too_many",  "not_tls",       "tls_version", "no_http2", "no_certificate",  "expired",
+      "not_yet_valid", "untrusted", "wrong_purpose", "revoked",     "crl",      "bad_certificate", "no_role",
+      "timeout",       "aborted",   "bad_tls",       "internal"};
   return kNames[static_cast<size_t>(refusal)];
 }
 

@@ -277,8 +277,7 @@ class ServerImpl final : public Server {
 Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
                                               PolicyControl* policies, InventorySource inventory, const FindingTable* findings,
                                               std::function<bool()> moving) {
-  auto server =
-      std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory), findings, std::move(moving));
+  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory), findings, std::move(moving));
   MOAT_TRY(server->OpenAudit(config.audit));
   MOAT_TRY(server->Listen(config.socket, config.socket_group));
   MOAT_TRY(server->OpenNetwork(config));

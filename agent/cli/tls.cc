@@ -78,9 +78,12 @@ std::string AlertText(int alert) {
   switch (alert) {
     case SSL_AD_CERTIFICATE_EXPIRED: return "the agent refused the certificate of --tls-cert: it has expired";
     case SSL_AD_CERTIFICATE_REVOKED: return "the agent refused the certificate of --tls-cert: it is revoked";
-    case SSL_AD_UNKNOWN_CA: return "the agent refused the certificate of --tls-cert: it is of no CA that it trusts (api.tcp.client_ca)";
-    case SSL_AD_UNSUPPORTED_CERTIFICATE: return "the agent refused the certificate of --tls-cert: it is not for clients (clientAuth)";
-    case SSL_AD_BAD_CERTIFICATE: return "the agent refused the certificate of --tls-cert: it is not yet valid, or broken; its audit says more";
+    case SSL_AD_UNKNOWN_CA:
+      return "the agent refused the certificate of --tls-cert: it is of no CA that it trusts (api.tcp.client_ca)";
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+      return "the agent refused the certificate of --tls-cert: it is not for clients (clientAuth)";
+    case SSL_AD_BAD_CERTIFICATE:
+      return "the agent refused the certificate of --tls-cert: it is not yet valid, or broken; its audit says more";
     case TLS1_AD_CERTIFICATE_REQUIRED: return "the agent wants a client certificate: --tls-cert and --tls-key";
     case SSL_AD_HANDSHAKE_FAILURE:
       return "the agent refused the certificate of --tls-cert: its names are bound to no role (api.tcp.roles)";

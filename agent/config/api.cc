@@ -39,7 +39,8 @@ bool IsListenAddress(std::string_view text) {
 void ReadAddress(Section& section, std::string_view key, std::string& field) {
   section.Text(key, field);
   if (const Node* node = section.Child(key); node != nullptr && !field.empty() && !IsListenAddress(field)) {
-    section.Complain(*node, section.Path(key) + " must be an address and a port, as 0.0.0.0:7443 or [::]:7443, not " + Quoted(field));
+    section.Complain(*node,
+                     section.Path(key) + " must be an address and a port, as 0.0.0.0:7443 or [::]:7443, not " + Quoted(field));
     field.clear();
   }
 }
@@ -73,7 +74,8 @@ std::string WrongSan(const std::string& san) {
 void ReadTcp(const Reading& reading, Section& api, TcpApi& tcp) {
   Section section(reading, api.Child("tcp"), "api.tcp");
   ReadAddress(section, "address", tcp.address);
-  for (const auto& [key, field] : {std::pair{"certificate", &tcp.certificate}, {"key", &tcp.key}, {"client_ca", &tcp.client_ca}}) {
+  for (const auto& [key, field] :
+       {std::pair{"certificate", &tcp.certificate}, {"key", &tcp.key}, {"client_ca", &tcp.client_ca}}) {
     ReadPathOrNone(section, key, *field);
     if (!tcp.address.empty() && field->empty()) {
       section.Complain(section.node(), std::string("api.tcp.") + key + " is missing: with an address, it must be there");
