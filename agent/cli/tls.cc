@@ -84,7 +84,7 @@ std::string AlertText(int alert) {
       return "the agent refused the certificate of --tls-cert: it is not for clients (clientAuth)";
     case SSL_AD_BAD_CERTIFICATE:
       return "the agent refused the certificate of --tls-cert: it is not yet valid, or broken; its audit says more";
-    case TLS1_AD_CERTIFICATE_REQUIRED: return "the agent wants a client certificate: --tls-cert and --tls-key";
+    case TLS13_AD_CERTIFICATE_REQUIRED: return "the agent wants a client certificate: --tls-cert and --tls-key";
     case SSL_AD_HANDSHAKE_FAILURE:
       return "the agent refused the certificate of --tls-cert: its names are bound to no role (api.tcp.roles)";
     case SSL_AD_PROTOCOL_VERSION: return "the agent speaks TLS 1.3 only, and this client could not";

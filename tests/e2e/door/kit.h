@@ -22,7 +22,7 @@ inline constexpr const char* kAdmin = "spiffe://cluster/ns/moat/sa/admin";
 // One connection by OpenSSL or by hand. Nothing is tried twice, so that audit lines can be counted.
 struct TlsWish {
   const test::Pem* client = nullptr;  // null: no certificate
-  std::string ca;                     // PEM; empty: the server's certificate is not looked at
+  std::string ca = "";                // PEM; empty: the server's certificate is not looked at
   std::string alpn = "\x02h2";        // empty: none
   int least = 0, most = 0;            // TLS versions; 0: OpenSSL's own
 };
