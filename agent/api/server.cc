@@ -9,6 +9,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/service_type.h>
+#include <grpcpp/support/server_interceptor.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,6 +31,9 @@
 #include <thread>
 #include <utility>
 
+#include "agent/api/audit.h"
+#include "agent/api/call_log.h"
+#include "agent/api/network.h"
 #include "agent/api/services.h"
 #include "agent/base/fd.h"
 
@@ -107,8 +111,10 @@ Status ClearPath(const std::string& path, const sockaddr_un& address) {
 
 class ServerImpl final : public Server {
  public:
-  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies, InventorySource inventory, const FindingTable* findings)
+  ServerImpl(Hub& hub, StatusSource status, PolicyControl* policies, InventorySource inventory, const FindingTable* findings,
+             std::function<bool()> moving)
       : hub_(hub),
+        health_(MakeHealthService(status, std::move(moving))),
         monitor_(MakeMonitorService(hub, status)),
         status_(MakeStatusService(status)),
         policies_(MakePoliciesService(policies)),
@@ -121,6 +127,7 @@ class ServerImpl final : public Server {
     }
     server_->GetHealthCheckService()->Shutdown();
     hub_.Close();
+    network_.reset();  // its calls end in ours
     {
       const std::jthread cutter([this](const std::stop_token& stop) { CutConnections(stop); });
       server_->Shutdown(std::chrono::system_clock::now() + kStopWait);
@@ -130,6 +137,37 @@ class ServerImpl final : public Server {
     if (lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) {
       unlink(path_.c_str());
     }
+  }
+
+  Status OpenAudit(const config::AuditLog& config) {
+    MOAT_ASSIGN(audit_, Audit::Start(config));
+    log_ = std::make_unique<CallLog>(*audit_);
+    return {};
+  }
+
+  Status OpenNetwork(const config::Config& config) {
+    const Network::Needs needs{.audit = *audit_, .log = *log_, .services = server_->InProcessChannel({}), .health = *health_};
+    MOAT_ASSIGN(network_, Network::Open(config, needs, counters_));
+    return {};
+  }
+
+  void Reload(const config::TcpApi& config) override { network_->Reload(config); }
+
+  ApiCounters Counters() const override {
+    ApiCounters out{.calls = log_->Counts(),
+                    .handshakes = counters_.handshakes.Get(),
+                    .closed = counters_.closed.Get(),
+                    .rate_limited = counters_.rate_limited.Get(),
+                    .denied = counters_.denied.Get(),
+                    .reloads = counters_.reloads.Get(),
+                    .reloads_failed = counters_.reloads_failed.Get(),
+                    .audit = audit_->Counts()};
+    for (size_t reason = 0; reason < out.refused.size(); ++reason) {
+      out.refused[reason] = counters_.refused[reason].Get();
+    }
+    const uint64_t ended = counters_.ended.Get();  // first, so that it is never more
+    out.connections = counters_.opened.Get() - ended;
+    return out;
   }
 
   Status Listen(const std::string& path, const std::string& group_name) {
@@ -215,14 +253,21 @@ class ServerImpl final : public Server {
     builder.SetResourceQuota(grpc::ResourceQuota("api").SetMaxThreads(kMaxThreads));
     builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> recorders;
+    recorders.push_back(MakeCallRecorder(*log_));
+    builder.experimental().SetInterceptorCreators(std::move(recorders));
     mode_t before = umask(0777 & ~kSocketMode);  // so the socket is never open wider, not even before chmod
     server_ = builder.BuildAndStart();
     umask(before);
   }
 
   Hub& hub_;
-  std::unique_ptr<grpc::Service> monitor_, status_, policies_, inventory_, findings_;
+  DoorCounters counters_;
+  std::unique_ptr<Audit> audit_;
+  std::unique_ptr<CallLog> log_;
+  std::unique_ptr<grpc::Service> health_, monitor_, status_, policies_, inventory_, findings_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Network> network_;
   std::string path_;
   ino_t inode_ = 0;
 };
@@ -230,9 +275,12 @@ class ServerImpl final : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
-                                              PolicyControl* policies, InventorySource inventory, const FindingTable* findings) {
-  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory), findings);
+                                              PolicyControl* policies, InventorySource inventory, const FindingTable* findings,
+                                              std::function<bool()> moving) {
+  auto server = std::make_unique<ServerImpl>(hub, std::move(status), policies, std::move(inventory), findings, std::move(moving));
+  MOAT_TRY(server->OpenAudit(config.audit));
   MOAT_TRY(server->Listen(config.socket, config.socket_group));
+  MOAT_TRY(server->OpenNetwork(config));
   return server;
 }
 

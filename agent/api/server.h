@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gRPC server: Monitor, Status, Policies, Inventory, health and reflection on a unix socket (mode 0660).
+// The gRPC server: Monitor, Status, Policies, Inventory, health and reflection on a unix socket (mode 0660), and where api.tcp says so on
+// TCP with TLS 1.3 for clients whose certificate has a role; health alone in plaintext on a port of its own.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/api/door_counters.h"
 #include "agent/api/hub.h"
 #include "agent/api/inventory.h"
 #include "agent/base/error.h"
@@ -53,12 +55,16 @@ class FindingTable;
 
 class Server {
  public:
-  // status and inventory are called on gRPC's threads. hub, policies and findings must outlive the server; policies: null when none are
-  // configured; findings: null when nothing looks for any.
+  // status, inventory and moving are called on gRPC's threads. hub, policies and findings must outlive the server; policies: null when none
+  // are configured; findings: null when nothing looks for any; moving: whether events still flow, for the health port, empty: they do.
   static Result<std::unique_ptr<Server>> Start(const config::Config& config, Hub& hub, std::function<StatusSnapshot()> status,
                                                PolicyControl* policies = nullptr, InventorySource inventory = {},
-                                               const FindingTable* findings = nullptr);
+                                               const FindingTable* findings = nullptr, std::function<bool()> moving = {});
   virtual ~Server() = default;  // stops, waits at most a second for streams, removes the socket
+
+  // Any thread. Roles, rates and certificates' files of api.tcp; its address needs a restart.
+  virtual void Reload(const config::TcpApi& config) = 0;
+  virtual ApiCounters Counters() const = 0;  // any thread
 };
 
 }  // namespace moat::api

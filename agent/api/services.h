@@ -26,5 +26,7 @@ std::unique_ptr<grpc::Service> MakePoliciesService(PolicyControl* control);  // 
 std::unique_ptr<grpc::Service> MakeFindingsService(
     const FindingTable* table);  // findings_service.cc; null: nothing looks for any
 std::unique_ptr<grpc::Service> MakeInventoryService(StatusSource status, InventorySource source);  // inventory_service.cc
+// grpc.health.v1 of the health port. moving: events flow; empty: always.
+std::unique_ptr<grpc::Service> MakeHealthService(StatusSource status, std::function<bool()> moving);  // health_service.cc
 
 }  // namespace moat::api

@@ -77,8 +77,11 @@ class AppImpl final : public App {
     config::Config next = config_;
     next.assets = loaded.config.assets;
     next.asset_files = loaded.config.asset_files;
+    next.tcp = loaded.config.tcp;
+    next.tcp.address = config_.tcp.address;
+    next.tcp.max_age_s = config_.tcp.max_age_s;
     if (next != loaded.config) {
-      spdlog::warn("reload: settings other than assets differ from those in force; they need a restart");
+      spdlog::warn("reload: settings other than assets and those of api.tcp differ from those in force; they need a restart");
     }
     // Assets may be named by policies: then both change together, or not at all.
     if (Status status = policies_ ? policies_->SetAssets(next.assets) : probe_->ReloadAssets(next); !status) {
@@ -86,6 +89,7 @@ class AppImpl final : public App {
       return;
     }
     config_ = std::move(next);
+    server_->Reload(config_.tcp);  // also when it is the same: who asks for it wants the files to be read
     SetNames();
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
@@ -248,7 +252,7 @@ class AppImpl final : public App {
                              config_, *hub_, [this] { return Snapshot(); }, control_.get(),
                              {.activity = [this](event::ActivityOf what) { return activity_->Get(what); },
                               .whose = [this](const std::string& cgroup) { return WhoseCgroup(cgroup, workloads_.get()); }},
-                             findings_.get()));
+                             findings_.get(), [this] { return pipeline_->Moving(); }));
     return {};
   }
 

@@ -43,7 +43,7 @@ moatd --doctor is what moatctl doctor asks then: it loads each program, so that 
 moat.v1.AgentStatus as JSON and ends. It needs no scope; without --config, and without the file that is read by default, every
 setting has its default. In what it prints, "attached" means: would be.
 
-Signals: SIGHUP reads the assets again; SIGTERM and SIGINT end it, leaving nothing attached, but for policies: what is enforced goes
+Signals: SIGHUP reads the assets and api.tcp again; SIGTERM and SIGINT end it, leaving nothing attached, but for policies: what is enforced goes
 on (policies.pins). It reads and answers nothing any more within 5 s; where the kernel needs longer to detach programs, the process ends
 with the last of them.
 Exit codes: 0 ended by a signal (--check, --check-policy: what was given is good; --doctor: every event would have a backend), 1 could not start (--doctor:

@@ -31,6 +31,7 @@ constexpr size_t kKeptBatches = 16;             // free ones; 2.4 MiB after a fl
 constexpr uint32_t kEmptyPolls = 3;             // then the reader declares itself asleep
 constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kIdleNs = 1000 * kMs;
+constexpr uint64_t kStuckNs = 60'000 * kMs;
 constexpr uint32_t kWaitForRoomMs = 20;
 constexpr std::chrono::milliseconds kTick(500);  // of the producer
 constexpr uint64_t kLastDrainNs = 1000 * kMs;
@@ -71,6 +72,11 @@ class PipelineImpl final : public Pipeline {
 
   uint64_t last_seq() const override { return seq_.Get(); }
 
+  bool Moving() const override {
+    const auto stuck = [now_ns = MonotonicNs()](uint64_t since_ns) { return since_ns != 0 && now_ns > since_ns + kStuckNs; };
+    return !stuck(ring_turn_ns_.Get()) && !stuck(batch_since_ns_.Get());
+  }
+
  private:
   // ---- ring thread ----
 
@@ -89,6 +95,7 @@ class PipelineImpl final : public Pipeline {
     uint32_t empty = 0;                   // drains in a row
     while (!stop.stop_requested()) {
       const uint64_t now_ns = MonotonicNs();
+      ring_turn_ns_.Set(now_ns);
       if (now_ns >= sums_ns) {
         probe_.Sums(collector_);
         sums_ns = now_ns + options_.sums_ms * kMs;
@@ -165,7 +172,9 @@ class PipelineImpl final : public Pipeline {
           queue_.Pop(producer_ != nullptr ? std::chrono::nanoseconds(kTick) : std::chrono::hours(1));
       const bool ended = !batch && queue_.closed();
       if (batch) {
+        batch_since_ns_.Set(MonotonicNs());
         CompleteBatch(std::move(*batch));
+        batch_since_ns_.Set(0);
       }
       if (producer_ != nullptr) {
         Produce(ended);
@@ -238,6 +247,7 @@ class PipelineImpl final : public Pipeline {
   std::vector<event::Event> produced_;
   PipelineCounters counters_;
   Counter seq_;
+  Counter ring_turn_ns_, batch_since_ns_;  // when the ring thread began its turn; since when a batch is completed, 0: none is
   const std::shared_ptr<BatchPool> pool_;
   BoundedQueue<std::unique_ptr<event::Batch>> queue_;
   Collector collector_;  // ring thread

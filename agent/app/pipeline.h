@@ -40,6 +40,8 @@ class Pipeline {
   // Any thread. At rest attempted = delivered + lost for every kind; while events flow attempted runs ahead.
   virtual Ledger WholeLedger() const = 0;
   virtual uint64_t last_seq() const = 0;
+  // Any thread. Neither thread has been at one thing for longer than a minute.
+  virtual bool Moving() const = 0;
 };
 
 }  // namespace moat::app

@@ -13,6 +13,7 @@
 
 #include "agent/base/fd.h"
 #include "agent/cli/text.h"
+#include "agent/cli/tls.h"
 #include "moat/v1/services.grpc.pb.h"
 
 namespace moat::cli {
@@ -21,6 +22,7 @@ namespace {
 
 constexpr int kMaxMessageBytes = 16 * 1024 * 1024;
 constexpr int kWindowBytes = 4 * 1024 * 1024;  // several full messages: the agent need not wait for us between two
+constexpr int kKeepaliveMs = 20'000;
 constexpr auto kAnswerWithin = std::chrono::seconds(5);
 
 // gRPC says "failed to connect to all addresses"; the kernel knows why.
@@ -65,7 +67,16 @@ std::shared_ptr<grpc::Channel> Connect(const Options& options) {
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);   // the window is set: no pings to find one
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // never the environment's
-  return grpc::CreateCustomChannel(Target(options.address), grpc::InsecureChannelCredentials(), arguments);
+  if (!IsNetwork(options.address)) {
+    return grpc::CreateCustomChannel(Target(options.address), grpc::InsecureChannelCredentials(), arguments);
+  }
+  if (!options.tls.server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls.server_name);
+  }
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);  // a peer that is gone without a word
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  return grpc::CreateCustomChannel(
+      options.address, grpc::SslCredentials({options.tls.ca_pem, options.tls.key_pem, options.tls.certificate_pem}), arguments);
 }
 
 int Complain(const Options& options, const grpc::Status& status) {
@@ -74,9 +85,10 @@ int Complain(const Options& options, const grpc::Status& status) {
     case grpc::StatusCode::INVALID_ARGUMENT: std::fprintf(stderr, "moatctl: %s\n", text.c_str()); return kExitUsage;
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::DEADLINE_EXCEEDED: {
-      std::string why = WhyUnreachable(Target(options.address));
-      std::fprintf(stderr, "moatctl: cannot reach the agent at %s: %s\n  --address or MOAT_ADDRESS names another socket\n",
-                   Safe(options.address).c_str(), why.empty() ? text.c_str() : why.c_str());
+      const std::string why = IsNetwork(options.address) ? WhyNoTls(options) : WhyUnreachable(Target(options.address));
+      std::fprintf(stderr, "moatctl: cannot reach the agent at %s: %s\n  --address or MOAT_ADDRESS names another %s\n",
+                   Safe(options.address).c_str(), why.empty() ? text.c_str() : Safe(why).c_str(),
+                   IsNetwork(options.address) ? "agent" : "socket");
       return kExitUnreachable;
     }
     default:

@@ -10,6 +10,7 @@
 
 #include "agent/cli/options.h"
 #include "agent/cli/policy_commands.h"
+#include "agent/cli/tls.h"
 
 namespace {
 
@@ -20,7 +21,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done, also when interrupted; 1 failed, or doctor found the agent not healthy; 2 wrong usage or a bad filter;\n"
     "3 the agent cannot be reached, or has ended: of doctor too, whatever it then finds out that an agent would see;\n"
     "4 policy explain: denied; 5 policy explain: would be denied, were it not for dry-run; 6 policies have mistakes.\n"
-    "Environment: MOAT_ADDRESS as --address; NO_COLOR, when not empty, as --color never.";
+    "Environment: MOAT_ADDRESS as --address; MOAT_TLS_CA, _CERT, _KEY and _SERVER_NAME as --tls-...; NO_COLOR, when not empty, as --color never.";
 
 constexpr const char* kDoctorFooter =
     "When no agent answers, runs \"moatd --doctor\" as this user: it loads each program and attaches none, so that the table shows\n"
@@ -68,9 +69,14 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", "moatctl " MOAT_VERSION);
-  app.add_option("--address", options.address, "the agent's socket: unix:///PATH")
+  app.add_option("--address", options.address, "the agent's socket: unix:///PATH, or HOST:PORT for TLS")
       ->envname("MOAT_ADDRESS")
       ->capture_default_str();
+  app.add_option("--tls-ca", options.tls.ca, "with HOST:PORT: the CA of the agent's certificate (PEM)")->envname("MOAT_TLS_CA");
+  app.add_option("--tls-cert", options.tls.certificate, "our certificate (PEM)")->envname("MOAT_TLS_CERT");
+  app.add_option("--tls-key", options.tls.key, "its key (PEM)")->envname("MOAT_TLS_KEY");
+  app.add_option("--tls-server-name", options.tls.server_name, "the name in the agent's certificate, when it is not HOST")
+      ->envname("MOAT_TLS_SERVER_NAME");
   app.add_option("--color", color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();
@@ -150,6 +156,11 @@ int main(int argc, char** argv) {
   options.json = options.json || output == "json";
   options.discard = output == "none";
 
+  if (!*completion) {
+    if (const int code = moat::cli::ReadTls(options); code != moat::cli::kExitOk) {
+      return code;
+    }
+  }
   if (*watch) {
     return RunWatch(options);
   }

@@ -55,8 +55,15 @@ struct FindingWords {
   bool follow = false;
 };
 
+// Files as named, and what is in them once ReadTls() has read them.
+struct TlsWords {
+  std::string ca, certificate, key, server_name;
+  std::string ca_pem, certificate_pem, key_pem;
+};
+
 struct Options {
   std::string address = kDefaultAddress;
+  TlsWords tls;
   bool color = false;  // decided: --color, NO_COLOR and the terminal taken together
   bool json = false;
 

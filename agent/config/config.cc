@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "agent/config/assets.h"
+#include "agent/config/read.h"
 #include "agent/config/section.h"
 
 namespace moat::config {
@@ -57,15 +58,7 @@ void ReadApi(const Reading& reading, Section& top, Config& config) {
   api.Number("max_subscribers", config.max_subscribers, 1, 1024);
   api.Number("subscriber_queue_events", config.subscriber_queue_events, 512, 16u << 20);
   api.Number("resume_events", config.resume_events, 0, 16u << 20);
-}
-
-// "" is a value: off.
-void ReadPathOrNone(Section& section, std::string_view key, std::string& field) {
-  if (const Node* node = section.Child(key); node != nullptr && node->type == Node::Type::kScalar && node->value.empty()) {
-    field.clear();
-  } else {
-    section.AbsolutePath(key, field);
-  }
+  ReadApiDoors(reading, api, config);
 }
 
 // A path, "auto", or "" for nobody.
@@ -286,6 +279,14 @@ int TakeNumber(std::string_view text, size_t& at) {
 }
 
 }  // namespace
+
+void ReadPathOrNone(Section& section, std::string_view key, std::string& field) {
+  if (const Node* node = section.Child(key); node != nullptr && node->type == Node::Type::kScalar && node->value.empty()) {
+    field.clear();
+  } else {
+    section.AbsolutePath(key, field);
+  }
+}
 
 std::vector<Problem> InFileOrder(std::vector<Problem> problems) {
   std::map<std::string, size_t> ranks;

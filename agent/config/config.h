@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/config/api.h"
 #include "agent/config/detect.h"
 #include "agent/config/sinks.h"
 
@@ -45,6 +46,9 @@ struct Config {
   uint32_t subscriber_queue_events = 65536;
   uint32_t resume_events = 8192;  // kept for resume cursors
   uint32_t max_subscribers = 64;
+  TcpApi tcp;
+  std::string health_address;  // plaintext, grpc.health.v1 only, as "127.0.0.1:7444"; empty: none
+  AuditLog audit;
   // rings (bytes, powers of two, at least a page)
   uint32_t ring_urgent_bytes = 1 << 20;
   uint32_t ring_bulk_bytes = 4 << 20;

@@ -128,9 +128,11 @@ std::set<std::string> KernelObjects::Alive() const {
   return alive;
 }
 
-Agent::Agent(const Place& place, const std::string& yaml, std::vector<std::string> args, const std::function<void()>& in_child)
+Agent::Agent(const Place& place, const std::string& yaml, std::vector<std::string> args, const std::function<void()>& in_child,
+             const std::string& api)
     : place_(place) {
-  place.Write("moatd.yaml", "scope: " + place.scope() + "\napi: {socket: " + place.File("moat.sock") + "}\n" + yaml);
+  place.Write("moatd.yaml", "scope: " + place.scope() + "\napi: {socket: " + place.File("moat.sock") +
+                                (api.empty() ? "" : ", " + api) + "}\n" + yaml);
   const std::string program = MOAT_BINARY_DIR "/bin/moatd";
   const std::string config = place.File("moatd.yaml"), log = place.File("log");
   std::vector<char*> argv = {const_cast<char*>(program.c_str()), const_cast<char*>("--config"),

@@ -58,9 +58,9 @@ struct KernelObjects {
 
 class Agent {
  public:
-  // yaml: settings beside scope and socket. in_child: runs between fork and exec.
+  // yaml: settings beside scope and api. in_child: runs between fork and exec. api: settings beside the socket, "health: ..."
   Agent(const Place& place, const std::string& yaml, std::vector<std::string> args = {},
-        const std::function<void()>& in_child = {});
+        const std::function<void()>& in_child = {}, const std::string& api = "");
   ~Agent();
 
   bool WaitReady();  // false: it ended, or said nothing for long; the log is printed

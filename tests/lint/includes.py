@@ -39,6 +39,7 @@ THIRD_PARTY = {
     "yaml-cpp/": ["agent/config", "agent/policy", "tests/"],
     "CLI/": ["agent/app", "agent/cli", "tests/"],
     "nlohmann/": ["agent/cli", "agent/enrich", "agent/sink", "agent/report", "tests/"],
+    "openssl/": ["agent/api", "agent/cli", "agent/detect", "agent/sink", "tests/"],  # TLS with certificates of one's own; digests
     "httplib.h": ["agent/enrich", "agent/sink", "tests/"],
     "prometheus/": ["agent/metrics", "tests/"],
     "openssl/": ["agent/detect", "agent/sink", "tests/"],

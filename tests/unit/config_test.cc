@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 
 #include "agent/config/yaml.h"
@@ -66,14 +67,14 @@ TEST_F(ConfigTest, ShippedFileHasEverySetting) {
   const std::vector<Node> documents = ParseYaml(ReadFile(kShipped, problems), kShipped, problems);
   ASSERT_EQ(documents.size(), 1u);
   std::set<std::string> written;
-  for (size_t i = 0; i < documents[0].items.size(); i += 2) {
-    const std::string& section = documents[0].items[i].value;
-    written.insert(section);
-    const Node& value = documents[0].items[i + 1];
-    for (size_t k = 0; value.type == Node::Type::kMap && k < value.items.size(); k += 2) {
-      written.insert(section + "." + value.items[k].value);
+  const std::function<void(const Node&, const std::string&)> note = [&](const Node& node, const std::string& section) {
+    for (size_t i = 0; node.type == Node::Type::kMap && i < node.items.size(); i += 2) {
+      const std::string setting = section + node.items[i].value;
+      written.insert(setting);
+      note(node.items[i + 1], setting + ".");
     }
-  }
+  };
+  note(documents[0], "");
   const std::vector<std::string> settings = Settings();
   EXPECT_GE(settings.size(), 25u);
   EXPECT_EQ(written, std::set<std::string>(settings.begin(), settings.end()));
@@ -187,6 +188,63 @@ log: {level: inof}
                   "moatd.yaml:12:11: pipeline must be a mapping (key: value)",
                   HasSubstr("moatd.yaml:13:14: log.level must be one of trace, debug, info, warn, error, off, not \"inof\" "
                             "(did you mean 'info'?)")));
+}
+
+TEST_F(ConfigTest, DoorsOfTheApi) {
+  const Loaded loaded = LoadText(R"(api:
+  tcp:
+    address: "[::]:7443"
+    certificate: /tls/tls.crt
+    key: /tls/tls.key
+    client_ca: /tls/ca.crt
+    crl: /tls/crl.pem
+    max_connections: 9
+    handshake_ms: 1000
+    max_age_s: 60
+    roles:
+      - {san: "spiffe://cluster/ns/moat/*", role: viewer}
+      - {san: admin.example, role: policy-admin}
+    rate: {per_second: 5, burst: 6}
+    accept: {per_second: 7, burst: 8}
+  health: 127.0.0.1:7444
+  audit: {file: /var/log/moat/audit.json, max_bytes: 1MiB, keep: 2}
+)");
+  EXPECT_THAT(ProblemsOf(loaded), IsEmpty());
+  Config want;
+  want.tcp = {.address = "[::]:7443",
+              .certificate = "/tls/tls.crt",
+              .key = "/tls/tls.key",
+              .client_ca = "/tls/ca.crt",
+              .crl = "/tls/crl.pem",
+              .max_connections = 9,
+              .handshake_ms = 1000,
+              .max_age_s = 60,
+              .roles = {{"spiffe://cluster/ns/moat/*", "viewer"}, {"admin.example", "policy-admin"}},
+              .rate = {5, 6},
+              .accept = {7, 8}};
+  want.health_address = "127.0.0.1:7444";
+  want.audit = {"/var/log/moat/audit.json", 1 << 20, 2};
+  EXPECT_EQ(loaded.config, want);
+}
+
+TEST_F(ConfigTest, DoorsOfTheApiThatAreNone) {
+  EXPECT_THAT(ProblemsIn("api: {tcp: {address: '0.0.0.0:7443', key: /k}}"),
+              ElementsAre(HasSubstr("api.tcp.certificate is missing"), HasSubstr("api.tcp.client_ca is missing")));
+  for (const char* address :
+       {"7443", "localhost:7443", "0.0.0.0", "0.0.0.0:", "0.0.0.0:65536", "0.0.0.0:http", "::1:7443", "[::1:7443", ":7443"}) {
+    EXPECT_THAT(ProblemsIn("api: {health: \"" + std::string(address) + "\"}"),
+                ElementsAre(HasSubstr("must be an address and a port")))
+        << address;
+  }
+  for (const char* san :
+       {"*", "moat.*", "*.example", "spiffe://*", "spiffe:///*", "spiffe://a/b*", "spiffe://a/*/b", "a b", ""}) {
+    EXPECT_THAT(ProblemsIn("api: {tcp: {roles: [{san: \"" + std::string(san) + "\", role: viewer}]}}"),
+                ElementsAre(HasSubstr("api.tcp.roles[].san")))
+        << san;
+  }
+  EXPECT_THAT(ProblemsIn("api: {tcp: {roles: [{san: a.example, role: admin}]}}"), ElementsAre(HasSubstr("viewer, policy-admin")));
+  EXPECT_THAT(ProblemsIn("api: {tcp: {roles: [{role: viewer}, {san: a.example}]}}"),
+              ElementsAre(HasSubstr("\"api.tcp.roles[].san\" is missing"), HasSubstr("\"api.tcp.roles[].role\" is missing")));
 }
 
 TEST_F(ConfigTest, RuntimesAreOneOrMoreOrNobody) {

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lines of the audit, and the file that they go to.
+#include "agent/api/audit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace moat::api {
+namespace {
+
+using nlohmann::json;
+
+class AuditFile : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string path = testing::TempDir() + "/moat-audit-XXXXXX";
+    ASSERT_NE(mkdtemp(path.data()), nullptr);
+    directory_ = path;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::vector<std::string> Lines(const std::string& name) const {
+    std::ifstream file(directory_ + "/" + name);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) {
+      lines.push_back(line);
+    }
+    return lines;
+  }
+  std::string directory_;
+};
+
+TEST(AuditJson, SaysWhoWhatAndHowItEnded) {
+  const json line = json::parse(ToJson({.event = AuditLine::Event::kCall,
+                                        .decision = AuditLine::Decision::kDenied,
+                                        .unix_ns = 1'700'000'000'123'456'789,
+                                        .peer = "10.0.0.7:51312",
+                                        .identity = "spiffe://a/b",
+                                        .role = "viewer",
+                                        .method = "/moat.v1.Policies/Apply",
+                                        .reason = "role",
+                                        .code = 7,
+                                        .duration_ns = 1'234'567}));
+  EXPECT_EQ(line, json::parse(R"({"time":"2023-11-14T22:13:20.123456Z","event":"call","decision":"denied","peer":"10.0.0.7:51312",
+    "identity":"spiffe://a/b","role":"viewer","method":"/moat.v1.Policies/Apply","reason":"role","code":"PERMISSION_DENIED",
+    "duration_us":1234})"));
+  const json connection = json::parse(ToJson({.event = AuditLine::Event::kConnection, .peer = "x"}));
+  EXPECT_FALSE(connection.contains("code"));
+  EXPECT_FALSE(connection.contains("identity"));
+}
+
+TEST(AuditJson, HostileTextStaysOneLineOfJson) {
+  const std::string hostile = std::string("/a\"b\\c\n\r\t\x1b[2J\0\x7f\xff\xc3", 17) + std::string(5000, 'x');
+  const std::string text = ToJson({.method = hostile, .detail = hostile});
+  EXPECT_EQ(text.find_first_of("\n\r\x1b"), std::string::npos);
+  EXPECT_LT(text.size(), 2000u);
+  const json line = json::parse(text);
+  EXPECT_THAT(line["method"].get<std::string>(), testing::StartsWith("/a\"b\\c\n\r\t\x1b[2J"));
+}
+
+TEST(AuditJson, CodesHaveNames) {
+  EXPECT_STREQ(CodeName(0), "OK");
+  EXPECT_STREQ(CodeName(16), "UNAUTHENTICATED");
+  EXPECT_STREQ(CodeName(17), "UNKNOWN");
+  EXPECT_STREQ(CodeName(-1), "UNKNOWN");
+}
+
+TEST_F(AuditFile, RotatesBySizeAndKeepsSoMany) {
+  const config::AuditLog config{.file = directory_ + "/audit", .max_bytes = 4096, .keep = 2};
+  {
+    auto audit = Audit::Start(config);
+    ASSERT_TRUE(audit) << audit.error().message;
+    for (int i = 0; i < 100; ++i) {
+      (*audit)->Write({.method = "/m/" + std::to_string(i), .detail = std::string(200, 'd')});
+    }
+  }  // what waits is written
+  EXPECT_LE(std::filesystem::file_size(config.file), 4096u);
+  EXPECT_LE(std::filesystem::file_size(config.file + ".1"), 4096u);
+  EXPECT_LE(std::filesystem::file_size(config.file + ".2"), 4096u);
+  EXPECT_FALSE(std::filesystem::exists(config.file + ".3"));
+  const auto lines = Lines("audit");
+  ASSERT_FALSE(lines.empty());
+  EXPECT_EQ(json::parse(lines.back())["method"], "/m/99");
+  const auto before = Lines("audit.1");
+  EXPECT_EQ(std::stoi(json::parse(before.back())["method"].get<std::string>().substr(3)) + 1,
+            std::stoi(json::parse(lines.front())["method"].get<std::string>().substr(3)))
+      << "no line is lost between two files";
+  const auto mode = std::filesystem::status(config.file).permissions();
+  EXPECT_EQ(mode & std::filesystem::perms::others_all, std::filesystem::perms::none);
+}
+
+TEST_F(AuditFile, GoesOnAfterARestart) {
+  const config::AuditLog config{.file = directory_ + "/audit", .max_bytes = 1 << 20, .keep = 2};
+  for (int i = 0; i < 2; ++i) {
+    auto audit = Audit::Start(config);
+    ASSERT_TRUE(audit);
+    (*audit)->Write({.method = "/m"});
+  }
+  EXPECT_EQ(Lines("audit").size(), 2u);
+}
+
+TEST_F(AuditFile, APlaceThatCannotBeWrittenIsTold) {
+  EXPECT_FALSE(Audit::Start({.file = directory_ + "/no/such/audit"}));
+  EXPECT_FALSE(Audit::Start({.file = directory_}));
+  std::filesystem::create_symlink("/etc/passwd", directory_ + "/link");
+  EXPECT_FALSE(Audit::Start({.file = directory_ + "/link"}));
+}
+
+TEST_F(AuditFile, WhatTheQueueCannotHoldIsCounted) {
+  constexpr uint64_t kLines = 200'000;
+  const config::AuditLog config{.file = directory_ + "/audit", .max_bytes = 1 << 30, .keep = 1};
+  auto audit = Audit::Start(config);
+  ASSERT_TRUE(audit);
+  for (uint64_t i = 0; i < kLines; ++i) {
+    (*audit)->Write({.method = "/m"});
+  }
+  const uint64_t dropped = (*audit)->Counts().dropped;
+  audit->reset();
+  EXPECT_EQ(Lines("audit").size() + dropped, kLines) << "each is written or counted";
+}
+
+}  // namespace
+}  // namespace moat::api
