@@ -44,8 +44,23 @@ class Lateral final : public Detector {
     uint64_t cgroup_id = 0, exe_inode = 0, exe_dev = 0;
   };
   struct Actor {
-    Window peers, ports, failures;
+    struct Count {
+      Window window;
+      uint64_t told_ns = 0;
+    };
+    Count peers, ports, failures;
   };
+
+  // Counts one more. 0: too few to be told, or told within this second: each second in which it goes on is one time that it was seen.
+  uint64_t More(Actor::Count& count, uint64_t enough, uint64_t now_ns) const {
+    count.window.Add(1, now_ns, window_);
+    const uint64_t sum = count.window.Sum(now_ns, window_);
+    if (sum < enough || (count.told_ns != 0 && now_ns < count.told_ns + kSecond)) {
+      return 0;
+    }
+    count.told_ns = now_ns;
+    return sum;
+  }
 
   static Key KeyOf(const event::Header& header) {
     Key key{.cgroup_id = header.cgroup_id};
@@ -79,15 +94,11 @@ class Lateral final : public Detector {
     bool fresh = false;
     Actor& row = actors_.Touch(key, &fresh);
     if (new_peer) {
-      row.peers.Add(1, header.time_ns, window_);
-      const uint64_t peers = row.peers.Sum(header.time_ns, window_);
-      if (peers >= config_.lateral_peers) {
+      if (const uint64_t peers = More(row.peers, config_.lateral_peers, header.time_ns); peers != 0) {
         Tell(header, ep, "peers", std::to_string(peers) + " internal peers that it had not called before", 45, row, scene, raise);
       }
     } else {
-      row.ports.Add(1, header.time_ns, window_);
-      const uint64_t ports = row.ports.Sum(header.time_ns, window_);
-      if (ports >= config_.lateral_ports) {
+      if (const uint64_t ports = More(row.ports, config_.lateral_ports, header.time_ns); ports != 0) {
         Tell(header, ep, "ports", std::to_string(ports) + " ports of internal peers that it had not called before", 65, row,
              scene, raise);
       }
@@ -105,9 +116,7 @@ class Lateral final : public Detector {
     }
     bool fresh = false;
     Actor& row = actors_.Touch(key, &fresh);
-    row.failures.Add(1, header.time_ns, window_);
-    const uint64_t failures = row.failures.Sum(header.time_ns, window_);
-    if (failures >= config_.lateral_failures) {
+    if (const uint64_t failures = More(row.failures, config_.lateral_failures, header.time_ns); failures != 0) {
       Tell(header, ep, "failures", std::to_string(failures) + " internal peers or ports that did not answer", 65, row, scene,
            raise);
     }
@@ -117,7 +126,7 @@ class Lateral final : public Detector {
             Actor& row, const Scene& scene, Raise& raise) const {
     const std::string who = Who(scene, header), peer = PeerName(ep);
     const std::string span = " within " + std::to_string(config_.lateral_window_s) + " s";
-    const uint64_t failures = row.failures.Sum(header.time_ns, window_);
+    const uint64_t failures = row.failures.window.Sum(header.time_ns, window_);
     const bool holds = header.labels != 0, many = failures >= config_.lateral_failures;
     raise(
         {.kind = event::FindingKind::kLateralMovement,

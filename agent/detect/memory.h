@@ -92,4 +92,56 @@ class Seen {
   std::vector<uint64_t> slots_;
 };
 
+// Sightings of the same in a flood: the first is told at once, the others are counted and told once a second, with exact counts. A number of
+// slots: who needs one that is taken has its rest told first. Item: what is told of, of the newest.
+template <typename Item>
+class Flood {
+ public:
+  explicit Flood(size_t slots) : slots_(std::bit_ceil(slots)) {}
+
+  // hash: of what makes them the same, by Mix(). tell: called with an item and how often it was seen since it was told last.
+  template <typename Tell>
+  void Add(uint64_t hash, const Item& item, uint64_t now_ns, const Tell& tell) {
+    Slot& slot = slots_[hash >> 20 & (slots_.size() - 1)];
+    const bool same = slot.hash == (hash | 1);
+    if (same && now_ns < slot.told_ns + kPauseNs) {
+      slot.item = item;
+      ++slot.times;
+      return;
+    }
+    if (!same) {
+      Rest(slot, tell);
+    }
+    tell(item, slot.times + 1);
+    slot.hash = hash | 1;  // never 0, which is an empty slot
+    slot.told_ns = now_ns;
+    slot.times = 0;
+  }
+  template <typename Tell>
+  void OnTime(uint64_t now_ns, const Tell& tell) {
+    for (Slot& slot : slots_) {
+      if (slot.times != 0 && now_ns >= slot.told_ns + kPauseNs) {
+        Rest(slot, tell);
+        slot.told_ns = now_ns;
+      }
+    }
+  }
+
+ private:
+  static constexpr uint64_t kPauseNs = 1'000'000'000;
+  struct Slot {
+    uint64_t hash = 0, told_ns = 0, times = 0;
+    Item item{};
+  };
+  template <typename Tell>
+  static void Rest(Slot& slot, const Tell& tell) {
+    if (slot.times != 0) {
+      tell(slot.item, slot.times);
+      slot.times = 0;
+    }
+  }
+
+  std::vector<Slot> slots_;
+};
+
 }  // namespace moat::detect

@@ -4,6 +4,7 @@
 
 #include "agent/base/utf8.h"
 #include "agent/detect/detectors.h"
+#include "agent/detect/memory.h"
 #include "agent/detect/peer.h"
 #include "agent/detect/techniques.h"
 #include "agent/detect/text.h"
@@ -74,15 +75,42 @@ class Policy final : public Detector {
     if (verdict == nullptr || verdict->action == VerdictAction::kAllow || verdict->action == VerdictAction::kNone) {
       return;
     }
-    if (verdict->operation == VerdictOperation::kGuard) {
-      Guard(event.header, *verdict, scene, raise);
-    } else {
-      Decided(event.header, *verdict, scene, raise);
-    }
+    flood_.Add(KeyOf(event.header, *verdict), {event.header, *verdict}, event.header.time_ns,
+               [&](const Item& item, uint64_t times) { Tell(item, times, scene, raise); });
+  }
+
+  void OnTime(const Scene& scene, Raise& raise) override {
+    flood_.OnTime(scene.now_ns(), [&](const Item& item, uint64_t times) { Tell(item, times, scene, raise); });
   }
 
  private:
-  static void Guard(const event::Header& header, const event::Verdict& verdict, const Scene& scene, Raise& raise) {
+  struct Item {
+    event::Header header;
+    event::Verdict verdict;
+  };
+  static constexpr size_t kSlots = 1024;
+
+  // Who asks again in a loop is told once a second.
+  static uint64_t KeyOf(const event::Header& header, const event::Verdict& verdict) {
+    const uint64_t decision = uint64_t{verdict.rule} << 32 | static_cast<uint64_t>(verdict.action) << 24 |
+                              static_cast<uint64_t>(verdict.operation) << 16 | static_cast<uint64_t>(verdict.why) << 8 |
+                              verdict.category;
+    const uint64_t thing = uint64_t{verdict.asset} << 32 | verdict.rdev;
+    const uint64_t exe = header.info != nullptr ? Mix({header.info->exe_inode, header.info->exe_dev}) : 0;
+    return Mix(
+        {header.cgroup_id, exe, decision, thing, verdict.has_ep ? Mix(verdict.ep.remote) : 0, uint64_t{header.labels != 0}});
+  }
+
+  static void Tell(const Item& item, uint64_t times, const Scene& scene, Raise& raise) {
+    if (item.verdict.operation == VerdictOperation::kGuard) {
+      Guard(item.header, item.verdict, times, scene, raise);
+    } else {
+      Decided(item.header, item.verdict, times, scene, raise);
+    }
+  }
+
+  static void Guard(const event::Header& header, const event::Verdict& verdict, uint64_t times, const Scene& scene,
+                    Raise& raise) {
     const std::string who = Who(scene, header), name = Printable(verdict.name.view());
     const std::string what = name.empty() ? "moat's own programs or tables" : "what is moat's own (" + name + ")";
     const bool stopped = verdict.action == VerdictAction::kDeny;
@@ -101,10 +129,12 @@ class Policy final : public Detector {
              "Take the workload for an intruder's until somebody can say what this program is: stop it, keep its files, and check that "
              "moat is whole (moatctl status).",
          .evidence = {(stopped ? "refused: " : "not refused: ") + std::string("guard") + (name.empty() ? "" : ", " + name)},
-         .techniques = {technique::kImpairTools, technique::kDefenseEvasion}});
+         .techniques = {technique::kImpairTools, technique::kDefenseEvasion},
+         .times = times});
   }
 
-  static void Decided(const event::Header& header, const event::Verdict& verdict, const Scene& scene, Raise& raise) {
+  static void Decided(const event::Header& header, const event::Verdict& verdict, uint64_t times, const Scene& scene,
+                      Raise& raise) {
     const auto& rules = scene.names().rules;
     const auto rule = rules.find(verdict.rule);
     const std::string policy = rule != rules.end() ? Printable(rule->second.policy) : "a policy";
@@ -171,8 +201,11 @@ class Policy final : public Detector {
     if (budget) {
       draft.techniques = {technique::kExfiltration, technique::kPropertyTheft};
     }
+    draft.times = times;
     raise(std::move(draft));
   }
+
+  Flood<Item> flood_{kSlots};
 };
 
 }  // namespace

@@ -147,6 +147,20 @@ TEST_F(Exfiltration, BenignSideCarAndWhatWasOpenBefore) {
   EXPECT_THAT(raised, IsEmpty());
 }
 
+TEST_F(Exfiltration, BenignSocketFromBeforeTheCopy) {
+  const auto backup = Process("/usr/bin/restic", "/host");
+  event::NetTotals totals{.cookie = 7, .ep = outside_, .bytes_out = kWeightBytes, .opened_ns = now};
+  now += kMinute;
+  Io(Process("/usr/bin/cp", "/host"), kWeightBytes, kWeights, /*last=*/true);
+  now += kMinute;
+  Happens(event::Kind::kNetClose, backup, totals);
+  EXPECT_THAT(raised, IsEmpty());
+  totals.cookie = 8;
+  totals.opened_ns = now;
+  Happens(event::Kind::kNetClose, backup, totals);
+  EXPECT_THAT(raised, SizeIs(1));
+}
+
 TEST_F(Exfiltration, BenignReaderOfAnIndexOnly) {
   const auto tool = Process("/usr/bin/python3");
   Io(tool, kMiB);  // config.json and tokenizer, and then its own work

@@ -113,12 +113,48 @@ TEST_F(PolicyVerdicts, TheSameCauseFromPortToPort) {
   Decide(who, verdict);
   verdict.ep.remote.port = 80;
   verdict.ep.local.port = 50000;
+  now += kS;
   Decide(again, verdict);
   ASSERT_THAT(raised, SizeIs(2));
   EXPECT_EQ(raised[0].cause, raised[1].cause);
   verdict.ep = To("203.0.113.10");
   Decide(who, verdict);
   EXPECT_NE(raised[0].cause, raised[2].cause);
+}
+
+TEST_F(PolicyVerdicts, AFloodIsCountedExactly) {
+  const auto who = Process("/usr/bin/python3");
+  for (int i = 0; i < 100'000; ++i) {
+    event::Verdict verdict = Of(VerdictAction::kDeny, VerdictOperation::kConnect);
+    verdict.ep.remote.port = static_cast<uint16_t>(i);
+    verdict.ep.remote.bytes[3] = static_cast<uint8_t>(i % 3);
+    Decide(who, verdict);
+    now += 10'000;  // 100,000 a second
+  }
+  now += kS;
+  detector->OnTime(*this, *this);
+  uint64_t times = 0;
+  for (const Draft& draft : raised) {
+    times += draft.times;
+  }
+  EXPECT_EQ(times, 100'000u);
+  EXPECT_LE(raised.size(), 9u);
+}
+
+TEST_F(PolicyVerdicts, AMillionDifferentOnesAreAllTold) {
+  event::Verdict verdict = Of(VerdictAction::kDeny, VerdictOperation::kConnect);
+  const auto who = Process("/usr/bin/python3");
+  uint64_t times = 0;
+  for (uint32_t i = 0; i < 1'000'000; ++i) {
+    verdict.ep.remote.bytes[1] = static_cast<uint8_t>(i >> 16);
+    verdict.ep.remote.bytes[2] = static_cast<uint8_t>(i >> 8);
+    verdict.ep.remote.bytes[3] = static_cast<uint8_t>(i);
+    Decide(who, verdict);
+    for (const Draft& draft : std::exchange(raised, {})) {
+      times += draft.times;
+    }
+  }
+  EXPECT_EQ(times, 1'000'000u);
 }
 
 TEST_F(PolicyVerdicts, ARuleThatNobodyKnowsAnyMore) {
