@@ -42,7 +42,6 @@ THIRD_PARTY = {
     "openssl/": ["agent/api", "agent/cli", "agent/detect", "agent/sink", "tests/"],  # TLS with certificates of one's own; digests
     "httplib.h": ["agent/enrich", "agent/sink", "tests/"],
     "prometheus/": ["agent/metrics", "tests/"],
-    "openssl/": ["agent/detect", "agent/sink", "tests/"],
     "sqlite3.h": ["agent/store", "tests/"],
 }
 

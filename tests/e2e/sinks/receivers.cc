@@ -20,7 +20,6 @@
 #include <utility>
 
 #include "agent/base/child.h"
-#include "agent/base/fd.h"
 
 namespace moat::e2e {
 namespace {
@@ -99,6 +98,12 @@ std::string ReadAll(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+bool IsListening(uint16_t port) {
+  char wanted[32];
+  std::snprintf(wanted, sizeof wanted, " 0100007F:%04X 00000000:0000 0A", port);
+  return ReadAll("/proc/net/tcp").find(wanted) != std::string::npos;
+}
+
 Program::Program(const std::vector<std::string>& args, const std::vector<std::string>& environment, const std::string& log) {
   std::vector<char*> argv, envp;
   for (const std::string& arg : args) {
@@ -109,6 +114,12 @@ Program::Program(const std::vector<std::string>& args, const std::vector<std::st
     envp.push_back(const_cast<char*>(one.c_str()));
   }
   envp.push_back(nullptr);
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    return;
+  }
+  const Fd input(ends[0]);
+  input_ = Fd(ends[1]);
   const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ != 0) {
@@ -116,7 +127,7 @@ Program::Program(const std::vector<std::string>& args, const std::vector<std::st
   }
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  if (::getppid() != parent || out < 0 || ::dup2(out, 1) < 0 || ::dup2(out, 2) < 0) {
+  if (::getppid() != parent || out < 0 || ::dup2(input.get(), 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(out, 2) < 0) {
     ::_exit(99);
   }
   ::execve(argv[0], argv.data(), envp.data());
@@ -169,13 +180,6 @@ Receiver::Receiver(Kind kind, std::string directory, std::string certificates, c
   std::ofstream(directory_ + "/conf") << conf;
 }
 
-// Without connecting: a receiver tells of who says nothing.
-bool Receiver::IsListening() const {
-  char wanted[32];
-  std::snprintf(wanted, sizeof wanted, " 0100007F:%04X 00000000:0000 0A", port_);
-  return ReadAll("/proc/net/tcp").find(wanted) != std::string::npos;
-}
-
 bool Receiver::Start() {
   const std::string conf = directory_ + "/conf";
   std::vector<std::string> args, environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
@@ -198,7 +202,7 @@ bool Receiver::Start() {
   }
   program_ = std::make_unique<Program>(args, environment, directory_ + "/log");
   for (const auto end = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < end;) {
-    if (IsListening()) {
+    if (IsListening(port_)) {
       return true;
     }
     std::this_thread::sleep_for(20ms);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/base/fd.h"
 #include "agent/config/sinks.h"
 
 namespace moat::e2e {
@@ -20,6 +21,7 @@ namespace moat::e2e {
 Status MakeCertificates(const std::string& directory);
 
 uint16_t FreePort();
+bool IsListening(uint16_t port);  // someone on 127.0.0.1; without connecting: a receiver tells of who says nothing
 std::string ReadAll(const std::string& path);
 
 // A program that ends with the object, or with this process.
@@ -35,6 +37,7 @@ class Program {
 
  private:
   pid_t pid_ = -1;
+  Fd input_;  // the other end of its standard input, on which nothing comes
 };
 
 class Receiver {
@@ -49,7 +52,6 @@ class Receiver {
   bool Start();  // false: it does not listen; its log is printed
   void Kill(int signal);
   void Signal(int signal) const;  // SIGSTOP, SIGCONT
-  bool IsListening() const;
 
   uint16_t port() const { return port_; }
   std::string Log() const;

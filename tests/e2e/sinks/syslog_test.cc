@@ -10,6 +10,7 @@
 #include <random>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "agent/sink/runner.h"
 #include "agent/sink/syslog.h"
@@ -265,6 +266,40 @@ TEST_P(SyslogReceiver, LosesNothingWhenItAndTheAgentAreKilled) {
             << " ends of the receiver: " << arrivals.distinct << " of " << kFindings << " arrived, " << arrivals.duplicates
             << " of them twice in " << arrivals.jumps << " places, at most " << arrivals.longest_jump << " back; "
             << arrivals.foreign << " cut\n";
+}
+
+TEST(SyslogVersion, Tls12IsTheLeast) {
+  const test::TempDir directory;
+  ASSERT_TRUE(MakeCertificates(directory.path()));
+  std::filesystem::create_directory(directory / "window");
+  config::SyslogSink config;
+  config.host = config.tls.server_name = "127.0.0.1";
+  config.tls.ca = directory / "ca.pem";
+  const sink::Message message = test::MakeMessage(1);
+  for (const auto& [version, certificate, taken] : {std::tuple{"-tls1_2", "client", true},
+                                                    {"-tls1_2", "", false},
+                                                    {"-tls1_2", "foreign", false},
+                                                    {"-tls1_3", "client", true},
+                                                    {"-tls1_1", "client", false}}) {
+    config.port = FreePort();
+    config.tls.cert = *certificate ? directory / (certificate + std::string(".pem")) : "";
+    config.tls.key = *certificate ? directory / (certificate + std::string(".key")) : "";
+    const std::string log = (directory / "log") + std::to_string(config.port);
+    const Program server({"/usr/bin/openssl", "s_server", "-accept", "127.0.0.1:" + std::to_string(config.port), "-cert",
+                          directory / "server.pem", "-key", directory / "server.key", "-CAfile", directory / "ca.pem", "-Verify",
+                          "1", "-verify_return_error", "-quiet", version, "-cipher", "ALL:@SECLEVEL=0"},
+                         {}, log);
+    ASSERT_TRUE(test::Until([&] { return IsListening(config.port); })) << ReadAll(log);
+    sink::Delivery delivery;
+    {
+      sink::Syslog syslog(config, kOrigin, directory / "window");
+      delivery = syslog.Send({&message, 1});
+    }
+    EXPECT_EQ(delivery.outcome == sink::Outcome::kDelivered, taken) << version << " " << certificate << ": " << delivery.why;
+    const auto arrived = [&] { return ReadAll(log).find("[moat@32473 id=\"id-1\"") != std::string::npos; };
+    EXPECT_EQ(taken ? test::Until(arrived) : arrived(), taken) << ReadAll(log);
+    std::cout << version << " " << certificate << ": " << delivery.why << '\n';
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Real, SyslogReceiver, testing::Values(Kind::kSyslogNg, Kind::kRsyslog),
