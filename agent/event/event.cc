@@ -44,21 +44,47 @@ static_assert(std::size(kGpuClassNames) == static_cast<size_t>(GpuClass::kCount)
 constexpr const char* kAccessNames[] = {"unknown", "attach", "poke", "registers", "vm_write", "vm_read", "mem_write", "mem_read"};
 static_assert(std::size(kAccessNames) == static_cast<size_t>(AccessOp::kCount));
 
-constexpr const char* kPrivilegeNames[] = {"unknown",    "setns",  "unshare",     "mount",        "pivot_root", "open_tree",
-                                           "move_mount", "chroot", "init_module", "finit_module", "kexec_load", "kexec_file_load"};
+constexpr const char* kPrivilegeNames[] = {"unknown",     "setns",        "unshare",    "mount",
+                                           "pivot_root",  "open_tree",    "move_mount", "chroot",
+                                           "init_module", "finit_module", "kexec_load", "kexec_file_load"};
 static_assert(std::size(kPrivilegeNames) == static_cast<size_t>(PrivilegeOp::kCount));
 
 constexpr const char* kLoginNames[] = {"unknown", "authenticate", "account", "session"};
 static_assert(std::size(kLoginNames) == static_cast<size_t>(LoginStep::kCount));
 
 // _pam_types.h
-constexpr const char* kPamNames[] = {"success",       "open_err",       "symbol_err",       "service_err",  "system_err",
-                                     "buf_err",       "perm_denied",    "auth_err",         "cred_insufficient",
-                                     "authinfo_unavail", "user_unknown", "maxtries",        "new_authtok_reqd",
-                                     "acct_expired",  "session_err",    "cred_unavail",     "cred_expired", "cred_err",
-                                     "no_module_data", "conv_err",      "authtok_err",      "authtok_recovery_err",
-                                     "authtok_lock_busy", "authtok_disable_aging", "try_again", "ignore", "abort",
-                                     "authtok_expired", "module_unknown", "bad_item",       "conv_again",   "incomplete"};
+constexpr const char* kPamNames[] = {"success",
+                                     "open_err",
+                                     "symbol_err",
+                                     "service_err",
+                                     "system_err",
+                                     "buf_err",
+                                     "perm_denied",
+                                     "auth_err",
+                                     "cred_insufficient",
+                                     "authinfo_unavail",
+                                     "user_unknown",
+                                     "maxtries",
+                                     "new_authtok_reqd",
+                                     "acct_expired",
+                                     "session_err",
+                                     "cred_unavail",
+                                     "cred_expired",
+                                     "cred_err",
+                                     "no_module_data",
+                                     "conv_err",
+                                     "authtok_err",
+                                     "authtok_recovery_err",
+                                     "authtok_lock_busy",
+                                     "authtok_disable_aging",
+                                     "try_again",
+                                     "ignore",
+                                     "abort",
+                                     "authtok_expired",
+                                     "module_unknown",
+                                     "bad_item",
+                                     "conv_again",
+                                     "incomplete"};
 static_assert(std::size(kPamNames) == 32);
 
 template <size_t N, typename Number>

@@ -351,8 +351,9 @@ Canary Canary::Sing(bool in_scope) {
   canary.why_["gpu.text"] = "it runs when a driver is loaded of which a function cannot be probed itself";
   canary.Try({"process.ptrace", "process.vm_read"}, LookInto);
   canary.Try({"process.traceme", "process.ptrace_call"}, TraceMe);
-  canary.Try({"process.unshare", "process.chroot", "process.vm_write", "process.setns", "process.open_tree", "process.move_mount"},
-             AskInVain);
+  canary.Try(
+      {"process.unshare", "process.chroot", "process.vm_write", "process.setns", "process.open_tree", "process.move_mount"},
+      AskInVain);
   canary.Try({"file.open", "gpu.open", "gpu.ioctl"}, OpenNull);
 #if defined(__x86_64__)
   canary.Try({"gpu.ioctl_compat"}, Ioctl32);

@@ -81,7 +81,8 @@ Answer Domain::Offered(const Candidate& candidate) const {
     case Backend::kFentry: return features_->fentry;
     case Backend::kKprobe: return features_->kprobe;
     case Backend::kUprobe:
-      return library_.empty() ? Answer{false, "there is no library of that name where the host keeps its own"} : features_->uprobe;
+      return library_.empty() ? Answer{false, "there is no library of that name where the host keeps its own"}
+                              : features_->uprobe;
     case Backend::kTpBtf:
     case Backend::kSyscallExit: return features_->tp_btf;
     case Backend::kIter: return features_->task_iter;

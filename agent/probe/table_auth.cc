@@ -6,7 +6,8 @@ namespace moat::probe {
 namespace {
 
 constexpr Unseen kLogins = {"login", "who logs in, or tries to: PAM's answers"};
-constexpr Unseen kOwnPam = {"own_pam", "logins inside containers that bring a libpam of their own, and of programs that use none"};
+constexpr Unseen kOwnPam = {"own_pam",
+                            "logins inside containers that bring a libpam of their own, and of programs that use none"};
 
 Row PamRow(const char* event, const char* program, std::string_view function, moat_kind missed) {
   return {event,

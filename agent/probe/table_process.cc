@@ -28,7 +28,7 @@ Row CallRow(const char* event, moat_kind kind, const char* fexit, std::vector<st
 }
 
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage): literals are pasted together
-#define MOAT_CALL_ROW(event, call, kind)                                                                                       \
+#define MOAT_CALL_ROW(event, call, kind)                                                                    \
   CallRow("process." event, kind, "moat_process_" event "_fexit", {"__x64_sys_" call, "__arm64_sys_" call}, \
           "moat_process_" event, call)
 

@@ -30,7 +30,7 @@ struct moat_access_key {
 struct moat_access {
 	struct moat_hdr hdr;
 	__s64 result; /* of the call: 0, bytes, or a negative error */
-	__u64 count;  /* this one included */
+	__u64 count; /* this one included */
 	__u64 target_start_ns;
 	__u64 target_labels;
 	__u32 target_pid; /* thread group; never the caller's own */

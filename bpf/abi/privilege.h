@@ -42,7 +42,7 @@ struct moat_privilege {
 	__u32 pad;
 	char target[MOAT_PRIVILEGE_TARGET_LEN]; /* the place; of a module or kernel the last name of its file */
 	char source[MOAT_PRIVILEGE_SOURCE_LEN]; /* mount: the device; pivot_root: where the old root goes; move_mount: from */
-	char type[MOAT_PRIVILEGE_TYPE_LEN];     /* of the file system */
+	char type[MOAT_PRIVILEGE_TYPE_LEN]; /* of the file system */
 };
 
 #endif

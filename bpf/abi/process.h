@@ -29,11 +29,12 @@ struct moat_fork {
 #define MOAT_EXEC_STDOUT_SOCKET 0x80u
 #define MOAT_EXEC_STDERR_SOCKET 0x100u
 #define MOAT_EXEC_STDIO_SOCKET 0x1c0u
-#define MOAT_EXEC_STDIO_INET 0x200u /* one of them is of another family than AF_UNIX, which leads to this host alone: journald's, sshd's */
+#define MOAT_EXEC_STDIO_INET \
+	0x200u /* one of them is of another family than AF_UNIX, which leads to this host alone: journald's, sshd's */
 #define MOAT_EXEC_TTY 0x400u        /* its session has a controlling terminal */
 /* Of the environment: variables that make the dynamic linker load what the program does not name. With a value that is not empty. */
-#define MOAT_EXEC_PRELOAD 0x800u       /* LD_PRELOAD */
-#define MOAT_EXEC_AUDIT 0x1000u        /* LD_AUDIT */
+#define MOAT_EXEC_PRELOAD 0x800u /* LD_PRELOAD */
+#define MOAT_EXEC_AUDIT 0x1000u /* LD_AUDIT */
 #define MOAT_EXEC_LIBRARY_PATH 0x2000u /* LD_LIBRARY_PATH: usual where GPUs are */
 #define MOAT_EXEC_ENV_TRUNCATED 0x4000u /* longer than MOAT_ENV_STRINGS: what lies behind was not looked at */
 #define MOAT_EXEC_ENV_UNREADABLE 0x8000u
@@ -46,7 +47,7 @@ struct moat_exec {
 	__u64 inode;
 	__u64 cap_permitted;
 	__u64 cap_effective;
-	__u32 dev;      /* as the kernel keeps it: major << 20 | minor */
+	__u32 dev; /* as the kernel keeps it: major << 20 | minor */
 	__u32 ppid;
 	__u32 euid;
 	__u32 gid;
@@ -62,9 +63,9 @@ struct moat_exec {
 
 struct moat_exit {
 	struct moat_hdr hdr;
-	__u32 code;    /* exit status 0..255 when signal is 0 */
-	__u32 signal;  /* the signal that ended it, or 0 */
-	__u32 core;    /* 1: core dumped */
+	__u32 code; /* exit status 0..255 when signal is 0 */
+	__u32 signal; /* the signal that ended it, or 0 */
+	__u32 core; /* 1: core dumped */
 	__u32 pad;
 };
 

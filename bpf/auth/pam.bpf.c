@@ -96,20 +96,20 @@ MOAT_FUNCTION int moat_pam_ends(__u32 step, int result)
 }
 
 /* NAME when a function of libpam begins, NAME_ended when it returns. */
-#define MOAT_PAM(name, step_number)                             \
-	MOAT_HOOK("uprobe", name)                               \
-	int BPF_KPROBE(name, const void *handle)                \
-	{                                                       \
-		moat_ran(name);                                 \
-		moat_pam_begins(step_number, (__u64)handle);    \
-		return 0;                                       \
-	}                                                       \
-	MOAT_HOOK("uretprobe", name##_ended)                    \
-	int BPF_KRETPROBE(name##_ended, int result)             \
-	{                                                       \
-		moat_ran(name##_ended);                         \
-		moat_pam_ends(step_number, result);             \
-		return 0;                                       \
+#define MOAT_PAM(name, step_number)                          \
+	MOAT_HOOK("uprobe", name)                            \
+	int BPF_KPROBE(name, const void *handle)             \
+	{                                                    \
+		moat_ran(name);                              \
+		moat_pam_begins(step_number, (__u64)handle); \
+		return 0;                                    \
+	}                                                    \
+	MOAT_HOOK("uretprobe", name##_ended)                 \
+	int BPF_KRETPROBE(name##_ended, int result)          \
+	{                                                    \
+		moat_ran(name##_ended);                      \
+		moat_pam_ends(step_number, result);          \
+		return 0;                                    \
 	}
 
 MOAT_PAM(moat_auth_authenticate, MOAT_LOGIN_AUTHENTICATE)

@@ -116,7 +116,8 @@ MOAT_CALL(moat_process_vm_read, process_vm_readv, moat_accessed(moat_call_arg(0)
 /* /proc/PID/mem and /proc/PID/task/TID/mem (fs/proc/base.c). */
 static __always_inline void moat_memory_opened(const void *at, const void *opened, __s64 result)
 {
-	const struct proc_inode *of = moat_cast(struct proc_inode, (const char *)at - bpf_core_field_offset(struct proc_inode, vfs_inode));
+	const struct proc_inode *of =
+		moat_cast(struct proc_inode, (const char *)at - bpf_core_field_offset(struct proc_inode, vfs_inode));
 	const struct file *file = moat_cast(struct file, opened);
 	struct task_struct *self = moat_current();
 

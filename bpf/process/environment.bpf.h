@@ -6,7 +6,7 @@
 #include "image.bpf.h"
 
 /* Eight characters as the number that they are in memory (little-endian, as all that moat runs on). */
-#define MOAT_EIGHT(a, b, c, d, e, f, g, h)                                                                             \
+#define MOAT_EIGHT(a, b, c, d, e, f, g, h)                                                                          \
 	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | \
 	 (__u64)(g) << 48 | (__u64)(h) << 56)
 

@@ -85,11 +85,10 @@ MOAT_FUNCTION int moat_privileged(const struct moat_privilege_call *call)
 }
 
 /* moat_asks(operation, .member = value, ...): what is not given is none. */
-#define moat_asks(what, given...)                                                                                 \
-	({                                                                                                        \
-		struct moat_privilege_call call_ = {                                                              \
-			.result = moat_call_result, .operation = MOAT_PRIVILEGE_##what, ##given}; \
-		moat_privileged(&call_);                                                                          \
+#define moat_asks(what, given...)                                                                                             \
+	({                                                                                                                    \
+		struct moat_privilege_call call_ = {.result = moat_call_result, .operation = MOAT_PRIVILEGE_##what, ##given}; \
+		moat_privileged(&call_);                                                                                      \
 	})
 
 MOAT_CALL(moat_process_setns, setns, moat_asks(SETNS, .flags = moat_call_arg(1), .has_fd = 1, .fd = moat_call_arg(0)))
@@ -105,6 +104,8 @@ MOAT_CALL(moat_process_move_mount, move_mount,
 	  moat_asks(MOVE_MOUNT, .flags = moat_call_arg(4), .target = moat_call_arg(3), .source = moat_call_arg(1)))
 MOAT_CALL(moat_process_chroot, chroot, moat_asks(CHROOT, .target = moat_call_arg(0)))
 MOAT_CALL(moat_process_init_module, init_module, moat_asks(INIT_MODULE, .flags = moat_call_arg(1)))
-MOAT_CALL(moat_process_finit_module, finit_module, moat_asks(FINIT_MODULE, .flags = moat_call_arg(2), .has_fd = 1, .fd = moat_call_arg(0)))
+MOAT_CALL(moat_process_finit_module, finit_module,
+	  moat_asks(FINIT_MODULE, .flags = moat_call_arg(2), .has_fd = 1, .fd = moat_call_arg(0)))
 MOAT_CALL(moat_process_kexec_load, kexec_load, moat_asks(KEXEC_LOAD, .flags = moat_call_arg(3)))
-MOAT_CALL(moat_process_kexec_file_load, kexec_file_load, moat_asks(KEXEC_FILE_LOAD, .flags = moat_call_arg(4), .has_fd = 1, .fd = moat_call_arg(0)))
+MOAT_CALL(moat_process_kexec_file_load, kexec_file_load,
+	  moat_asks(KEXEC_FILE_LOAD, .flags = moat_call_arg(4), .has_fd = 1, .fd = moat_call_arg(0)))

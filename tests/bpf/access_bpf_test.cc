@@ -41,9 +41,7 @@ void WithVictim(Body body) {
   MOAT_CHILD_CHECK(kill(victim, SIGKILL) == 0 && waitpid(victim, nullptr, __WALL) == victim);
 }
 
-void Attach(pid_t pid) {
-  MOAT_CHILD_CHECK(ptrace(PTRACE_ATTACH, pid, nullptr, nullptr) == 0 && waitpid(pid, nullptr, 0) == pid);
-}
+void Attach(pid_t pid) { MOAT_CHILD_CHECK(ptrace(PTRACE_ATTACH, pid, nullptr, nullptr) == 0 && waitpid(pid, nullptr, 0) == pid); }
 
 bool Write(pid_t pid) {
   long here = 43;

@@ -97,17 +97,18 @@ TEST_F(ExecBpfTest, StreamsThatAreASocketAreTold) {
       }
     };
   };
-  const auto flags = FlagsAfter({to({0, 1, 2}), to({0}), to({1}), to({2}), to({0, 2}),
-                                 // Look-alikes: connected, but not by a stream; a stream to a pipe; one that is closed at the exec.
-                                 [&] { (void)connected(); },
-                                 [] {
-                                   int ends[2];
-                                   MOAT_CHILD_CHECK(pipe(ends) == 0 && dup2(ends[0], 0) == 0 && dup2(ends[1], 1) == 1);
-                                 },
-                                 [&] {
-                                   const int fd = connected();
-                                   MOAT_CHILD_CHECK(dup2(fd, 0) == 0 && fcntl(0, F_SETFD, FD_CLOEXEC) == 0);
-                                 }});
+  const auto flags =
+      FlagsAfter({to({0, 1, 2}), to({0}), to({1}), to({2}), to({0, 2}),
+                  // Look-alikes: connected, but not by a stream; a stream to a pipe; one that is closed at the exec.
+                  [&] { (void)connected(); },
+                  [] {
+                    int ends[2];
+                    MOAT_CHILD_CHECK(pipe(ends) == 0 && dup2(ends[0], 0) == 0 && dup2(ends[1], 1) == 1);
+                  },
+                  [&] {
+                    const int fd = connected();
+                    MOAT_CHILD_CHECK(dup2(fd, 0) == 0 && fcntl(0, F_SETFD, FD_CLOEXEC) == 0);
+                  }});
   const std::vector<uint32_t> want = {MOAT_EXEC_STDIO_SOCKET | MOAT_EXEC_STDIO_INET,
                                       MOAT_EXEC_STDIN_SOCKET | MOAT_EXEC_STDIO_INET,
                                       MOAT_EXEC_STDOUT_SOCKET | MOAT_EXEC_STDIO_INET,

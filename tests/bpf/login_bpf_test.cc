@@ -2,8 +2,8 @@
 // What PAM answers: by a program of the test's own with services of its own, and by su as Debian has it.
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -61,7 +61,8 @@ class LoginBpfTest : public BpfTest {
     config().auth = true;
     config().file = config().gpu = config().net = false;
     WriteFile(dir_.File("deny"), "auth required pam_deny.so\naccount required pam_deny.so\nsession required pam_deny.so\n");
-    WriteFile(dir_.File("permit"), "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n");
+    WriteFile(dir_.File("permit"),
+              "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n");
   }
   // Starts; why not, to skip with.
   std::string Begin() {
@@ -185,7 +186,8 @@ TEST_F(LoginBpfTest, SuWithTheWrongAndTheRightPassword) {
         const int null = open("/dev/null", O_WRONLY);
         MOAT_CHILD_CHECK(dup2(ends[0], 0) == 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2);
         close(ends[1]);
-        MOAT_CHILD_CHECK(setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+        MOAT_CHILD_CHECK(setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+                         setresuid(65534, 65534, 65534) == 0);
         execl("/usr/bin/su", "su", "-c", "true", "moat-test", nullptr);
         _exit(98);
       });

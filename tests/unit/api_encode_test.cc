@@ -118,8 +118,9 @@ TEST(ApiEncode, AccessPrivilegeAndLoginBodies) {
   test::Put(&privilege.target, "/mnt");
   test::Put(&privilege.source, "/dev/sda");
   test::Put(&privilege.type, "ext4");
-  ExpectBody(Kind::kPrivilege, privilege,
-             R"(privilege { op: PRIVILEGE_OP_MOUNT result: -1 flags: 4096 target: "/mnt" source: "/dev/sda" fs_type: "ext4" inode: 5
+  ExpectBody(
+      Kind::kPrivilege, privilege,
+      R"(privilege { op: PRIVILEGE_OP_MOUNT result: -1 flags: 4096 target: "/mnt" source: "/dev/sda" fs_type: "ext4" inode: 5
                 mount_ns: 6 pid_ns: 7 net_ns: 8 user_ns: 9 })");
   event::Login login;
   login.step = event::LoginStep::kAuthenticate;
