@@ -23,7 +23,8 @@ using ocsf::Text;
 
 constexpr ocsf::Class kFile = {1001, "File System Activity"}, kKernel = {1003, "Kernel Activity"},
                       kMemory = {1004, "Memory Activity"}, kProcess = {1007, "Process Activity"},
-                      kNetwork = {4001, "Network Activity"}, kLifecycle = {6002, "Application Lifecycle"};
+                      kNetwork = {4001, "Network Activity"}, kAuthentication = {3002, "Authentication"},
+                      kLifecycle = {6002, "Application Lifecycle"};
 
 struct Activity {
   int id;
@@ -184,6 +185,46 @@ struct Encoder {
     if (exit.signal != 0) {
       Own(json)["signal"] = exit.signal;
     }
+    return json;
+  }
+
+  // Writing into another process is injection, whatever is written.
+  Json operator()(const event::ProcessAccess& access) const {
+    using Op = event::AccessOp;
+    const bool writes =
+        access.op == Op::kPoke || access.op == Op::kRegisters || access.op == Op::kVmWrite || access.op == Op::kMemWrite;
+    Json json =
+        Process(writes ? Activity{4, "Inject"} : Activity{3, "Open"}, ProcessOf(access.target, access.target_uid, nullptr));
+    json["status_id"] = access.result < 0 ? 2 : 1;
+    json["status"] = access.result < 0 ? "Failure" : "Success";
+    Own(json)["operation"] = event::AccessOpName(access.op);
+    Own(json)["count"] = access.count;
+    PutText(Own(json), "target_comm", access.target_comm.view());
+    return json;
+  }
+  Json operator()(const event::Privilege& privilege) const {
+    Json json = Begin(kKernel, {4, "Invoke"});
+    json["kernel"] = {{"name", event::PrivilegeOpName(privilege.op)}, {"type_id", 2}, {"type", "System Call"}};
+    json["status_id"] = privilege.result < 0 ? 2 : 1;
+    json["status"] = privilege.result < 0 ? "Failure" : "Success";
+    Json& own = Own(json);
+    own["flags"] = privilege.flags;
+    PutText(own, "target", privilege.target.view());
+    PutText(own, "source", privilege.source.view());
+    PutText(own, "type", privilege.type.view());
+    return json;
+  }
+  Json operator()(const event::Login& login) const {
+    Json json = Begin(kAuthentication, {1, "Logon"});
+    json["user"] = {{"name", Text(login.user.view().empty() ? std::string_view("unknown") : login.user.view())}};
+    json["service"] = {{"name", Text(login.service.view().empty() ? std::string_view("unknown") : login.service.view())}};
+    json["status_id"] = login.result != 0 ? 2 : 1;
+    json["status"] = login.result != 0 ? "Failure" : "Success";
+    json["status_code"] = event::PamResultName(login.result);
+    PutText(Own(json), "step", event::LoginStepName(login.step));
+    PutText(Own(json), "terminal", login.terminal.view());
+    PutText(Own(json), "by", login.by.view());
+    PutText(Own(json), "remote", login.remote.view());
     return json;
   }
 

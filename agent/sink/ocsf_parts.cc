@@ -44,6 +44,7 @@ const char* CategoryName(int category) {
   switch (category) {
     case 1: return "System Activity";
     case 2: return "Findings";
+    case 3: return "Identity & Access Management";
     case 4: return "Network Activity";
     default: return "Application Activity";
   }

@@ -23,28 +23,28 @@ struct moat_call_exit {
 	__s64 ret;
 };
 
-#define MOAT_CALL(name, syscall, call)                                  \
-	MOAT_HOOK(MOAT_CALL_SECTION(syscall), name##_fexit)             \
-	int name##_fexit(void *ctx)                                     \
-	{                                                               \
-		const struct moat_sys_exit *exit_ = NULL;               \
-		struct moat_call_exit at_ = {};                         \
-		moat_ran(name##_fexit);                                 \
-		bpf_probe_read_kernel(&at_, sizeof(at_), ctx);          \
-		const void *regs = at_.regs;                            \
-		const __s64 moat_call_result = at_.ret;                 \
-		call;                                                   \
-		return 0;                                               \
-	}                                                               \
-	MOAT_HOOK("tp_btf/sys_exit", name)                              \
-	int name(struct moat_sys_exit *exit_)                           \
-	{                                                               \
-		const void *regs = NULL;                                \
-		const __s64 moat_call_result = exit_->ret;              \
-		moat_ran(name);                                         \
-		if (moat_caller())                                      \
-			call;                                           \
-		return 0;                                               \
+#define MOAT_CALL(name, syscall, call)                         \
+	MOAT_HOOK(MOAT_CALL_SECTION(syscall), name##_fexit)    \
+	int name##_fexit(void *ctx)                            \
+	{                                                      \
+		const struct moat_sys_exit *exit_ = NULL;      \
+		struct moat_call_exit at_ = {};                \
+		moat_ran(name##_fexit);                        \
+		bpf_probe_read_kernel(&at_, sizeof(at_), ctx); \
+		const void *regs = at_.regs;                   \
+		const __s64 moat_call_result = at_.ret;        \
+		call;                                          \
+		return 0;                                      \
+	}                                                      \
+	MOAT_HOOK("tp_btf/sys_exit", name)                     \
+	int name(struct moat_sys_exit *exit_)                  \
+	{                                                      \
+		const void *regs = NULL;                       \
+		const __s64 moat_call_result = exit_->ret;     \
+		moat_ran(name);                                \
+		if (moat_caller())                             \
+			call;                                  \
+		return 0;                                      \
 	}
 /* Which of the two it is the compiler knows. */
 #define moat_call_arg(n) (exit_ ? moat_syscall_arg(exit_, n) : moat_regs_arg(regs, n, 0))

@@ -87,8 +87,8 @@ const Scenario kAll[] = {
      kMetadata},
     {"time-service", FindingKind::kMetadataAccess, kOrdinary, "asks a neighbour of that address",
      [](const Site&) { (void)Call("169.254.169.123", 123); }},
-    {"denied", FindingKind::kPolicyDenial, kAttack, "calls whom a policy denies",
-     [](const Site&) { (void)Call(kOutside, 443); }, kClosed},
+    {"denied", FindingKind::kPolicyDenial, kAttack, "calls whom a policy denies", [](const Site&) { (void)Call(kOutside, 443); },
+     kClosed},
     {"denied-again", FindingKind::kPolicyDenial, kAttack, "calls many whom a policy denies",
      [](const Site&) {
        for (int i = 0; i < 20; ++i) {
@@ -96,7 +96,8 @@ const Scenario kAll[] = {
        }
      },
      kClosed},
-    {"allowed", FindingKind::kPolicyDenial, kOrdinary, "calls whom it allows", [](const Site&) { Send(kStore, 443, 100); }, kClosed},
+    {"allowed", FindingKind::kPolicyDenial, kOrdinary, "calls whom it allows", [](const Site&) { Send(kStore, 443, 100); },
+     kClosed},
     {"dry-run", FindingKind::kPolicyDenial, kOrdinary, "what a policy in dry-run would deny is not denied",
      [](const Site&) { Send(kOutside, 443, 100); }, kTried},
     {"would-be-denied", FindingKind::kPolicyWouldDeny, kAttack, "and is told as that",

@@ -16,7 +16,7 @@ namespace moat::scenarios {
 // In the played process. A step that fails ends the process with status 1.
 struct Site {
   std::string weights;  // file of the asset "model", 48 MiB, class weights
-  std::string canary;   // file of the asset "bird"
+  std::string canary;  // file of the asset "bird"
   std::string directory;  // of the asset "model"; writable
   std::string scratch;  // a directory that belongs to no asset
 };

@@ -197,7 +197,7 @@ TEST(Decode, RefusesWhatIsNoRecord) {
   record.hdr.version = MOAT_ABI_VERSION + 1;
   EXPECT_EQ(DecodeOf(record), Outcome::kVersion);
   record.hdr.version = MOAT_ABI_VERSION;
-  for (int kind : {0, 5, 7, 12, 22, int{MOAT_KIND_FINDING}, int{MOAT_KIND_GAP}, 32, 33, 0xffff}) {
+  for (int kind : {0, 12, 19, int{MOAT_KIND_FINDING}, int{MOAT_KIND_GAP}, 32, 33, 0xffff}) {
     record.hdr.kind = static_cast<uint16_t>(kind);
     EXPECT_EQ(DecodeOf(record), Outcome::kKind) << kind;
     EXPECT_EQ(ClaimedKind(Bytes(record)), Kind::kNone);

@@ -144,6 +144,28 @@ std::vector<Event> AllEvents(const std::string& text) {
   unknown.failed = true;
   add(Kind::kGpuIoctl, unknown);
   add(Kind::kGpuMap, event::GpuMap{.length = UINT64_MAX, .prot = 3, .categories = 1, .device = Fixed<24>(text)});
+  for (uint8_t op = 0; op <= static_cast<uint8_t>(event::AccessOp::kCount); ++op) {
+    add(Kind::kProcessAccess, event::ProcessAccess{.target = {7, 8},
+                                                   .result = op % 2 != 0 ? -1 : 5,
+                                                   .op = static_cast<event::AccessOp>(op),
+                                                   .target_comm = Fixed<16>(text)});
+  }
+  for (uint8_t op = 0; op <= static_cast<uint8_t>(event::PrivilegeOp::kCount); ++op) {
+    add(Kind::kPrivilege, event::Privilege{.result = -1,
+                                           .flags = UINT64_MAX,
+                                           .op = static_cast<event::PrivilegeOp>(op),
+                                           .target = Fixed<128>(text),
+                                           .source = Fixed<64>(text),
+                                           .type = Fixed<16>(text)});
+  }
+  add(Kind::kLogin, event::Login{});
+  add(Kind::kLogin, event::Login{.step = event::LoginStep::kAuthenticate,
+                                 .result = 7,
+                                 .service = Fixed<32>(text),
+                                 .terminal = Fixed<32>(text),
+                                 .user = Fixed<64>(text),
+                                 .by = Fixed<64>(text),
+                                 .remote = Fixed<128>(text)});
   for (const auto& ep : {ipv4, ipv6, none, vsock, packet}) {
     for (const Kind kind : {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept}) {
       add(kind, event::Net{.ep = ep});
