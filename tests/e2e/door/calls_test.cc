@@ -127,7 +127,7 @@ TEST_F(DoorCallsTest, WhatIsNoCallOfOursIsRefused) {
   const std::vector<Line> lines = NewLines(before, 1);
   ASSERT_EQ(lines.size(), 1u) << nlohmann::json(lines);
   EXPECT_NE(lines[0]["code"], "OK");
-  Expect(StatusCode::INTERNAL, "allowed", "", "/moat.v1.Policies/Check",
+  Expect(StatusCode::INVALID_ARGUMENT, "allowed", "", "/moat.v1.Policies/Check",
          [&](grpc::ClientContext* c) { return Generic(c, viewer, "/moat.v1.Policies/Check", 1000); });
   EXPECT_TRUE(GetStatus(viewer).ok()) << "the connection lives on";
 }
