@@ -42,7 +42,6 @@ TEST_F(DoorReloadTest, ANewCertificateIsServedAndOldConnectionsGoOn) {
   StartAgent();
   EXPECT_EQ(ServerName(), "first");
   const auto old = Connected(viewer_);
-  const size_t connections = Audit("connection", "allowed").size();
   const test::Pem second = server_ca_.Issue({.name = "second", .san = "DNS:localhost,IP:127.0.0.1", .purpose = "serverAuth"});
   // Between the two renames the pair does not fit: what was in force stays.
   Replace("server.key", second.key);
@@ -59,7 +58,6 @@ TEST_F(DoorReloadTest, ANewCertificateIsServedAndOldConnectionsGoOn) {
   EXPECT_TRUE(Audit("connection", "closed").empty());
   const std::vector<Line> lines = Audit("call", "allowed");
   EXPECT_EQ(lines.front()["peer"], lines.back()["peer"]) << "one connection all the time";
-  EXPECT_GE(connections, 2u);
 }
 
 TEST_F(DoorReloadTest, WhoIsRevokedIsSentAway) {
