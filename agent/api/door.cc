@@ -2,6 +2,7 @@
 #include "agent/api/door.h"
 
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -88,6 +89,10 @@ class DoorImpl final : public Door {
   }
 
   void Run(const std::stop_token& stop) {
+    sigset_t broken_pipe;  // OpenSSL writes to sockets of clients that have gone
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
     std::array<epoll_event, 128> events{};
     uint64_t look_ns = 0, tick_ns = 0;
     while (!stop.stop_requested()) {

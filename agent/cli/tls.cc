@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -140,6 +141,7 @@ int ReadTls(Options& options) {
 }
 
 std::string WhyNoTls(const Options& options) {
+  std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to a socket that the agent may have closed
   const HostPort to = Split(options.address);
   std::string why;
   const Fd fd = Dial(to, &why);

@@ -31,6 +31,7 @@ class CliWatch : public testing::Test {
     ASSERT_NE(mkdtemp(path.data()), nullptr);
     directory_ = path;
     config_.socket = directory_ + "/moat.sock";
+    config_.audit.file = directory_ + "/audit";  // not among what is captured
     options_.address = "unix://" + config_.socket;
     options_.json = true;
     StartAgent();
