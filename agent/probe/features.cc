@@ -78,6 +78,28 @@ Fd AttachKprobe(int program) {
   return event;
 }
 
+// At the beginning of our own executable, which nobody runs: that it attaches is the answer. Newer kernels want CAP_SYS_ADMIN for it.
+Answer AskUprobe(const Program& code) {
+  const char* what = "uprobe programs";
+  uint32_t type = 0;
+  if (!(std::ifstream("/sys/bus/event_source/devices/uprobe/type") >> type)) {
+    return {false, std::string(what) + ": the kernel has none"};
+  }
+  const Fd program = LoadProgram({what, BPF_PROG_TYPE_KPROBE}, code);
+  if (!program) {
+    return {false, std::string(what) + ": " + std::strerror(errno)};
+  }
+  perf_event_attr attr{};
+  attr.type = type;
+  attr.size = sizeof(attr);
+  attr.config1 = reinterpret_cast<uint64_t>("/proc/self/exe");
+  const Fd event(static_cast<int>(syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
+  if (!event || ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program.get()) != 0) {
+    return {false, std::string(what) + " load but do not attach: " + std::strerror(errno)};
+  }
+  return {true, std::string(what) + " attach here"};
+}
+
 // Loads, attaches, calls getpgid() once, and looks whether the program ran.
 Answer Run(const Try& attempt, Fd (*attach)(int) = AttachTrace) {
   if (attempt.btf_id < 0) {
@@ -183,8 +205,7 @@ Result<Features> Features::Ask() {
   f.fmod_ret = Run({"fmod_ret programs", BPF_PROG_TYPE_TRACING, BPF_MODIFY_RETURN, find(function_ask)});
   f.fentry = Run({"fentry programs", BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, find(function_ask)});
   f.kprobe = Run({"kprobe programs", BPF_PROG_TYPE_KPROBE}, AttachKprobe);
-  const bool uprobe = access("/sys/bus/event_source/devices/uprobe/type", R_OK) == 0;
-  f.uprobe = {uprobe, uprobe ? "the kernel has uprobes" : "the kernel has no uprobes, or /sys is not mounted"};
+  f.uprobe = AskUprobe(zero);
   const Try exit_point = {"BTF tracepoints", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, find(exit)};
   f.tp_btf = Load(exit_point, zero);
   f.task_iter = Load({"task iterators", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, find(iterator)}, zero);

@@ -99,7 +99,7 @@ TEST_F(DoctorTest, TellsEveryEventAndAttachesNothing) {
     }
   }
   hooks.erase("syscall");  // only where no better backend is to be had
-  EXPECT_EQ(hooks, (std::map<std::string, int>{{"process", 23}, {"auth", 6}, {"file", 26}, {"gpu", 14}, {"net", 18}}));
+  EXPECT_EQ(hooks, (std::map<std::string, int>{{"process", 23}, {"auth", 6}, {"file", 26}, {"gpu", 15}, {"net", 18}}));
   for (const char* why : {"BTF tracepoints load here", "cgroup/connect programs load here", "task iterators load here"}) {
     EXPECT_THAT(out_, HasSubstr(why));
   }
@@ -145,7 +145,7 @@ TEST_F(DoctorTest, ARefusedProgramIsToldAndTheOthersAreAsTheyWere) {
   EXPECT_EQ(Ask("", refusal.InChild()), 1);
   EXPECT_GT(refusal.refused(), 0);
   EXPECT_FALSE(answer_.healthy());
-  EXPECT_EQ(answer_.domains_size(), 5);
+  EXPECT_EQ(answer_.domains_size(), 6);
   for (const v1::Domain& domain : answer_.domains()) {
     EXPECT_TRUE(domain.loaded()) << domain.name() << ": " << domain.error();
     EXPECT_GT(domain.hooks_size(), 0);
@@ -179,7 +179,7 @@ TEST_F(DoctorTest, WhatTheKernelAnsweredIsTheReason) {
 
 TEST_F(DoctorTest, WithoutCapabilitiesItSaysWhatFails) {
   EXPECT_EQ(Ask("", [] { KeepOnly({}); }), 1);
-  EXPECT_EQ(answer_.domains_size(), 5);
+  EXPECT_EQ(answer_.domains_size(), 6);
   for (const v1::Domain& domain : answer_.domains()) {
     EXPECT_THAT(domain.error(), HasSubstr("no agent could start: create map ")) << domain.name();
     EXPECT_THAT(domain.error(), HasSubstr("Operation not permitted")) << domain.name();

@@ -95,7 +95,7 @@ TEST_F(LifecycleTest, StartsSeesStopsAndLeavesNothing) {
   const v1::AgentStatus status = agent.Status();
   EXPECT_EQ(status.scope(), place_.scope());
   EXPECT_TRUE(status.healthy()) << status.ShortDebugString();
-  EXPECT_EQ(status.domains_size(), 5);
+  EXPECT_EQ(status.domains_size(), 6);
   std::printf("hooks attached after %lu ms; resident %lu KiB\n", status.attach_ms(), status.rss_bytes() >> 10);
   struct stat socket{};
   ASSERT_EQ(::stat(place_.File("moat.sock").c_str(), &socket), 0);
