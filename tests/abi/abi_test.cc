@@ -86,7 +86,6 @@ const std::vector<Struct>& Structs() {
       STRUCT(moat_watch_key, M(class_id), M(cmd), M(whole), M(pad)),
       STRUCT(moat_gpu_open, M(hdr), M(rdev), M(class_id), M(open_flags), M(fd), M(categories), M(pad)),
       STRUCT(moat_gpu_open_key, M(start_ns), M(pid), M(rdev)),
-      STRUCT(moat_gpu_text, M(address), M(length), M(done), M(error), M(bytes)),
       STRUCT(moat_gpu_map, M(hdr), M(length), M(resource), M(pci_class), M(vendor), M(product), M(prot), M(categories), M(pad),
              M(device)),
       STRUCT(moat_gpu_ioctl, M(hdr), M(arg), M(result), M(count), M(errors), M(target), M(rdev), M(class_id), M(cmd), M(number),
