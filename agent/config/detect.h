@@ -13,6 +13,26 @@ struct Detect {
   uint32_t fold_ms = 1000;
   uint32_t fold_max_ms = 300'000;
   uint32_t max_open = 4096;  // findings that are remembered; the one that was seen longest ago is closed for a new one
+
+  // Exfiltration: percent of an asset's size that may leave within a day. RAND's report on securing weights gives SL3 a budget of 1 %: what
+  // is sent of an asset then takes a hundred days.
+  uint32_t exfiltration_percent = 1;
+  uint32_t exfiltration_mib = 32;  // at least: logs, metrics and requests of whoever holds a small asset are no theft
+  uint32_t exfiltration_served_percent = 20;  // on accepted connections, within an hour: answers are what a server is for
+  uint32_t exfiltration_copied_percent = 20;  // by others than the reader, after a copy may have been made: mostly it was none
+  // Collection: what counts as the whole asset. Not 100: indices, licences and tokenizers are not worth a thief's time.
+  uint32_t collection_percent = 90;
+  uint32_t collection_window_s = 3600;  // in which it is read; a disk gives any weights in one hour
+  uint32_t collection_learn_s =
+      600;  // from the first whole read on, readers of an asset that no policy speaks of are taken for usual
+  // Unsafe load: a pickle runs its payload while it is read, not later.
+  uint32_t load_s = 10;
+  // Lateral movement, within lateral_window_s: new internal peers, new ports of them, and peers and ports that did not answer. A node's own
+  // services know fewer peers than these, and a client that has lost its server asks the same one again.
+  uint32_t lateral_window_s = 60;
+  uint32_t lateral_peers = 50;
+  uint32_t lateral_ports = 50;
+  uint32_t lateral_failures = 20;
   bool operator==(const Detect&) const = default;
 };
 

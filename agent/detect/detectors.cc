@@ -3,9 +3,18 @@
 
 namespace moat::detect {
 
-std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect&) {
+std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   std::vector<std::unique_ptr<Detector>> all;
   all.push_back(MakeCanary());
+  all.push_back(MakeCollection(config));
+  all.push_back(MakeExfiltration(config));
+  all.push_back(MakeTamper());
+  all.push_back(MakeUnsafeLoad(config));
+  all.push_back(MakeFileless());
+  all.push_back(MakeGpu());
+  all.push_back(MakeLateral(config));
+  all.push_back(MakePolicy());
+  all.push_back(MakeLosses());
   return all;
 }
 

@@ -11,6 +11,15 @@
 namespace moat::detect {
 
 std::unique_ptr<Detector> MakeCanary();  // canary.cc
+std::unique_ptr<Detector> MakeCollection(const config::Detect& config);  // collection.cc
+std::unique_ptr<Detector> MakeExfiltration(const config::Detect& config);  // exfiltration.cc
+std::unique_ptr<Detector> MakeFileless();  // fileless.cc
+std::unique_ptr<Detector> MakeGpu();  // gpu.cc
+std::unique_ptr<Detector> MakeLateral(const config::Detect& config);  // lateral.cc
+std::unique_ptr<Detector> MakeLosses();  // losses.cc
+std::unique_ptr<Detector> MakePolicy();  // policy.cc
+std::unique_ptr<Detector> MakeTamper();  // tamper.cc
+std::unique_ptr<Detector> MakeUnsafeLoad(const config::Detect& config);  // unsafe_load.cc
 
 // In the order in which they see an event.
 std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config);

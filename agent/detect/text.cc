@@ -36,6 +36,12 @@ std::string Who(const Scene& scene, const event::Header& header) {
   return Program(header) + "[" + std::to_string(header.process.pid) + "] in " + Whose(scene, header);
 }
 
+bool IsSystemService(const Scene& scene, const event::Process& process) {
+  const auto workload = process.uid != 0 || process.cgroup.empty() ? nullptr : scene.Whose(process.cgroup);
+  return workload != nullptr && event::KindOf(*workload) == event::WorkloadKind::kUnit && workload->unit.ends_with(".service") &&
+         !workload->unit.starts_with("user@") && workload->unit != "ssh.service" && workload->unit != "sshd.service";
+}
+
 std::string AssetName(const Scene& scene, uint32_t asset) {
   const auto& assets = scene.names().assets;
   return asset < assets.size() ? assets[asset].name : "asset " + std::to_string(asset);

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <variant>
 
+#include "agent/base/recent.h"
 #include "agent/enrich/gpu_holders.h"
-#include "agent/enrich/recent.h"
 
 namespace moat::enrich {
 namespace {

@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "agent/enrich/recent.h"
+#include "agent/base/recent.h"
 #include "agent/event/activity.h"
 #include "agent/event/event.h"
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <utility>
 
-#include "agent/enrich/recent.h"
+#include "agent/base/recent.h"
 
 namespace moat::enrich {
 namespace {

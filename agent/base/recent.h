@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <utility>
 
-namespace moat::enrich {
+namespace moat {
 
 // Key: without padding, so that its bytes are its value.
 template <typename Key, typename Row>
@@ -35,6 +35,12 @@ class Recent {
     order_.emplace_front(key, Row{});
     index_.emplace(key, order_.begin());
     return order_.front().second;
+  }
+
+  // Null: it has none. Does not make it more recent.
+  Row* Find(const Key& key) {
+    const auto found = index_.find(key);
+    return found == index_.end() ? nullptr : &found->second->second;
   }
 
   void Forget(const Key& key) {
@@ -64,4 +70,4 @@ class Recent {
   uint64_t evicted_ = 0;
 };
 
-}  // namespace moat::enrich
+}  // namespace moat

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where attacks and their ordinary twins are played: a real moatd on a cgroup of its own, assets, a network of its own with peers that listen,
+// and what was found. Each scenario says which kind of finding it must raise, or, ordinary, must not.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "agent/event/finding.h"
+
+namespace moat::scenarios {
+
+// In the played process. A step that fails ends the process with status 1.
+struct Site {
+  std::string weights;  // file of the asset "model", 48 MiB, class weights
+  std::string canary;  // file of the asset "bird"
+  std::string directory;  // of the asset "model"; writable
+  std::string scratch;  // a directory that belongs to no asset
+};
+
+// Peers of the network that scenarios are played in; each listens on 443 and 8443 and reads whatever comes.
+inline constexpr const char* kOutside = "203.0.113.9";
+inline constexpr const char* kStore = "10.66.7.7";
+
+struct Scenario {
+  const char* name;
+  event::FindingKind kind;
+  bool attack;
+  const char* what;
+  void (*play)(const Site&);
+  const char* policies = "";  // YAML documents; MODEL and BIRD stand for nothing: assets are "model" and "bird"
+  const char* settings = "";  // of moatd.yaml, beside the stage's own
+};
+inline constexpr bool kAttack = true, kOrdinary = false;
+
+std::vector<const Scenario*> Weights();  // weights.cc
+std::vector<const Scenario*> Programs();  // programs.cc
+std::vector<const Scenario*> Accelerators();  // accelerators.cc
+std::vector<const Scenario*> Network();  // network.cc
+
+// ---- steps ----
+void Check(bool ok);  // else _exit(1)
+void ReadFile(const std::string& path, double share = 1.0);  // its first part, by read()
+void Send(const char* address, uint16_t port, size_t bytes);  // over TCP, from 10.66.0.2; 0: connects only
+int Call(const char* address, uint16_t port);  // connects in vain or not, and closes; errno
+void Run(const std::vector<std::string>& argv);  // in a child, waited for; its status does not matter
+void RunAs(const std::string& program, const std::vector<std::string>& argv);  // the same by another file
+void InChild(const std::function<void()>& work);
+std::string CopyOf(const Site& site, const std::string& program, const std::string& name);  // an executable in scratch
+
+}  // namespace moat::scenarios
