@@ -158,7 +158,7 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
   ASSERT_EQ(status, 0) << "it could not be played";
   std::vector<v1::Finding> findings;
   if (scenario.attack) {
-    (void)e2e::Eventually([&] { return Has(findings = List(agent), scenario.kind); }, std::chrono::seconds(8));
+    (void)e2e::Eventually([&] { return Has(findings = List(agent), scenario.kind); }, std::chrono::seconds(20));
   } else {
     std::this_thread::sleep_for(kQuiet);
     findings = List(agent);

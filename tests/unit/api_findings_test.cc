@@ -12,6 +12,7 @@
 #include "agent/cli/finding_text.h"
 #include "moat/v1/services.grpc.pb.h"
 #include "tests/unit/api_events.h"
+#include "tests/unit/sanitizer.h"
 
 namespace moat::api {
 namespace {
@@ -128,6 +129,7 @@ TEST(ApiFindings, AreRememberedAsToldLast) {
 }
 
 TEST(ApiFindings, ListAnswersWhatIsAsked) {
+  MOAT_SKIP_WITH_GRPC_UNDER_TSAN();
   const std::string directory = testing::TempDir() + "api_findings." + std::to_string(getpid());
   std::filesystem::create_directories(directory);
   config::Config config;
