@@ -47,7 +47,8 @@ class FindingsService final : public v1::Findings::CallbackService {
     for (const event::FindingPtr& finding : all.rows) {
       const bool wanted = request.kinds_size() == 0 ||
                           std::ranges::find(request.kinds(), event::FindingKindName(finding->kind)) != request.kinds().end();
-      if (!wanted || static_cast<int>(finding->severity) < static_cast<int>(request.min_severity())) {
+      if (!wanted || !finding->id.starts_with(request.id()) ||
+          static_cast<int>(finding->severity) < static_cast<int>(request.min_severity())) {
         continue;
       }
       if ((request.limit() != 0 && static_cast<uint32_t>(response->findings_size()) >= request.limit()) || bytes > kMaxBytes) {

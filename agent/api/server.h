@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,10 @@ struct StatusSnapshot {
   std::vector<Asset> assets;
   std::vector<Device> devices;
   uint64_t subscribers = 0, subscriber_losses = 0;
+  struct Findings {
+    uint64_t seen = 0, told = 0, open = 0, closed = 0, crowded = 0, forgotten = 0;
+  };
+  std::optional<Findings> findings;  // none: nothing looks for any
   uint64_t last_seq = 0;
   uint64_t cpu_ns = 0, rss_bytes = 0;
 };

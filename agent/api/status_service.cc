@@ -105,6 +105,15 @@ void SetStatus(v1::AgentStatus* to, const StatusSnapshot& from) {
   }
   to->set_subscribers(from.subscribers);
   to->set_subscriber_losses(from.subscriber_losses);
+  if (from.findings) {
+    v1::FindingStatus* findings = to->mutable_findings();
+    findings->set_seen(from.findings->seen);
+    findings->set_told(from.findings->told);
+    findings->set_open(from.findings->open);
+    findings->set_closed(from.findings->closed);
+    findings->set_crowded(from.findings->crowded);
+    findings->set_forgotten(from.findings->forgotten);
+  }
   to->set_last_seq(from.last_seq);
   to->set_cpu_ns(from.cpu_ns);
   to->set_rss_bytes(from.rss_bytes);

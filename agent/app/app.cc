@@ -295,6 +295,10 @@ class AppImpl final : public App {
     }
     out.subscribers = hub_->subscribers();
     out.subscriber_losses = hub_->subscriber_losses();
+    if (engine_) {
+      const detect::FoldStats stats = engine_->stats();
+      out.findings = {stats.raised, stats.told, stats.open, stats.closed, stats.crowded, stats.forgotten};
+    }
     out.last_seq = pipeline_->last_seq();
     out.cpu_ns = CpuNs();
     out.rss_bytes = RssBytes();

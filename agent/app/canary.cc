@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <set>
-#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -30,7 +29,7 @@ class CanaryLog final : public event::Consumer {
 
  private:
   void Tell(const event::Event& event, const event::Names& names) {
-    const uint32_t asset = AssetOf(event);
+    const uint32_t asset = event::AssetOf(event);
     if (told_.size() >= kToldProcesses) {
       told_.clear();
     }
@@ -49,25 +48,13 @@ class CanaryLog final : public event::Consumer {
 
 }  // namespace
 
-uint32_t AssetOf(const event::Event& event) {
-  return std::visit(
-      [](const auto& body) {
-        if constexpr (requires { body.asset; }) {
-          return body.asset;
-        } else {
-          return event::kNoAsset;
-        }
-      },
-      event.body);
-}
-
 void MarkCanaries(event::Batch& batch) {
   const uint64_t canaries = batch.names ? batch.names->canaries : 0;
   if (canaries == 0) {
     return;
   }
   for (event::Event& event : batch.events) {
-    const uint32_t asset = AssetOf(event);
+    const uint32_t asset = event::AssetOf(event);
     if (asset < event::kMaxAssets && (canaries >> asset & 1) != 0) {
       event.header.flags |= event::kFlagCanary;
     }

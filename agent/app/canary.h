@@ -10,9 +10,6 @@
 
 namespace moat::app {
 
-// The asset that an event is about; kNoAsset: none.
-uint32_t AssetOf(const event::Event& event);
-
 // Sets kFlagCanary where it belongs.
 void MarkCanaries(event::Batch& batch);
 

@@ -200,12 +200,15 @@ class PipelineImpl final : public Pipeline {
     if (produced_.empty()) {
       return;
     }
-    std::unique_ptr<event::Batch> batch = pool_->Take(produced_.size());
-    for (event::Event& event : produced_) {
-      counters_.made[static_cast<size_t>(event.header.kind)].AddOwned();
-      batch->events.push_back(std::move(event));
+    for (size_t from = 0; from < produced_.size(); from += kBatchEvents) {
+      const size_t to = std::min(produced_.size(), from + kBatchEvents);
+      std::unique_ptr<event::Batch> batch = pool_->Take(to - from);
+      for (size_t i = from; i < to; ++i) {
+        counters_.made[static_cast<size_t>(produced_[i].header.kind)].AddOwned();
+        batch->events.push_back(std::move(produced_[i]));
+      }
+      CompleteBatch(std::move(batch));
     }
-    CompleteBatch(std::move(batch));
   }
 
   void CompleteBatch(std::unique_ptr<event::Batch> batch) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,5 +18,8 @@ std::string_view Nearest(std::string_view word, std::span<const std::string_view
 
 // " (did you mean 'x'?)", or "".
 std::string DidYouMean(std::string_view word, std::span<const std::string_view> candidates);
+
+// "4.2 GiB"; below 1 KiB exact: "17 B".
+std::string BytesText(uint64_t bytes);
 
 }  // namespace moat

@@ -20,16 +20,6 @@ namespace moat::cli {
 
 namespace {
 
-// "KIND_FILE_OPEN" -> "file_open", for any enum of the proto.
-std::string EnumWord(const std::string& name, std::string_view prefix, int number) {
-  if (name.empty()) {
-    return std::to_string(number);
-  }
-  std::string word = name.substr(prefix.size());
-  std::ranges::transform(word, word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return word;
-}
-
 std::string FlagWord(int flag) { return EnumWord(v1::Flag_Name(flag), "FLAG_", flag); }
 std::string OpWord(int op) { return EnumWord(v1::TamperOp_Name(op), "TAMPER_OP_", op); }
 std::string ReasonWord(int reason) { return EnumWord(v1::LostReason_Name(reason), "LOST_REASON_", reason); }

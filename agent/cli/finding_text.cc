@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/cli/finding_text.h"
 
-#include <algorithm>
-#include <cctype>
 #include <vector>
 
 namespace moat::cli {
@@ -49,16 +47,7 @@ std::string Joined(const List& list) {
 
 }  // namespace
 
-std::string SeverityWord(v1::Severity severity) {
-  constexpr size_t kPrefix = sizeof("SEVERITY_") - 1;
-  std::string name = v1::Severity_Name(severity);
-  if (name.size() <= kPrefix) {
-    return std::to_string(severity);
-  }
-  name.erase(0, kPrefix);
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-  return name;
-}
+std::string SeverityWord(v1::Severity severity) { return EnumWord(v1::Severity_Name(severity), "SEVERITY_", severity); }
 
 Color SeverityColor(v1::Severity severity) {
   return severity >= v1::SEVERITY_HIGH ? Color::kRed : severity == v1::SEVERITY_MEDIUM ? Color::kYellow : Color::kDim;

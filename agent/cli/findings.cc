@@ -20,32 +20,29 @@ constexpr size_t kShortId = 8;
 
 void Print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
+void PrintJson(const v1::Finding& finding) {
+  std::string text;
+  Json json(text);
+  json.Open('{');
+  JsonFinding(json, finding);
+  json.Close('}');
+  Print(text + "\n");
+}
+
 int ShowOne(const Options& options, const v1::ListFindingsResponse& response) {
-  const v1::Finding* found = nullptr;
-  for (const v1::Finding& finding : response.findings()) {
-    if (finding.id().starts_with(options.findings.id)) {
-      if (found != nullptr) {
-        std::fprintf(stderr, "moatctl: more than one finding begins with %s: write more of its id\n",
-                     Safe(options.findings.id).c_str());
-        return kExitUsage;
-      }
-      found = &finding;
-    }
+  const std::string id = Safe(options.findings.id);
+  if (response.findings_size() > 1) {
+    std::fprintf(stderr, "moatctl: more than one finding begins with %s: write more of its id\n", id.c_str());
+    return kExitUsage;
   }
-  if (found == nullptr) {
-    std::fprintf(stderr, "moatctl: no finding %s is remembered: \"moatctl findings\" lists those that are\n",
-                 Safe(options.findings.id).c_str());
+  if (response.findings_size() == 0) {
+    std::fprintf(stderr, "moatctl: no finding %s is remembered: \"moatctl findings\" lists those that are\n", id.c_str());
     return kExitFailed;
   }
   if (options.json) {
-    std::string text;
-    Json json(text);
-    json.Open('{');
-    JsonFinding(json, *found);
-    json.Close('}');
-    Print(text + "\n");
+    PrintJson(response.findings(0));
   } else {
-    Print(FindingPage(*found, options.color));
+    Print(FindingPage(response.findings(0), options.color));
   }
   return kExitOk;
 }
@@ -66,7 +63,8 @@ int RunFindings(const Options& options) {
   }
   v1::ListFindingsRequest request;
   request.set_min_severity(severity);
-  request.set_limit(options.findings.id.empty() ? options.findings.limit : 0);
+  request.set_limit(options.findings.limit);
+  request.set_id(options.findings.id);
   request.mutable_kinds()->Assign(options.findings.kinds.begin(), options.findings.kinds.end());
   const auto stub = v1::Findings::NewStub(Connect(options));
   grpc::ClientContext context;
@@ -80,27 +78,19 @@ int RunFindings(const Options& options) {
   }
   if (options.json) {
     for (const v1::Finding& finding : response.findings()) {
-      std::string text;
-      Json json(text);
-      json.Open('{');
-      JsonFinding(json, finding);
-      json.Close('}');
-      Print(text + "\n");
+      PrintJson(finding);
     }
-    return kExitOk;
+  } else {
+    std::vector<std::vector<std::string>> rows;
+    for (const v1::Finding& finding : response.findings()) {
+      rows.push_back({Safe(finding.id().substr(0, kShortId)), ClockTime(finding.last_unix_ns()).substr(0, 8),
+                      SeverityWord(finding.severity()), Number(finding.count()), Safe(finding.kind()),
+                      Paint(options.color, SeverityColor(finding.severity()), Safe(finding.title()))});
+    }
+    Print(rows.empty() ? "nothing was found\n"
+                       : Table({"ID", "LAST SEEN", "SEVERITY", "COUNT", "KIND", "WHAT"}, rows, options.color));
   }
-  std::vector<std::vector<std::string>> rows;
-  for (const v1::Finding& finding : response.findings()) {
-    rows.push_back({Safe(finding.id().substr(0, kShortId)), ClockTime(finding.last_unix_ns()).substr(0, 8),
-                    SeverityWord(finding.severity()), Number(finding.count()), Safe(finding.kind()),
-                    Paint(options.color, SeverityColor(finding.severity()), Safe(finding.title()))});
-  }
-  Print(rows.empty() ? "nothing was found\n"
-                     : Table({"ID", "LAST SEEN", "SEVERITY", "COUNT", "KIND", "WHAT"}, rows, options.color));
-  const uint64_t shown = static_cast<uint64_t>(response.findings_size());
-  if (rows.empty() && response.remembered() > 0) {
-    Print(Number(response.remembered()) + " that are not asked for\n");
-  } else if (shown < response.remembered()) {
+  if (const auto shown = static_cast<uint64_t>(response.findings_size()); shown < response.remembered()) {
     std::fprintf(stderr, "%s of %s that are remembered\n", Number(shown).c_str(), Number(response.remembered()).c_str());
   }
   if (response.forgotten() > 0) {

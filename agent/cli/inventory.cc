@@ -67,16 +67,7 @@ std::string Seen(uint64_t unix_ns) {
   return age_ns < kHalfDayNs ? ClockTime(unix_ns).substr(0, 8) : Span(age_ns) + " ago";
 }
 
-std::string ProtocolText(int protocol) {
-  constexpr size_t kPrefix = sizeof("PROTOCOL_") - 1;
-  std::string name = v1::Protocol_Name(protocol);
-  if (name.size() <= kPrefix) {
-    return std::to_string(protocol);
-  }
-  name.erase(0, kPrefix);
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-  return name;
-}
+std::string ProtocolText(int protocol) { return EnumWord(v1::Protocol_Name(protocol), "PROTOCOL_", protocol); }
 
 std::string Joined(const google::protobuf::RepeatedPtrField<std::string>& names) {
   std::string text;

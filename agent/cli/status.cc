@@ -50,6 +50,12 @@ int RunStatus(const Options& options) {
         std::to_string(agent.attach_ms()) + " ms, CPU " + Span(agent.cpu_ns()) + ", memory " + Bytes(agent.rss_bytes()) + "\n");
   Print(std::to_string(agent.subscribers()) + " subscribers, which lost " + Number(agent.subscriber_losses()) +
         " events by being slow; last event " + Number(agent.last_seq()) + "\n");
+  if (agent.has_findings()) {
+    const v1::FindingStatus& findings = agent.findings();
+    Print(Number(findings.open()) + " findings, seen " + Number(findings.seen()) + " times, told " + Number(findings.told()) +
+          " times; " + Number(findings.crowded()) + " times told together, " + Number(findings.closed()) + " findings and " +
+          Number(findings.forgotten()) + " things that detectors remember gave way for want of room\n");
+  }
   Print(Heading("Hooks", color) + HookTable(agent, color));
   if (std::string unseen = UnseenList(agent); !unseen.empty()) {
     Print(Heading("Not seen by these", color) + unseen);

@@ -2,9 +2,11 @@
 #include "agent/cli/text.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <ctime>
 
+#include "agent/base/strings.h"
 #include "agent/base/utf8.h"
 #include "agent/cli/options.h"
 
@@ -22,17 +24,15 @@ std::string Paint(bool on, Color color, std::string_view text) {
 
 std::string Safe(std::string_view hostile) { return Printable(hostile); }
 
-std::string Bytes(uint64_t bytes) {
-  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
-    value /= 1024;
-    ++unit;
+std::string Bytes(uint64_t bytes) { return BytesText(bytes); }
+
+std::string EnumWord(const std::string& name, std::string_view prefix, int number) {
+  if (name.empty()) {
+    return std::to_string(number);
   }
-  char text[32];
-  std::snprintf(text, sizeof(text), unit ? "%.1f %s" : "%.0f %s", value, kUnits[unit]);
-  return text;
+  std::string word = name.substr(prefix.size());
+  std::ranges::transform(word, word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return word;
 }
 
 std::string Hex(uint64_t value) {

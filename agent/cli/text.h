@@ -15,6 +15,8 @@ enum class Color { kNone, kRed, kGreen, kYellow, kBlue, kMagenta, kCyan, kDim, k
 std::string Paint(bool on, Color color, std::string_view text);
 std::string Safe(std::string_view hostile);
 std::string Bytes(uint64_t bytes);  // "4.2 GiB"; below 1 KiB exact: "17 B"
+// "KIND_FILE_OPEN" -> "file_open", for any enum of the proto; without a name its number.
+std::string EnumWord(const std::string& name, std::string_view prefix, int number);
 std::string Hex(uint64_t value);  // "0x2a"
 std::string Number(uint64_t number);  // "1,234,567"
 std::string Span(uint64_t ns);  // "3d 4h", "5m 12s", "1.2s"

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "agent/detect/detectors.h"
+#include "agent/detect/techniques.h"
 #include "agent/detect/text.h"
 
 namespace moat::detect {
@@ -55,7 +56,7 @@ class Canary final : public Detector {
                      "). If it is a backup or scanner that reads every file, allow it to read the canary in a policy.",
            .assets = {name},
            .evidence = {did + " " + file},
-           .techniques = {{"AML.T0007", "Discover AI Artifacts"}}});
+           .techniques = {technique::kDiscoverArtifacts}});
   }
 };
 

@@ -49,6 +49,7 @@ class Collection final : public Detector {
   explicit Collection(const config::Detect& config) : config_(config) {}
   const char* name() const override { return "collection"; }
   uint32_t kinds() const override { return Wants(Kind::kFileIo) | Wants(Kind::kFileMap); }
+  uint64_t forgotten() const override { return reads_.evicted() + programs_.evicted(); }
 
   void OnEvent(const event::Event& event, const Scene& scene, Raise& raise) override {
     const uint32_t asset = AssetOf(event);

@@ -73,6 +73,10 @@ class Detector {
   virtual void OnEvent(const event::Event& event, const Scene& scene, Raise& raise) = 0;
   // At least once a second.
   virtual void OnTime(const Scene&, Raise&) {}
+  // Once, after the last event: whatever is still held back is raised.
+  virtual void OnEnd(const Scene&, Raise&) {}
+  // What it has forgotten for want of room: what it concludes may be less than there was.
+  virtual uint64_t forgotten() const { return 0; }
 };
 
 constexpr uint32_t Wants(event::Kind kind) { return uint32_t{1} << static_cast<uint8_t>(kind); }

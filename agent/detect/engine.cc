@@ -91,6 +91,10 @@ class EngineImpl final : public Engine, Scene, Raise {
   }
 
   void OnEnd(uint64_t now_ns) override {
+    now_ns_ = now_ns;
+    for (const auto& detector : detectors_) {
+      detector->OnEnd(*this, *this);
+    }
     fold_.OnTime(now_ns, /*all=*/true);
     Publish();
   }
@@ -193,8 +197,13 @@ class EngineImpl final : public Engine, Scene, Raise {
   }
 
   void Publish() {
+    FoldStats stats = fold_.stats();
+    stats.forgotten = lineage_.evicted();
+    for (const auto& detector : detectors_) {
+      stats.forgotten += detector->forgotten();
+    }
     const std::lock_guard lock(mutex_);
-    published_ = fold_.stats();
+    published_ = stats;
   }
 
   const std::vector<std::unique_ptr<Detector>> detectors_;

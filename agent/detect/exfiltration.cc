@@ -36,6 +36,7 @@ class Exfiltration final : public Detector {
   uint32_t kinds() const override {
     return Wants(Kind::kFileIo) | Wants(Kind::kFileMap) | Wants(Kind::kNetFlow) | Wants(Kind::kNetClose);
   }
+  uint64_t forgotten() const override { return reads_.evicted() + places_.evicted() + sockets_.evicted() + copied_.evicted(); }
 
   void OnEvent(const event::Event& event, const Scene& scene, Raise& raise) override {
     if (const auto* totals = std::get_if<event::NetTotals>(&event.body)) {

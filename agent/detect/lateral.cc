@@ -27,6 +27,7 @@ class Lateral final : public Detector {
   explicit Lateral(const config::Detect& config) : config_(config), window_(config.lateral_window_s * kSecond) {}
   const char* name() const override { return "lateral"; }
   uint32_t kinds() const override { return Wants(Kind::kNetConnect) | Wants(Kind::kNetSend) | Wants(Kind::kNetClose); }
+  uint64_t forgotten() const override { return actors_.evicted(); }
 
   void OnEvent(const event::Event& event, const Scene& scene, Raise& raise) override {
     if (const auto* net = std::get_if<event::Net>(&event.body)) {

@@ -51,7 +51,8 @@ class Losses final : public Detector {
              "forbidden all the same: the kernel decides that by itself.",
          .action = "See in moatctl status who made the events. If the load is ordinary, give moat larger buffers.",
          .evidence = {"lost " + lost + ": " + reason},
-         .techniques = {technique::kImpairTools}});
+         .techniques = {technique::kImpairTools},
+         .times = gap->count});
   }
 };
 

@@ -126,6 +126,12 @@ class Flood {
       }
     }
   }
+  template <typename Tell>
+  void OnEnd(const Tell& tell) {
+    for (Slot& slot : slots_) {
+      Rest(slot, tell);
+    }
+  }
 
  private:
   static constexpr uint64_t kPauseNs = 1'000'000'000;

@@ -82,6 +82,9 @@ class Policy final : public Detector {
   void OnTime(const Scene& scene, Raise& raise) override {
     flood_.OnTime(scene.now_ns(), [&](const Item& item, uint64_t times) { Tell(item, times, scene, raise); });
   }
+  void OnEnd(const Scene& scene, Raise& raise) override {
+    flood_.OnEnd([&](const Item& item, uint64_t times) { Tell(item, times, scene, raise); });
+  }
 
  private:
   struct Item {

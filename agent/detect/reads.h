@@ -43,6 +43,7 @@ class Reads {
   }
   void Forget(const event::ProcessKey& process, uint32_t asset) { rows_.Forget(KeyOf(process, asset)); }
   size_t size() const { return rows_.rows().size(); }
+  uint64_t evicted() const { return rows_.evicted(); }
 
  private:
   struct Key {
@@ -60,14 +61,6 @@ class Reads {
   Recent<Key, Row> rows_;
 };
 
-// Of an event about an asset; kNoAsset: it is about none.
-inline uint32_t AssetOf(const event::Event& event) {
-  if (const auto* io = std::get_if<event::FileIo>(&event.body)) {
-    return io->asset;
-  }
-  const auto* map = std::get_if<event::FileMap>(&event.body);
-  return map != nullptr ? map->asset : event::kNoAsset;
-}
 inline uint64_t AssetBytes(const Scene& scene, uint32_t asset) {
   const auto& assets = scene.names().assets;
   return asset < assets.size() ? assets[asset].bytes : 0;

@@ -72,6 +72,12 @@ class Tamper final : public Detector {
       }
     }
   }
+  void OnEnd(const Scene& scene, Raise& raise) override {
+    for (const auto& [header, tamper] : std::exchange(waiting_, {})) {
+      Judge(header, tamper, /*wait=*/false, scene, raise);
+    }
+  }
+  uint64_t forgotten() const override { return created_.evicted(); }
 
  private:
   struct File {

@@ -8,6 +8,7 @@ namespace moat::detect::technique {
 
 using event::Technique;
 
+inline constexpr Technique kDiscoverArtifacts = {"AML.T0007", "Discover AI Artifacts"};
 inline constexpr Technique kUserExecution = {"AML.T0011.000", "User Execution: Unsafe AI Artifacts"};
 inline constexpr Technique kManipulateModel = {"AML.T0018", "Manipulate AI Model"};
 inline constexpr Technique kExfiltration = {"AML.T0025", "Exfiltration via Cyber Means"};
@@ -16,7 +17,6 @@ inline constexpr Technique kCollection = {"AML.T0035", "AI Artifact Collection"}
 inline constexpr Technique kFullAccess = {"AML.T0044", "Full AI Model Access"};
 inline constexpr Technique kPropertyTheft = {"AML.T0048.004", "External Harms: AI Intellectual Property Theft"};
 inline constexpr Technique kInterpreter = {"AML.T0050", "Command and Scripting Interpreter"};
-inline constexpr Technique kReverseShell = {"AML.T0072", "Reverse Shell"};
 inline constexpr Technique kCloudDiscovery = {"AML.T0075", "Cloud Service Discovery"};
 inline constexpr Technique kCorruptModel = {"AML.T0076", "Corrupt AI Model"};
 inline constexpr Technique kDefenseEvasion = {"AML.T0107", "Exploitation for Defense Evasion"};
@@ -27,8 +27,6 @@ inline constexpr Technique kRemoteServices = {"T1021", "Remote Services"};
 inline constexpr Technique kProtocolExfiltration = {"T1048", "Exfiltration Over Alternative Protocol"};
 inline constexpr Technique kServiceDiscovery = {"T1046", "Network Service Discovery"};
 inline constexpr Technique kInjection = {"T1055", "Process Injection"};
-inline constexpr Technique kUnixShell = {"T1059.004", "Command and Scripting Interpreter: Unix Shell"};
-inline constexpr Technique kLinkerHijacking = {"T1574.006", "Hijack Execution Flow: Dynamic Linker Hijacking"};
 inline constexpr Technique kHijacking = {"T1496", "Resource Hijacking"};
 inline constexpr Technique kMetadataApi = {"T1552.005", "Unsecured Credentials: Cloud Instance Metadata API"};
 inline constexpr Technique kArchive = {"T1560", "Archive Collected Data"};

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/detect/text.h"
 
-#include <array>
-#include <cstdio>
-
+#include "agent/base/strings.h"
 #include "agent/base/utf8.h"
 
 namespace moat::detect {
@@ -64,19 +62,6 @@ std::string DeviceName(const Scene& scene, uint32_t rdev) {
   return found != devices.end() ? found->second : std::to_string(rdev >> 20) + ":" + std::to_string(rdev & 0xfffff);
 }
 
-std::string Bytes(uint64_t bytes) {
-  static constexpr std::array<const char*, 5> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB"};
-  if (bytes < 1024) {
-    return std::to_string(bytes) + " bytes";
-  }
-  double value = static_cast<double>(bytes) / 1024;
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) {
-    value /= 1024;
-  }
-  std::array<char, 32> text{};
-  (void)std::snprintf(text.data(), text.size(), "%.1f %s", value, kUnits[unit]);
-  return text.data();
-}
+std::string Bytes(uint64_t bytes) { return BytesText(bytes); }
 
 }  // namespace moat::detect

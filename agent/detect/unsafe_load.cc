@@ -34,6 +34,7 @@ class UnsafeLoad final : public Detector {
     return Wants(Kind::kFileOpen) | Wants(Kind::kFork) | Wants(Kind::kExec) | Wants(Kind::kExit) | Wants(Kind::kNetConnect) |
            Wants(Kind::kNetSend);
   }
+  uint64_t forgotten() const override { return loads_.evicted(); }
 
   void OnEvent(const event::Event& event, const Scene& scene, Raise& raise) override {
     const event::Header& header = event.header;

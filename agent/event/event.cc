@@ -189,4 +189,16 @@ std::string AddressToString(const Address& address, bool ipv6) {
   return ipv6 ? "[" + std::string(text) + "]" + port : text + port;
 }
 
+uint32_t AssetOf(const Event& event) {
+  return std::visit(
+      [](const auto& body) {
+        if constexpr (requires { body.asset; }) {
+          return body.asset;
+        } else {
+          return kNoAsset;
+        }
+      },
+      event.body);
+}
+
 }  // namespace moat::event

@@ -377,4 +377,6 @@ struct Event {
   Body body;
 };
 
+uint32_t AssetOf(const Event& event);  // the one that it is about; kNoAsset: none
+
 }  // namespace moat::event

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>
@@ -45,7 +46,19 @@ class CallSiteBpfTest : public BpfTest {
   std::unique_ptr<probe::Domains> domains_;
 };
 
-TEST_F(CallSiteBpfTest, WhatIsNoMachineCodeIsAnError) {
+TEST_F(CallSiteBpfTest, ReadsTheKernelsOwnAndWhatIsNoMachineCodeIsAnError) {
+  uint64_t start = 0;
+  std::ifstream symbols("/proc/kallsyms");
+  for (std::string line; std::getline(symbols, line);) {
+    if (line.ends_with(" T _stext")) {
+      start = std::stoull(line, nullptr, 16);
+    }
+  }
+  ASSERT_NE(start, 0u) << "the kernel does not tell where its code lies";
+  const auto code = Reader()(start, 4096);
+  ASSERT_TRUE(code) << code.error().message;
+  EXPECT_EQ(code->size(), 4096u);
+  EXPECT_TRUE(std::ranges::any_of(*code, [](uint8_t byte) { return byte != 0; }));
   const auto nothing = Reader()(0x1000, 16);
   ASSERT_FALSE(nothing);
   EXPECT_THAT(nothing.error().message, HasSubstr("cannot be read: "));

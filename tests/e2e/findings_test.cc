@@ -53,7 +53,7 @@ TEST_F(FindingsTest, WhoTouchesACanaryIsFound) {
   EXPECT_THAT(Moatctl({"findings", id.substr(0, 10)}),
               AllOf(HasSubstr(id), HasSubstr("23 times"), HasSubstr("AML.T0007"), HasSubstr("what to do")));
   EXPECT_THAT(Moatctl({"findings", "ffff00"}, 1), HasSubstr("is remembered"));
-  EXPECT_THAT(Moatctl({"findings", "--min-severity", "critical"}), HasSubstr("1 that are not asked for"));
+  EXPECT_THAT(Moatctl({"findings", "--min-severity", "critical"}), HasSubstr("0 of 1 that are remembered"));
   EXPECT_THAT(Moatctl({"findings", "--kind", "canary-touchd"}, 2), HasSubstr("canary-touchd"));
   EXPECT_THAT(Moatctl({"findings", "-f", "--count", "1"}), HasSubstr("canary-touched: "));
   EXPECT_THAT(Moatctl({"findings", "-f", "--for", "500ms", "--min-severity", "critical"}), Not(HasSubstr("canary-touched")));

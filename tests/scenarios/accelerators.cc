@@ -64,12 +64,6 @@ const Scenario kAll[] = {
 
 }  // namespace
 
-std::vector<const Scenario*> Accelerators() {
-  std::vector<const Scenario*> all;
-  for (const Scenario& one : kAll) {
-    all.push_back(&one);
-  }
-  return all;
-}
+std::span<const Scenario> Accelerators() { return kAll; }
 
 }  // namespace moat::scenarios

@@ -112,12 +112,6 @@ const Scenario kAll[] = {
 
 }  // namespace
 
-std::vector<const Scenario*> Network() {
-  std::vector<const Scenario*> all;
-  for (const Scenario& one : kAll) {
-    all.push_back(&one);
-  }
-  return all;
-}
+std::span<const Scenario> Network() { return kAll; }
 
 }  // namespace moat::scenarios

@@ -81,12 +81,6 @@ const Scenario kAll[] = {
 
 }  // namespace
 
-std::vector<const Scenario*> Programs() {
-  std::vector<const Scenario*> all;
-  for (const Scenario& one : kAll) {
-    all.push_back(&one);
-  }
-  return all;
-}
+std::span<const Scenario> Programs() { return kAll; }
 
 }  // namespace moat::scenarios

@@ -185,7 +185,9 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
 std::vector<const Scenario*> All() {
   std::vector<const Scenario*> all;
   for (const auto& some : {Weights(), Programs(), Accelerators(), Network()}) {
-    all.insert(all.end(), some.begin(), some.end());
+    for (const Scenario& one : some) {
+      all.push_back(&one);
+    }
   }
   return all;
 }

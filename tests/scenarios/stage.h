@@ -31,15 +31,15 @@ struct Scenario {
   bool attack;
   const char* what;
   void (*play)(const Site&);
-  const char* policies = "";  // YAML documents; MODEL and BIRD stand for nothing: assets are "model" and "bird"
+  const char* policies = "";  // YAML documents; SCOPE in them stands for the cgroup of the stage
   const char* settings = "";  // of moatd.yaml, beside the stage's own
 };
 inline constexpr bool kAttack = true, kOrdinary = false;
 
-std::vector<const Scenario*> Weights();  // weights.cc
-std::vector<const Scenario*> Programs();  // programs.cc
-std::vector<const Scenario*> Accelerators();  // accelerators.cc
-std::vector<const Scenario*> Network();  // network.cc
+std::span<const Scenario> Weights();  // weights.cc
+std::span<const Scenario> Programs();  // programs.cc
+std::span<const Scenario> Accelerators();  // accelerators.cc
+std::span<const Scenario> Network();  // network.cc
 
 // ---- steps ----
 void Check(bool ok);  // else _exit(1)

@@ -123,12 +123,6 @@ const Scenario kAll[] = {
 
 }  // namespace
 
-std::vector<const Scenario*> Weights() {
-  std::vector<const Scenario*> all;
-  for (const Scenario& one : kAll) {
-    all.push_back(&one);
-  }
-  return all;
-}
+std::span<const Scenario> Weights() { return kAll; }
 
 }  // namespace moat::scenarios

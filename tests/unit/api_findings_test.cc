@@ -164,6 +164,11 @@ TEST(ApiFindings, ListAnswersWhatIsAsked) {
   ASSERT_TRUE(list(request, &response).ok());
   EXPECT_EQ(response.findings_size(), 1);
   EXPECT_EQ(response.remembered(), 2u);
+  request.set_id("hi");
+  ASSERT_TRUE(list(request, &response).ok());
+  ASSERT_EQ(response.findings_size(), 1);
+  EXPECT_EQ(response.findings(0).id(), "high");
+  request.clear_id();
   request.add_kinds("unsafe-load");
   ASSERT_TRUE(list(request, &response).ok());
   EXPECT_EQ(response.findings(0).id(), "low");

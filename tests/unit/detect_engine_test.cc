@@ -193,6 +193,40 @@ class Every final : public Detector {
   }
 };
 
+class HoldsBack final : public Detector {
+ public:
+  const char* name() const override { return "holds_back"; }
+  uint32_t kinds() const override { return Wants(event::Kind::kFileOpen); }
+  void OnEvent(const event::Event&, const Scene&, Raise&) override { ++held_; }
+  void OnEnd(const Scene&, Raise& raise) override {
+    raise({.kind = event::FindingKind::kPolicyDenial, .cause = "x", .title = "t", .times = held_});
+  }
+  uint64_t forgotten() const override { return 7; }
+
+ private:
+  uint64_t held_ = 0;
+};
+
+TEST(EngineTest, WhatIsHeldBackIsToldAtTheEndAndWhatIsForgottenIsCounted) {
+  NoWorld world;
+  std::vector<std::unique_ptr<Detector>> detectors;
+  detectors.push_back(std::make_unique<HoldsBack>());
+  const auto engine = Engine::Create({}, std::move(detectors), world, "run");
+  auto batch = std::make_shared<event::Batch>();
+  for (int i = 0; i < 3; ++i) {
+    batch->events.push_back(Made(event::Kind::kFileOpen, {2, 20}, event::FileOpen{}));
+  }
+  engine->OnBatch(batch);
+  std::vector<event::Event> made;
+  engine->Take(made);
+  EXPECT_THAT(made, IsEmpty());
+  engine->OnEnd(2 * kSecond);
+  engine->Take(made);
+  ASSERT_EQ(made.size(), 1u);
+  EXPECT_EQ(std::get<event::FindingPtr>(made[0].body)->count, 3u);
+  EXPECT_EQ(engine->stats().forgotten, 7u);
+}
+
 TEST(EngineTest, AddsWhoAndWhoseAndMakesEventsOfItsOwn) {
   NoWorld world;
   std::vector<std::unique_ptr<Detector>> detectors;

@@ -176,6 +176,18 @@ TEST_F(PolicyVerdicts, Losses) {
   EXPECT_EQ(raised[0].severity, Severity::kMedium);
   EXPECT_THAT(raised[0].title, HasSubstr("5 events of kind file_io lost"));
   EXPECT_EQ(raised[1].severity, Severity::kHigh);
+  EXPECT_EQ(raised[0].times, 5u) << "each lost event counts";
+}
+
+TEST_F(PolicyVerdicts, WhatWasNotToldYetIsToldAtTheEnd) {
+  const auto who = Process("/usr/bin/python3");
+  for (int i = 0; i < 10; ++i) {
+    Decide(who, Of(VerdictAction::kDeny, VerdictOperation::kConnect));
+  }
+  ASSERT_THAT(raised, SizeIs(1)) << "the others are held back for a second";
+  detector->OnEnd(*this, *this);
+  ASSERT_THAT(raised, SizeIs(2));
+  EXPECT_EQ(raised[1].times, 9u);
 }
 
 TEST_F(PolicyVerdicts, AllDetectorsTakeWhatTheyAskFor) {

@@ -199,7 +199,8 @@ class PipelineTest : public ::testing::Test {
   void Start() {
     auto tree = enrich::ProcessTree::Create([](const event::ProcessKey&) { return std::nullopt; },
                                             [](uint64_t, uint64_t) { return std::string("/cgroup"); });
-    pipeline_ = Pipeline::Start(options_, probe_, std::make_shared<event::Names>(), std::move(tree), {&keeper_}, nullptr);
+    pipeline_ =
+        Pipeline::Start(options_, probe_, std::make_shared<event::Names>(), std::move(tree), {&keeper_}, nullptr, producer_);
   }
   KindLedger Line(Kind kind) const { return pipeline_->WholeLedger().kinds[static_cast<size_t>(kind)]; }
   static uint64_t Lost(const KindLedger& line, LostReason reason) { return line.lost[static_cast<size_t>(reason)]; }
@@ -217,6 +218,7 @@ class PipelineTest : public ::testing::Test {
   PipelineOptions options_{.queue_batches = 64, .poll_ms = 1, .sums_ms = 50, .scan = false, .loss_check_ms = 20};
   FakeProbe probe_;
   Keeper keeper_;
+  event::Producer* producer_ = nullptr;
   std::unique_ptr<Pipeline> pipeline_;  // the first to go
 };
 
@@ -399,6 +401,47 @@ TEST_F(PipelineTest, StopsFromSleepAndDeliversWhatIsLeft) {
   pipeline_.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
   EXPECT_EQ(keeper_.Count(Kind::kGpuOpen), 3000u);
+}
+
+// A finding for each event, and a thousand at the end.
+class Concluder final : public event::Producer {
+ public:
+  void OnBatch(const event::BatchPtr& batch) override {
+    for (const event::Event& event : batch->events) {
+      made_ += event.header.kind == Kind::kFinding ? 0 : 1;
+    }
+  }
+  void OnTime(uint64_t) override { ++times; }
+  void OnEnd(uint64_t) override { made_ += 1000; }
+  void Take(std::vector<event::Event>& to) override {
+    for (; made_ > 0; --made_) {
+      to.emplace_back().header.kind = Kind::kFinding;
+    }
+  }
+  std::atomic<int> times = 0;
+
+ private:
+  int made_ = 0;
+};
+
+TEST_F(PipelineTest, WhatIsConcludedComesBehindWhatItIsMadeOfAndNothingOfItIsLostAtTheEnd) {
+  Concluder concluder;
+  producer_ = &concluder;
+  Start();
+  for (uint32_t i = 0; i < 100; ++i) {
+    probe_.Put(false, GpuOpen(1));
+  }
+  ASSERT_TRUE(Eventually([&] { return keeper_.Count(Kind::kFinding) == 100; }));
+  ASSERT_TRUE(Eventually([&] { return concluder.times > 1; })) << "time passes without events, too";
+  ExpectBalanced();
+  pipeline_.reset();
+  EXPECT_EQ(keeper_.Count(Kind::kFinding), 1100u);
+  EXPECT_LE(keeper_.largest(), 512u);
+  const std::vector<event::Event> events = keeper_.events();
+  for (size_t i = 0; i < events.size(); ++i) {
+    ASSERT_EQ(events[i].header.seq, i + 1);
+  }
+  EXPECT_EQ(events.front().header.kind, Kind::kGpuOpen);
 }
 
 TEST_F(PipelineTest, WhatIsAboutACanarySaysSo) {
