@@ -58,6 +58,10 @@ constexpr std::array<std::string_view, 24> kGpuTools = {"nvidia-smi",
                                                         "rocm-smi",
                                                         "amd-smi",
                                                         "rocgdb"};
+constexpr std::array<std::string_view, 8> kInterpreters = {"python", "perl", "ruby", "node", "php", "lua", "tclsh", "pypy"};
+constexpr std::array<std::string_view, 7> kSuperServers = {"inetd",      "xinetd",    "systemd", "git",
+                                                           "git-daemon", "tcpserver", "sshd"};
+constexpr std::array<std::string_view, 3> kStarters = {"systemd", "systemd-executor", "slurmstepd"};
 constexpr std::array<std::string_view, 8> kQuestions = {"uname",   "ldconfig", "lscpu",      "which",
                                                         "getconf", "nproc",    "nvidia-smi", "hostname"};
 constexpr std::array<std::string_view, 5> kPackages = {"/usr/", "/bin/", "/sbin/", "/lib", "/opt/"};
@@ -86,6 +90,8 @@ std::string_view BaseName(std::string_view path) {
 
 bool IsShell(std::string_view exe) { return IsOne(kShells, BaseName(exe)); }
 
+bool IsInterpreter(std::string_view exe) { return IsOne(kInterpreters, Plain(BaseName(exe))); }
+
 bool IsCompiler(std::string_view exe) {
   const std::string_view name = BaseName(exe), plain = Plain(name);
   // Of a target's the last part: "x86_64-linux-gnu-ld.bfd" is "ld.bfd".
@@ -99,6 +105,8 @@ bool IsContainerRuntime(std::string_view exe) {
   const std::string_view name = BaseName(exe);
   return IsInstalled(exe) && (IsOne(kRuntimes, name) || name.starts_with("containerd-shim"));
 }
+bool IsSuperServer(std::string_view exe) { return IsInstalled(exe) && IsOne(kSuperServers, BaseName(exe)); }
+bool IsStarter(std::string_view exe) { return IsContainerRuntime(exe) || (IsInstalled(exe) && IsOne(kStarters, BaseName(exe))); }
 bool IsGpuTool(std::string_view exe) { return IsInstalled(exe) && IsOne(kGpuTools, BaseName(exe)); }
 
 bool IsInstalled(std::string_view exe) {

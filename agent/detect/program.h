@@ -11,10 +11,13 @@ namespace moat::detect {
 
 std::string_view BaseName(std::string_view path);  // "python3.11" of "/usr/bin/python3.11"; without the kernel's " (deleted)"
 bool IsShell(std::string_view exe);
+bool IsInterpreter(std::string_view exe);  // python, perl, ... of any version
 bool IsCompiler(std::string_view exe);
 bool IsCopier(std::string_view exe);  // archives, copies, sends files: tar, cp, rsync, rclone, ...
 bool IsSummer(std::string_view exe);  // reads a file for a checksum or virus scan
 bool IsContainerRuntime(std::string_view exe);
+bool IsSuperServer(std::string_view exe);  // starts a program for each connection: inetd, systemd, git-daemon
+bool IsStarter(std::string_view exe);  // starts workloads as somebody described them: container runtimes, systemd, slurmstepd
 bool IsGpuTool(std::string_view exe);  // nvidia-smi, dcgm, Nsight, cuda-gdb, rocm-smi, ...
 // Where packages put programs: /usr, /bin, /sbin, /lib, /opt. Of what lies in a container's own file system that says little.
 bool IsInstalled(std::string_view exe);
