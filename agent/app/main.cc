@@ -95,6 +95,7 @@ int Run(const AppOptions& options, config::Config config) {
   int exit_code = 0;
   if (Status status = app->Start(); status) {
     spdlog::info("ready");
+    TellReady();
     for (Signal signal; (signal = NextSignal(kLookAgainSeconds)) != Signal::kStop;) {
       signal == Signal::kReload ? app->Reload() : app->LookAgain();
     }
