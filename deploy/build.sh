@@ -8,7 +8,7 @@ usage() {
   cat <<'USAGE'
 usage: deploy/build.sh [--preset NAME] [-DNAME=VALUE]... [TARGET]...
 
-Builds TARGETs (default: all) of a preset of CMakePresets.json (default: release, in build/). Programs land in build/bin/.
+Builds TARGETs (as moatd moatctl; default: all) of a preset of CMakePresets.json (default: release, in build/). Programs land in build/bin/.
 What it needs: deploy/packages.sh
 USAGE
 }

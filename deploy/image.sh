@@ -12,7 +12,7 @@ usage: deploy/image.sh [--programs DIR] [--output DIR] [--name NAME] [--archive 
   --programs DIR   where moatd and moatctl are (default: build/bin; made by deploy/build.sh moatd moatctl)
   --output DIR     the OCI layout to make (default: build/image); replaced when it is there
   --name NAME      of the image (default: localhost/moat:VERSION)
-  --archive FILE   also as one file, for: ctr -n k8s.io images import FILE
+  --archive FILE   also as one file (as moat.tar), for: ctr -n k8s.io images import FILE
 
 Needs root, Debian 12 and the packages of: deploy/packages.sh image
 USAGE

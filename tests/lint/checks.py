@@ -139,10 +139,11 @@ def docs(tree: Tree) -> list[Finding]:
     findings = []
     for path in tree.named(".md"):
         folder = (tree.root / path).parent
-        fenced = False
+        fenced, inside = False, False  # in a block of commands, in any block
         for number, line in enumerate(tree.lines(path), 1):
             if line.startswith("```"):
-                fenced = not fenced and line.strip() in ("```", "```sh", "```bash")
+                inside = not inside
+                fenced = inside and line.strip() in ("```", "```sh", "```bash")
                 continue
             for link in re.findall(r"\]\(([^)#]+)[^)]*\)", line):
                 if "://" not in link and not (folder / link).exists():
@@ -171,4 +172,9 @@ def command_problems(tree: Tree, command: list[str]) -> list[str]:
     known = set(re.findall(r"[\w-]+", usage.stdout))
     if usage.returncode:
         return [f"{program} --help exits {usage.returncode}"]
-    return [f"{program} --help does not know '{word}'" for word in words if not word.isupper() and word.strip("[].") not in known]
+    return [f"{program} --help does not know '{word}'" for word in words if not is_value(word) and word.strip("[].") not in known]
+
+
+def is_value(word: str) -> bool:
+    """As FILE, or moat.tar."""
+    return word.isupper() or re.fullmatch(r"[\w-]+\.[a-z]+", word) is not None
