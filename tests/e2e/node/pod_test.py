@@ -16,9 +16,9 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "containerd"))
 
-from agent import Agent, Place, cgroup2_mount, need_root, skip  # pylint: disable=wrong-import-position
-from pods import Pod, PodsTest, need  # pylint: disable=wrong-import-position
-from runtime import KUBE  # pylint: disable=wrong-import-position
+from agent import Agent, Place, need_root, skip  # pylint: disable=wrong-import-position
+from kubelet import Kubelet  # pylint: disable=wrong-import-position
+from pods import PodsTest, need  # pylint: disable=wrong-import-position
 
 ROOT = HERE.parents[2]
 POLICY = """apiVersion: moat/v1
@@ -46,11 +46,8 @@ class MoatPodTest(PodsTest):
         super().setUp()
         self.objects = manifests()
         self.image = self._image()
-        self.node = self.work / "node"  # paths of the node
-        for folder in ("config", "policies", "run", "state", "models"):
-            (self.node / folder).mkdir(parents=True)
-        (self.node / "models" / "model.bin").write_bytes(b"w" * 4096)
-        self.socket = self.node / "run" / "moat.sock"
+        self.kubelet = Kubelet(self.programs, self.containerd, self.place, self.work)
+        self.node = self.kubelet.node
 
     def _image(self) -> str:
         name, archive = "localhost/moat:test", self.work / "moat.tar"
@@ -64,57 +61,18 @@ class MoatPodTest(PodsTest):
         return name
 
     def _files(self):
-        """As the ConfigMaps are; only the scope, and where containerd's socket is, are the test's."""
-        data = {thing["metadata"]["name"]: thing["data"] for thing in self.objects if thing["kind"] == "ConfigMap"}
-        text = data["moat-config"]["moatd.yaml"]
-        for old, new in {"scope: host": f"scope: /{KUBE}", "containerd.sock": "cri.sock", "0.0.0.0": "127.0.0.1", ":7444": ":0", ":9464": ":0"}.items():
-            self.assertIn(old, text)
-            text = text.replace(old, new)
-        (self.node / "config" / "moatd.yaml").write_text(text, encoding="utf-8")
-        for name, policy in {**data["moat-policies"], "closed.yaml": POLICY}.items():
-            (self.node / "policies" / name).write_text(policy.replace("namespace: serving}}]\n  assets", "namespace: other}}]\n  assets"), encoding="utf-8")
-
-    def _container(self) -> pathlib.Path:
-        (daemonset,) = [thing for thing in self.objects if thing["kind"] == "DaemonSet"]
-        spec = daemonset["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        context = container["securityContext"]
-        own = {name: self.node / name for name in ("config", "policies", "run", "state", "models")}
-        own |= {"bpffs": self.place.bpf, "cgroup": cgroup2_mount(), "containerd": self.work}
-        volumes = {volume["name"]: volume for volume in spec["volumes"]}
-        mounts = []
-        for mount in container["volumeMounts"]:
-            source = own.get(mount["name"]) or volumes[mount["name"]]["hostPath"]["path"]
-            mounts.append({"container_path": mount["mountPath"], "host_path": str(source), "readonly": mount.get("readOnly", False)})
-        security = {
-            "capabilities": {"add_capabilities": context["capabilities"]["add"], "drop_capabilities": context["capabilities"]["drop"]},
-            "namespace_options": {"network": "NODE", "pid": "NODE" if spec["hostPID"] else "CONTAINER"},
-            "readonly_rootfs": context["readOnlyRootFilesystem"],
-            "no_new_privs": not context["allowPrivilegeEscalation"],
-            "seccomp": {"profile_type": context["seccompProfile"]["type"]},
-            # As a kubelet has them for procMount Default.
-            "masked_paths": [f"/proc/{name}" for name in ("asound", "acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi")]
-            + ["/sys/firmware"],
-            "readonly_paths": [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")],
-        }
-        path = self.work / "container.json"
-        more = {"image": {"image": self.image}, "args": container["args"], "mounts": mounts, "linux": {"security_context": security}}
-        path.write_text(json.dumps(more), encoding="utf-8")
-        return path
+        """As the ConfigMaps are, and a policy more."""
+        for name, policy in {**self.kubelet.config_maps(self.objects), "closed.yaml": POLICY}.items():
+            self.kubelet.policy(name, policy.replace("namespace: serving}}]\n  assets", "namespace: other}}]\n  assets"))
 
     def _moat(self, name: str):
-        pod = Pod(self.programs, self.containerd, "moat", name, "moatd", {"app": "moat"}, f"@{self._container()}")
+        pod = self.kubelet.start(self.objects, self.image, name)
         self.addCleanup(pod.program.end)
-        pod.start()
-        log = pod.logs / "moatd.log"
-        for _ in range(500):
-            if log.exists() and " ready\n" in log.read_text(encoding="utf-8"):
-                return pod
-            time.sleep(0.05)
-        self.fail(log.read_text(encoding="utf-8") if log.exists() else "no log")
+        self.kubelet.await_ready(pod)
+        return pod
 
     def _ctl(self, *words) -> dict:
-        command = [self.programs / "moatctl", "--address", f"unix://{self.socket}", *words, "-o", "json"]
+        command = [self.programs / "moatctl", "--address", f"unix://{self.kubelet.socket}", *words, "-o", "json"]
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
 
     def test_it_sees_and_enforces_as_on_the_host_and_through_a_rolling_update(self):
