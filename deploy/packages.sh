@@ -37,6 +37,7 @@ test=(
   python3-minimal libpython3-stdlib strace openssl
   python3-yaml python3-jsonschema              # the manifests
   syslog-ng-core                               # a receiver of findings
+  systemd dbus iproute2                        # a machine for the README's commands
 )
 # shellcheck disable=SC2034
 run=(
