@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 PR_CAPBSET_DROP = 24
 CAPABILITIES = {  # by number in <linux/capability.h>
@@ -31,6 +32,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 def skip(reason: str):
     print(f"skipped: {reason}")
     sys.exit(77)
+
+
+def run_tests(argv: list[str] | None = None):
+    """unittest.main for what may skip itself: that is 77 to ctest, too."""
+    result = unittest.main("__main__", argv=argv, verbosity=2, exit=False).result
+    if result.skipped and result.wasSuccessful():
+        skip(result.skipped[0][1])
+    sys.exit(not result.wasSuccessful())
 
 
 def keep_only(names: set[str]):

@@ -16,7 +16,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "containerd"))
 
-from agent import Agent, Place, need_root, skip  # pylint: disable=wrong-import-position
+from agent import Agent, Place, need_root, run_tests, skip  # pylint: disable=wrong-import-position
 from kubelet import Kubelet  # pylint: disable=wrong-import-position
 from pods import PodsTest, need  # pylint: disable=wrong-import-position
 
@@ -54,7 +54,7 @@ class MoatPodTest(PodsTest):
         command = [ROOT / "deploy" / "image.sh", "--programs", self.programs, "--output", self.work / "oci", "--name", name, "--archive", archive]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if "could not fetch" in run.stderr or "apt-get update" in run.stderr:
-            skip(f"no Debian archive is to be had: {run.stderr.strip().splitlines()[-1]}")
+            self.skipTest(f"no Debian archive is to be had: {run.stderr.strip().splitlines()[-1]}")
         self.assertEqual(run.returncode, 0, run.stderr)
         print(run.stdout.splitlines()[-1])
         subprocess.run(["ctr", "-a", self.containerd.socket, "-n", "k8s.io", "images", "import", archive], check=True, capture_output=True)
@@ -132,4 +132,4 @@ if __name__ == "__main__":
         if not shutil.which(tool):
             skip(f"no {tool} here (deploy/packages.sh image)")
     PodsTest.programs = need(sys.argv.pop(1))
-    unittest.main(verbosity=2)
+    run_tests()

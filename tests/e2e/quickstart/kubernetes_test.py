@@ -23,7 +23,7 @@ for folder in ("node", "containerd"):
     sys.path.insert(0, str(HERE.parent / folder))
 
 import fenced  # pylint: disable=wrong-import-position
-from agent import Place, need_root, skip  # pylint: disable=wrong-import-position
+from agent import Place, need_root, run_tests, skip  # pylint: disable=wrong-import-position
 from kubelet import Kubelet  # pylint: disable=wrong-import-position
 from pods import PodsTest, need  # pylint: disable=wrong-import-position
 
@@ -129,7 +129,7 @@ class KubernetesTest(PodsTest):
         typed = [command for block in fenced.blocks(fenced.section(SOURCES / "README.md", "Install on Kubernetes"), "sh") for command in fenced.commands(block)]
         output = self._type(fenced.script(typed, "@@ status", 0.1))
         if "could not fetch" in output or "apt-get update" in output:
-            skip("no Debian archive is to be had")
+            self.skipTest("no Debian archive is to be had")
         problems = fenced.read_back(typed, "@@ status", output)
         if problems and self.cluster.pod:
             print(self.cluster.kubelet.log(self.cluster.pod))
@@ -153,4 +153,4 @@ if __name__ == "__main__":
         if not shutil.which(tool):
             skip(f"no {tool} here (deploy/packages.sh image)")
     PodsTest.programs = need(sys.argv.pop(1))
-    unittest.main(verbosity=2)
+    run_tests()

@@ -29,11 +29,11 @@ def why_not() -> str:
             return f"no {program} here (deploy/packages.sh test)"
     if not os.path.exists("/sys/kernel/btf/vmlinux"):
         return "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
-    if not any((mount / "cgroup.controllers").exists() for mount in hierarchies()):
-        return "no cgroup2 file system is mounted here"
-    try_it = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w && mount -t overlay -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w overlay /etc"
+    if not any((mount / "cgroup.controllers").exists() and os.access(mount, os.W_OK) for mount in hierarchies()):
+        return "no cgroup2 file system that can be written to is mounted here"
+    try_it = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w /mnt/r && mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w /mnt/r"
     run = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", try_it], capture_output=True, text=True, check=False)
-    return "" if run.returncode == 0 else f"no overlay file system here: {run.stderr.strip()}"
+    return "" if run.returncode == 0 else f"no overlay over the root file system here: {run.stderr.strip().splitlines()[0]}"
 
 
 class Machine(contextlib.ExitStack):

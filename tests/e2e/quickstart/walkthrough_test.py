@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types what README.md and deploy/guides say, and sees that it comes true. Printed is every command, what it said, and what stood in.
 
-On a machine of machine.sh. Real: deploy/*.sh, systemd and its units, moatd, moatctl, openssl, syslog-ng or
-rsyslog, the kernel. Not as written: moatd's scope, which is this test's cgroup instead of the host. siem.example is this machine.
+At a machine of machine.sh. Real: deploy/*.sh, systemd and its units, moatd, moatctl, openssl, syslog-ng, rsyslog, the kernel. Not as written:
+moatd's scope, which is this test's cgroup instead of the host. siem.example is this machine, and apt-get unpacks rsyslog's packages, which
+conflict with syslog-ng's.
 usage: walkthrough_test.py PROGRAMS (build/bin) systemd|policy|siem"""
 
 import json
@@ -15,6 +16,9 @@ import unittest
 
 import fenced
 from machine import SOURCES, Machine, why_not
+
+sys.path.insert(0, str(SOURCES / "tests" / "e2e" / "node"))
+from agent import run_tests, skip  # pylint: disable=wrong-import-position
 
 README = SOURCES / "README.md"
 SIEM = SOURCES / "deploy" / "guides" / "siem.md"
@@ -28,9 +32,6 @@ class WalkThrough(unittest.TestCase):
     programs = pathlib.Path()
 
     def setUp(self):
-        if why := why_not():
-            print(f"skipped: {why}")
-            sys.exit(77)
         self.machine = Machine()
         self.addCleanup(self.machine.close)
         note(f"in deploy/systemd/moatd.yaml, 'scope: host' is 'scope: {self.machine.scope}'")
@@ -129,6 +130,7 @@ class WalkThrough(unittest.TestCase):
 if __name__ == "__main__":
     WalkThrough.programs = pathlib.Path(sys.argv[1]).resolve()
     if WalkThrough.programs != SOURCES / "build" / "bin":
-        print(f"skipped: the commands take build/bin, and this build's programs are in {WalkThrough.programs}")
-        sys.exit(77)
-    unittest.main(argv=[sys.argv[0], f"WalkThrough.test_{sys.argv[2]}"], verbosity=2)
+        skip(f"the commands take build/bin, and this build's programs are in {WalkThrough.programs}")
+    if why := why_not():
+        skip(why)
+    run_tests([sys.argv[0], f"WalkThrough.test_{sys.argv[2]}"])
