@@ -16,6 +16,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "containerd"))
 
+import manifest  # pylint: disable=wrong-import-position
 from agent import Agent, Place, cgroup2_mount, need_root, skip  # pylint: disable=wrong-import-position
 from pods import Pod, PodsTest, need  # pylint: disable=wrong-import-position
 from runtime import KUBE  # pylint: disable=wrong-import-position
@@ -65,7 +66,7 @@ class MoatPodTest(PodsTest):
 
     def _files(self):
         """As the ConfigMaps are; only the scope, and where containerd's socket is, are the test's."""
-        data = {thing["metadata"]["name"]: thing["data"] for thing in self.objects if thing["kind"] == "ConfigMap"}
+        data = manifest.config_maps(self.objects)
         text = data["moat-config"]["moatd.yaml"]
         for old, new in {"scope: host": f"scope: /{KUBE}", "containerd.sock": "cri.sock", "0.0.0.0": "127.0.0.1", ":7444": ":0", ":9464": ":0"}.items():
             self.assertIn(old, text)
@@ -75,31 +76,10 @@ class MoatPodTest(PodsTest):
             (self.node / "policies" / name).write_text(policy.replace("namespace: serving}}]\n  assets", "namespace: other}}]\n  assets"), encoding="utf-8")
 
     def _container(self) -> pathlib.Path:
-        (daemonset,) = [thing for thing in self.objects if thing["kind"] == "DaemonSet"]
-        spec = daemonset["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        context = container["securityContext"]
         own = {name: self.node / name for name in ("config", "policies", "run", "state", "models")}
         own |= {"bpffs": self.place.bpf, "cgroup": cgroup2_mount(), "containerd": self.work}
-        volumes = {volume["name"]: volume for volume in spec["volumes"]}
-        mounts = []
-        for mount in container["volumeMounts"]:
-            source = own.get(mount["name"]) or volumes[mount["name"]]["hostPath"]["path"]
-            mounts.append({"container_path": mount["mountPath"], "host_path": str(source), "readonly": mount.get("readOnly", False)})
-        security = {
-            "capabilities": {"add_capabilities": context["capabilities"]["add"], "drop_capabilities": context["capabilities"]["drop"]},
-            "namespace_options": {"network": "NODE", "pid": "NODE" if spec["hostPID"] else "CONTAINER"},
-            "readonly_rootfs": context["readOnlyRootFilesystem"],
-            "no_new_privs": not context["allowPrivilegeEscalation"],
-            "seccomp": {"profile_type": context["seccompProfile"]["type"]},
-            # As a kubelet has them for procMount Default.
-            "masked_paths": [f"/proc/{name}" for name in ("asound", "acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi")]
-            + ["/sys/firmware"],
-            "readonly_paths": [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")],
-        }
         path = self.work / "container.json"
-        more = {"image": {"image": self.image}, "args": container["args"], "mounts": mounts, "linux": {"security_context": security}}
-        path.write_text(json.dumps(more), encoding="utf-8")
+        path.write_text(json.dumps(manifest.container(self.objects, self.image, own)), encoding="utf-8")
         return path
 
     def _moat(self, name: str):

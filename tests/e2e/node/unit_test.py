@@ -17,7 +17,7 @@ from agent import CAPABILITIES, Agent, Place, need_root, skip
 UNIT = pathlib.Path(__file__).resolve().parents[3] / "deploy" / "systemd" / "moatd.service"
 EXPOSURE = 4.1  # of 10; systemd-analyze security
 # What moatd tries for the proof of hooks only (agent/probe/canary.cc): refused, they work, and "proof" says that nobody looked.
-FOR_PROOF = {"ptrace", "fsopen"}
+FOR_PROOF = {"ptrace", "fsopen", "chroot", "open_tree", "move_mount"}
 
 
 def settings(text: str) -> dict[str, list[str]]:
