@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly all_tiers=(lint unit abi policy replay bpf e2e fuzz bench)
-readonly extra=(vm vm-cost asan tsan tidy)
+readonly extra=(vm vm-cost day asan tsan tidy)
 readonly sanitized='^(unit|abi|policy|replay|fuzz)$' # tiers that also run under asan and tsan
 
 usage() {
@@ -17,6 +17,7 @@ usage: tests/run.sh [--no-install] [TIER...]
   Tiers: ${all_tiers[*]} (default: all of these)
   Extra: vm           the bpf tier in a guest of each kernel (5.10 6.1 6.12 6.18 newest), or of those named; fetches them
          vm-cost      what moat adds to a system call, in instructions of a guest (default: of the newest kernel)
+         day          a theft on a GPU node, from containerd to a SIEM: the image as a pod in a guest (tests/e2e/day)
          asan, tsan   unit, abi, policy, replay and fuzz built with sanitizers, in build/asan and build/tsan
          tidy         clang-tidy over agent/, in build/tidy
 
@@ -61,9 +62,11 @@ if $install; then
   deploy/packages.sh build test
   if [[ " ${tiers[*]} " == *" e2e "* ]]; then
     deploy/packages.sh llama || echo "run.sh: no node and npm: the llama.cpp test will be skipped"
+    deploy/packages.sh prometheus || echo "run.sh: no prometheus: nothing will scrape moatd"
+  fi
+  if [[ " ${tiers[*]} " == *" e2e "* || " ${tiers[*]} " == *" day "* ]]; then
     deploy/packages.sh containerd || echo "run.sh: no containerd: the tests that run pods will be skipped"
     deploy/packages.sh image || echo "run.sh: no mmdebstrap and umoci: the image will not be tested"
-    deploy/packages.sh prometheus || echo "run.sh: no prometheus: nothing will scrape moatd"
   fi
 fi
 
@@ -102,7 +105,7 @@ why_not() {
         echo "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
       fi
       ;;
-    vm | vm-cost)
+    vm | vm-cost | day)
       if [[ $(uname -m) != x86_64 ]] || ! command -v apt-get dpkg-deb >/dev/null; then
         echo "needs Debian on amd64: its guests run the programs of this machine on Debian's kernels"
       fi
@@ -185,6 +188,20 @@ run_vm_cost() {
   esac
 }
 
+# run_day: tests/e2e/day/day.py tells the story and judges it.
+run_day() {
+  local rc=0 log=$logs/day.log
+  tests/e2e/day/day.py build/bin </dev/null 2>&1 | tee "$log" || rc=$?
+  case $rc in
+    0)
+      passed=$((passed + 1))
+      say day pass "in $((SECONDS - began)) s; $log"
+      ;;
+    77) skip_tier day "$(sed -n 's/^skipped: //p' "$log" | head -n 1)" ;;
+    *) fail_tier day "tests/e2e/day/day.py ended with $rc; see $log" ;;
+  esac
+}
+
 sanitizer() {
   local name=$1
   if ! build "$name" "${sanitizer_targets[@]}"; then
@@ -236,6 +253,7 @@ for tier in "${tiers[@]}"; do
             unit | abi | policy | replay | bpf) targets+=("moat_${wanted}_tests") ;;
             vm) targets+=(moat_bpf_tests moatd moatctl) ;;
             vm-cost) targets+=(moat_vm_cost) ;;
+            day) targets+=(moatd moatctl moat_cri_pod moat_day_app) ;;
             e2e | fuzz | bench) targets=(all); break ;;
           esac
         done
@@ -250,6 +268,7 @@ for tier in "${tiers[@]}"; do
       case $tier in
         vm) run_vm ;;
         vm-cost) run_vm_cost ;;
+        day) run_day ;;
         bpf | e2e | bench) run_ctest "$tier" build "^$tier\$" 1 ;; # they measure, or count what the kernel does
         *) run_ctest "$tier" build "^$tier\$" "$(nproc)" ;;
       esac

@@ -156,7 +156,7 @@ class AppImpl final : public App {
     if (config_.detect.enabled) {
       findings_ = api::FindingTable::Create(config_.detect.max_open);
       engine_ = detect::Engine::Create(config_.detect, detect::MakeAll(config_.detect), *world_,
-                                       HostName() + ' ' + std::to_string(started_unix_ns_));
+                                       HostName() + ' ' + std::to_string(started_unix_ns_), HostPid());
     }
     return {};
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/app/self.h"
 
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,12 @@ utsname Uname() {
 
 std::string HostName() { return Uname().nodename; }
 std::string KernelRelease() { return Uname().release; }
+
+uint32_t HostPid() {
+  constexpr ino_t kHost = 0xeffffffc;  // PROC_PID_INIT_INO of include/linux/proc_ns.h
+  struct stat space{};
+  return ::stat("/proc/self/ns/pid", &space) == 0 && space.st_ino == kHost ? static_cast<uint32_t>(::getpid()) : 0;
+}
 
 uint64_t CpuNs() {
   timespec time{};

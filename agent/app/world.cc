@@ -80,7 +80,9 @@ class WorldImpl final : public World {
                                                                                        : policy::Protocol::kTcp;
     to.port = where.remote.port;
     const policy::Identity identity = Identify(who);
-    return From(policy::EvaluateEgress(*declared_, identity, held, to), identity);
+    const Declared said = From(policy::EvaluateEgress(*declared_, identity, held, to), identity);
+    // Egress that is open by default says nothing of a peer; the list of where holders may go does.
+    return said == Declared::kNothing && policy::HoldersMayGo(*declared_, identity, held, to) ? Declared::kAllowed : said;
   }
 
   Declared MayUseGpu(const event::Process& who) override {

@@ -45,9 +45,11 @@ event::FindingProcess Shown(const event::Process& process) {
 
 class EngineImpl final : public Engine, Scene, Raise {
  public:
-  EngineImpl(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world, std::string run)
+  EngineImpl(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors, World& world, std::string run,
+             uint32_t agent_pid)
       : detectors_(std::move(detectors)),
         world_(world),
+        agent_pid_(agent_pid),
         fold_(config, std::move(run), [this](event::FindingPtr finding) { Made(std::move(finding)); }) {
     for (const auto& detector : detectors_) {
       for (size_t kind = 0; kind < by_kind_.size(); ++kind) {
@@ -63,6 +65,9 @@ class EngineImpl final : public Engine, Scene, Raise {
     keep_ = batch;
     for (const event::Event& event : batch->events) {
       lineage_.Apply(event);
+      if (OfAgent(event.header)) {
+        continue;
+      }
       now_ns_ = event.header.time_ns;
       header_ = &event.header;
       for (Detector* detector : by_kind_[static_cast<size_t>(event.header.kind)]) {
@@ -125,6 +130,11 @@ class EngineImpl final : public Engine, Scene, Raise {
   }
 
  private:
+  bool OfAgent(const event::Header& header) const {
+    return agent_pid_ != 0 &&
+           (header.process.pid == agent_pid_ || (header.info != nullptr && header.info->parent.pid == agent_pid_));
+  }
+
   // ---- Scene ----
   uint64_t now_ns() const override { return now_ns_; }
   const event::Names& names() const override {
@@ -208,6 +218,7 @@ class EngineImpl final : public Engine, Scene, Raise {
 
   const std::vector<std::unique_ptr<Detector>> detectors_;
   World& world_;
+  const uint32_t agent_pid_;
   std::array<std::vector<Detector*>, static_cast<size_t>(event::Kind::kCount)> by_kind_;
   Lineage lineage_;
   WallClock clock_;
@@ -227,8 +238,8 @@ class EngineImpl final : public Engine, Scene, Raise {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors,
-                                       World& world, std::string run) {
-  return std::make_unique<EngineImpl>(config, std::move(detectors), world, std::move(run));
+                                       World& world, std::string run, uint32_t agent_pid) {
+  return std::make_unique<EngineImpl>(config, std::move(detectors), world, std::move(run), agent_pid);
 }
 
 }  // namespace moat::detect

@@ -30,9 +30,10 @@ class World {
 
 class Engine : public event::Producer {
  public:
-  // run: tells this run of the agent from others. world must outlive the engine.
+  // run: tells this run of the agent from others. world must outlive the engine. agent_pid: of the agent itself, whose own acts and those of its
+  // children (what it runs to see its hooks run, and to ask schedulers) raise nothing; 0: it is not known by a number that events have.
   static std::unique_ptr<Engine> Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors,
-                                        World& world, std::string run);
+                                        World& world, std::string run, uint32_t agent_pid = 0);
   // Any thread. What is so now: raised with the next OnTime() when the last call did not have it (by its cause).
   virtual void Post(std::vector<Draft> states) = 0;
   virtual FoldStats stats() const = 0;  // any thread

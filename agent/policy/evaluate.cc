@@ -235,6 +235,26 @@ Decision EvaluateEgress(const Set& set, const Identity& who, uint64_t held, cons
   return Twice(set, who, [&](const Asked& asked) { return OfEgress(asked, set, held, where); });
 }
 
+bool HoldersMayGo(const Set& set, const Identity& who, uint64_t held, const Destination& where) {
+  if (held == 0 || EvaluateEgress(set, who, held, where).action == Action::kDeny) {
+    return false;
+  }
+  const auto named = [&](const std::string& asset) {
+    return std::ranges::any_of(set.policies, [&](const Policy& policy) {
+      return policy.mode != Mode::kObserve && policy.egress && Selects(policy, who) == Selected::kYes &&
+             std::ranges::any_of(policy.egress->holding, [&](const Holding& holding) {
+               return holding.asset == asset && Find(holding.allow, where, Action::kAllow) != nullptr;
+             });
+    });
+  };
+  for (size_t label = 0; label < set.assets.size() && label < 64; ++label) {
+    if ((held >> label & 1) != 0 && !named(set.assets[label].name)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 Decision EvaluateAsset(const Set& set, const Identity& who, std::string_view asset, Operation operation) {
   return Twice(set, who, [&](const Asked& asked) { return OfAsset(asked, asset, operation); });
 }

@@ -65,6 +65,8 @@ Selected Selects(const Policy& policy, const Identity& who);
 
 // held: labels, bit n for set.assets[n]. The results point into set. Any thread.
 Decision EvaluateEgress(const Set& set, const Identity& who, uint64_t held, const Destination& where);
+// Whether a policy names where as one of the places that holders of these labels may go to, and nothing denies it.
+bool HoldersMayGo(const Set& set, const Identity& who, uint64_t held, const Destination& where);
 Decision EvaluateAsset(const Set& set, const Identity& who, std::string_view asset, Operation operation);
 Decision EvaluateGpuUse(const Set& set, const Identity& who);
 Decision EvaluateGpuCall(const Set& set, const Identity& who, GpuCategory category);

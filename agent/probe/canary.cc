@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -115,16 +116,14 @@ std::string TraceMe() {
   return InChild([] { return ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0 ? 0 : 1; }, NoMeanwhile);
 }
 
-// Calls that can do nothing: of a descriptor, process, flag or address that there is not. They return all the same.
-std::string AskInVain() {
-  iovec nothing{};
-  (void)syscall(SYS_unshare, 1);
-  (void)syscall(SYS_chroot, nullptr);
-  (void)syscall(SYS_setns, -1, 0);
-  (void)syscall(SYS_process_vm_writev, -1, &nothing, 1, &nothing, 1, 0);
-  (void)syscall(SYS_open_tree, -1, nullptr, 0);
-  (void)syscall(SYS_move_mount, -1, nullptr, -1, nullptr, 0);
-  return "";
+// A call that can do nothing: of a descriptor, process, flag or address that there is not. It returns all the same, unless a filter of system
+// calls answers in the kernel's place: then no program at the call runs. Such a filter says EPERM or ENOSYS, as runtimes and systemd set it.
+template <typename... Args>
+std::string AskInVain(const char* name, long number, Args... args) {
+  errno = 0;
+  (void)syscall(number, args...);
+  const bool filtered = (errno == EPERM || errno == ENOSYS) && prctl(PR_GET_SECCOMP) == 2;
+  return filtered ? std::string("a filter of system calls keeps ") + name + " from moatd" : "";
 }
 
 std::string OpenNull() {
@@ -351,9 +350,14 @@ Canary Canary::Sing(bool in_scope) {
   canary.why_["gpu.text"] = "it runs when a driver is loaded of which a function cannot be probed itself";
   canary.Try({"process.ptrace", "process.vm_read"}, LookInto);
   canary.Try({"process.traceme", "process.ptrace_call"}, TraceMe);
-  canary.Try(
-      {"process.unshare", "process.chroot", "process.vm_write", "process.setns", "process.open_tree", "process.move_mount"},
-      AskInVain);
+  static iovec nothing{};
+  canary.Try({"process.unshare"}, [] { return AskInVain("unshare", SYS_unshare, 1); });
+  canary.Try({"process.chroot"}, [] { return AskInVain("chroot", SYS_chroot, nullptr); });
+  canary.Try({"process.setns"}, [] { return AskInVain("setns", SYS_setns, -1, 0); });
+  canary.Try({"process.vm_write"},
+             [] { return AskInVain("process_vm_writev", SYS_process_vm_writev, -1, &nothing, 1, &nothing, 1, 0); });
+  canary.Try({"process.open_tree"}, [] { return AskInVain("open_tree", SYS_open_tree, -1, nullptr, 0); });
+  canary.Try({"process.move_mount"}, [] { return AskInVain("move_mount", SYS_move_mount, -1, nullptr, -1, nullptr, 0); });
   canary.Try({"file.open", "gpu.open", "gpu.ioctl"}, OpenNull);
 #if defined(__x86_64__)
   canary.Try({"gpu.ioctl_compat"}, Ioctl32);

@@ -30,6 +30,8 @@ constexpr std::array<const char*, MOAT_GPU_CLASSES> kClassNames = {
     "none", "nvidia", "nvidia-uvm", "nvidia-caps", "nvidia-switch", "nvidia-fs", "gdrdrv",
     "drm",  "accel",  "kfd",        "neuron",      "habanalabs",    "other",     "vfio"};
 
+const std::string kHostRoot = "/proc/1/root";
+
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path);
   return std::string(std::istreambuf_iterator<char>(file), {});
@@ -176,12 +178,21 @@ Status Devices::Fill(const config::Config& config) {
   }
   AddDrivers(whole, majors, devices);
   list_.clear();
+  // In a container /dev is its own: what the host's nodes are called, its first process sees.
   FindNodes("/dev", whole, /*depth=*/2, list_);
+  std::vector<ResolvedDevice> host;
+  FindNodes(kHostRoot + "/dev", whole, /*depth=*/2, host);
+  for (ResolvedDevice& device : host) {
+    if (std::ranges::find(list_, device.rdev, &ResolvedDevice::rdev) == list_.end()) {
+      device.path.erase(0, kHostRoot.size());
+      list_.push_back(std::move(device));
+    }
+  }
   AddOpenings(majors, devices);
   for (const config::Device& device : config.devices) {
     struct stat info{};
     const moat_gpu_class class_id = ClassFromName(device.device_class);
-    if (stat(device.path.c_str(), &info) != 0) {
+    if (stat(device.path.c_str(), &info) != 0 && stat((kHostRoot + device.path).c_str(), &info) != 0) {
       spdlog::warn("device {}: {}", device.path, std::strerror(errno));
     } else if (!S_ISCHR(info.st_mode) || major(info.st_rdev) >= MOAT_MAX_MAJOR) {
       spdlog::warn("device {}: not a character device with a major below {}", device.path, MOAT_MAX_MAJOR);

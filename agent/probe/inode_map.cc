@@ -3,14 +3,15 @@
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstring>
 #include <iterator>
+#include <optional>
 
 #include "agent/base/fd.h"
 
@@ -35,20 +36,53 @@ bool ReadsAreSeen(long type) {
   return std::ranges::find(kTypes, type) != std::end(kTypes);
 }
 
+// i_generation makes an inode number used again another file. ext4, xfs, btrfs and f2fs have one, and tell it in the handle of a file, which takes
+// neither a right nor an open, that a policy might deny to moatd itself. Where it lies in the handle: fs/exportfs/expfs.c (ext4, f2fs),
+// fs/xfs/xfs_export.h, fs/btrfs/export.h. held: O_PATH.
+std::optional<uint32_t> Generation(int held, long type) {
+  constexpr int kInode32 = 1, kInode32Parent = 2, kXfs64 = 0x81, kXfs64Parent = 0x82, kBtrfs = 0x4d, kBtrfsParent = 0x4e;
+  alignas(file_handle) std::array<char, sizeof(file_handle) + MAX_HANDLE_SZ> room{};
+  auto* handle = reinterpret_cast<file_handle*>(room.data());
+  handle->handle_bytes = MAX_HANDLE_SZ;
+  int mount = 0;
+  if (name_to_handle_at(held, "", handle, &mount, AT_EMPTY_PATH) != 0) {
+    return std::nullopt;
+  }
+  size_t at = 0;
+  switch (static_cast<uint32_t>(type)) {
+    case 0xef53:  // ext4, ext3, ext2
+    case 0xf2f52010:  // f2fs
+      at = handle->handle_type == kInode32 || handle->handle_type == kInode32Parent ? 4 : 0;
+      break;
+    case 0x58465342:  // xfs
+      at = handle->handle_type == kXfs64 || handle->handle_type == kXfs64Parent       ? 8
+           : handle->handle_type == kInode32 || handle->handle_type == kInode32Parent ? 4
+                                                                                      : 0;
+      break;
+    case 0x9123683e:  // btrfs
+      at = handle->handle_type == kBtrfs || handle->handle_type == kBtrfsParent ? 16 : 0;
+      break;
+    default: break;
+  }
+  uint32_t generation = 0;
+  if (at == 0 || handle->handle_bytes < at + sizeof(generation)) {
+    return std::nullopt;
+  }
+  std::memcpy(&generation, reinterpret_cast<const char*>(handle->f_handle) + at, sizeof(generation));
+  return generation;
+}
+
 }  // namespace
 
-// ext4, xfs, btrfs and f2fs tell i_generation, which makes an inode number used again another file; others do not. held: O_PATH.
 moat_inode_val InodeMap::ValueOf(const Wanted& wanted, int held) const {
   moat_inode_val value{.asset = wanted.asset, .flags = wanted.flags, .generation = 0, .generation_known = 0};
-  const std::string path = "/proc/self/fd/" + std::to_string(held);
-  const Fd file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
-  int generation = 0;  // the kernel writes an int whatever the command's size says
-  if (file && ioctl(file.get(), FS_IOC_GETVERSION, &generation) == 0) {
-    value.generation = static_cast<uint32_t>(generation);
+  struct statfs system{};
+  const bool known = fstatfs(held, &system) == 0;
+  if (const auto generation = known ? Generation(held, system.f_type) : std::nullopt) {
+    value.generation = *generation;
     value.generation_known = 1;
   }
-  struct statfs system{};
-  if (!reads_seen_ && (!file || fstatfs(file.get(), &system) != 0 || !ReadsAreSeen(system.f_type))) {
+  if (!reads_seen_ && (!known || !ReadsAreSeen(system.f_type))) {
     value.flags |= MOAT_INODE_OPEN_READS;
   }
   return value;

@@ -22,9 +22,13 @@ struct moat_pol_object {
 	__u32 asset;
 	__u32 operation; /* enum moat_pol_operation */
 	__u32 told_as;   /* enum moat_verdict_operation */
+	__u32 using; /* 1: of a descriptor that is open already, at each read and write: only denials are told, and counted */
 };
 
-/* 0, or -EPERM. The current task. Told: each denial; of permissions only those of opens and maps, the rest being a matter of course. */
+/*
+ * 0, or -EPERM. The current task. Told: each denial; of permissions only those of opens and maps, the rest being a matter of course; of what
+ * policies in dry-run would deny, all but the use of what is open, of which the open has been told.
+ */
 static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it)
 {
 	struct moat_pol_who who;
@@ -55,6 +59,8 @@ static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it
 		else if (!answer.rule)
 			answer.rule = would;
 	}
+	if (it->using && !(answer.rule & MOAT_RULE_DENY))
+		return 0;
 	if (moat_pol_action(&answer) == MOAT_VERDICT_ALLOW && it->told_as != MOAT_VERDICT_READ &&
 	    it->told_as != MOAT_VERDICT_MAP && it->told_as != MOAT_VERDICT_EXEC)
 		return 0;
@@ -70,14 +76,15 @@ static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it
 	return answer.rule & MOAT_RULE_DENY ? -EPERM : 0;
 }
 
-static __always_inline int moat_pol_asset_file(const struct file *file, __u32 asset, __u32 operation, __u32 told_as)
+static __always_inline int moat_pol_asset_file(const struct file *file, __u32 asset, __u32 operation, __u32 told_as, __u32 using)
 {
 	const struct inode *inode = moat_get(file, f_inode);
 	struct moat_pol_object it = {.inode = moat_cast(struct inode, inode),
 				     .dentry = moat_get(file, f_path.dentry),
 				     .asset = asset,
 				     .operation = operation,
-				     .told_as = told_as};
+				     .told_as = told_as,
+				     .using = using};
 
 	return moat_pol_asset_asked(&it);
 }

@@ -23,11 +23,11 @@ static __noinline int moat_pol_opening_asset(const struct file *file, __u32 asse
 	mode = moat_get(file, f_mode);
 	flags = moat_get(file, f_flags);
 	if (flags & FMODE_EXEC_FLAG)
-		err = moat_pol_asset_file(file, asset, MOAT_POL_EXEC, MOAT_VERDICT_EXEC);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_EXEC, MOAT_VERDICT_EXEC, 0);
 	else if (mode & FMODE_READ)
-		err = moat_pol_asset_file(file, asset, MOAT_POL_READ, MOAT_VERDICT_READ);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_READ, MOAT_VERDICT_READ, 0);
 	if (!err && (mode & FMODE_WRITE || flags & MOAT_O_TRUNC))
-		err = moat_pol_asset_file(file, asset, MOAT_POL_WRITE, MOAT_VERDICT_WRITE);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_WRITE, MOAT_VERDICT_WRITE, 0);
 	return err;
 }
 
@@ -61,9 +61,9 @@ static __always_inline int moat_pol_using(const void *arg, int mask)
 	if (asset == MOAT_NO_ASSET)
 		return 0;
 	if (mask & MAY_READ)
-		err = moat_pol_asset_file(file, asset, MOAT_POL_READ, 0);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_READ, MOAT_VERDICT_READ, 1);
 	if (!err && mask & MAY_WRITE)
-		err = moat_pol_asset_file(file, asset, MOAT_POL_WRITE, 0);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_WRITE, MOAT_VERDICT_WRITE, 1);
 	return err;
 }
 
@@ -80,11 +80,11 @@ static __always_inline int moat_pol_mapping(const void *arg, unsigned long prot,
 	asset = moat_asset_of(moat_get_control(), file, 1);
 	if (asset == MOAT_NO_ASSET)
 		return 0;
-	err = moat_pol_asset_file(file, asset, MOAT_POL_MAP, MOAT_VERDICT_MAP);
+	err = moat_pol_asset_file(file, asset, MOAT_POL_MAP, MOAT_VERDICT_MAP, 0);
 	if (!err && prot & PROT_EXEC)
-		err = moat_pol_asset_file(file, asset, MOAT_POL_EXEC, MOAT_VERDICT_EXEC);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_EXEC, MOAT_VERDICT_EXEC, 0);
 	if (!err && prot & PROT_WRITE && flags & MAP_SHARED_BIT)
-		err = moat_pol_asset_file(file, asset, MOAT_POL_WRITE, MOAT_VERDICT_WRITE);
+		err = moat_pol_asset_file(file, asset, MOAT_POL_WRITE, MOAT_VERDICT_WRITE, 0);
 	return err;
 }
 

@@ -4,7 +4,10 @@
  */
 #include "asset.bpf.h"
 
-static __always_inline int moat_pol_looking_into(const void *arg)
+/* <linux/ptrace.h>. Who only reads in /proc about a process (its program, its maps: ps, runtimes, moatd) asks for PTRACE_MODE_READ. */
+#define PTRACE_MODE_ATTACH 0x2
+
+static __always_inline int moat_pol_looking_into(const void *arg, unsigned int mode)
 {
 	const struct task_struct *other = moat_cast(struct task_struct, arg);
 	struct moat_pol_answer answer = {};
@@ -15,7 +18,7 @@ static __always_inline int moat_pol_looking_into(const void *arg)
 	__u64 held, barred;
 	__u32 generation;
 
-	if (!moat_pol_guards())
+	if (!(mode & PTRACE_MODE_ATTACH) || !moat_pol_guards())
 		return 0;
 	held = moat_labels(moat_get(other, tgid), moat_get(other, group_leader, start_boottime));
 	if (!held)
@@ -49,5 +52,5 @@ static __always_inline int moat_pol_looking_into(const void *arg)
 	return answer.rule & MOAT_RULE_DENY ? -EPERM : 0;
 }
 
-MOAT_SECURITY_DENIES(moat_pol_memory, ptrace_access_check, moat_pol_looking_into(child), struct task_struct *child,
+MOAT_SECURITY_DENIES(moat_pol_memory, ptrace_access_check, moat_pol_looking_into(child, mode), struct task_struct *child,
 		     unsigned int mode)

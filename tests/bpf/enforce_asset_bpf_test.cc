@@ -53,6 +53,8 @@ TEST_F(AssetEnforceBpfTest, AHoldersMemoryIsNotForThoseWhoMayNotRead) {
       const iovec here{bytes, 8}, there{*where, 8};
       const ssize_t got = process_vm_readv(*reader, &here, 1, &there, 1, 0);
       MOAT_CHILD_CHECK(expected == 0 ? got == 8 : got == -1 && errno == expected);
+      char program[256];  // what is no memory stays to be seen
+      MOAT_CHILD_CHECK(readlink(("/proc/" + std::to_string(*reader) + "/exe").c_str(), program, sizeof(program)) > 0);
     });
   };
   policy.replace(policy.find("CGROUP"), 6, "CGROUP/reader");
@@ -128,6 +130,34 @@ TEST_F(AssetEnforceBpfTest, ADescriptorFromBeforeThePolicyIsOfNoUse) {
           policy);
   go.Give();
   Finish(pid);
+  std::vector<unsigned> told;
+  for (const moat_verdict& verdict : Verdicts(pid)) {
+    EXPECT_EQ(verdict.action, MOAT_VERDICT_DENY);
+    told.push_back(verdict.operation);
+  }
+  EXPECT_THAT(told, testing::ElementsAre(MOAT_VERDICT_READ, MOAT_VERDICT_WRITE, MOAT_VERDICT_MAP));
+}
+
+TEST_F(AssetEnforceBpfTest, DryRunTellsTheOpenAndNotEachRead) {
+  Start(/*expect_all=*/false);
+  if (const std::string why = Exposed("enforce.file_use"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  std::string policy = PolicyOf("  assets: [{asset: model, read: allow}]\n", "dry-run");
+  policy.replace(policy.find("CGROUP"), 6, "/somebody/else");
+  Enforce("apiVersion: moat/v1\nkind: Asset\nmetadata: {name: model}\nspec: {paths: [" + dir_.File("weights") + "]}\n---\n" +
+          policy);
+  const pid_t pid = RunInside([&] {
+    char byte = 0;
+    const int fd = open(dir_.File("weights").c_str(), O_RDONLY | O_CLOEXEC);
+    for (int i = 0; i < 5; ++i) {
+      MOAT_CHILD_CHECK(fd >= 0 && read(fd, &byte, 1) == 1);
+    }
+  });
+  const auto told = Verdicts(pid);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].action, MOAT_VERDICT_WOULD_DENY);
+  EXPECT_EQ(told[0].operation, MOAT_VERDICT_READ);
 }
 
 }  // namespace

@@ -42,6 +42,8 @@ class Options:
     icount: bool = False
     gpu: bool = False  # the stand-in GPU of tests/vm/gpu, and a PCI display and network card
     clones: bool = False  # a file system whose files can share extents (xfs), at /mnt/clones; wants the module xfs
+    # (port of the guest's 10.0.2.100, port of this machine's 127.0.0.1): the guest's only way out, by a network card (virtio_net)
+    outside: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     out: pathlib.Path | None = None  # folder for what the guest left in /out
     console: pathlib.Path | None = None  # keeps the kernel's console here
 
@@ -73,7 +75,8 @@ def classify(control: str, console: str, timed_out: bool, complaint: str = "") -
 
 def build(cache: Cache, image: Image, options: Options, at: pathlib.Path, say: Callable[[str], None]) -> None:
     gpu_module, gpu_program = standin.make(cache, image) if options.gpu else (None, None)
-    contents, absent = Modules(image).load_order(ALWAYS + options.modules + (["cuse"] if gpu_program else []))
+    more = (["cuse"] if gpu_program else []) + (["virtio_net"] if options.outside else [])
+    contents, absent = Modules(image).load_order(ALWAYS + options.modules + more)
     for name in absent:
         say(f"{image.name}: this kernel has no module {name}")
     if gpu_module:
@@ -118,6 +121,9 @@ def qemu_command(cache: Cache, image: Image, options: Options, folder: pathlib.P
         command += ["-chardev", f"file,id={file},path={folder}/{file}", "-serial", f"chardev:{file}"]
     if options.gpu:  # PCI devices whose registers can be mapped: a display, and one that is none. No driver takes them.
         command += ["-device", "bochs-display,romfile=", "-device", "e1000,romfile="]
+    if options.outside:  # a process for each connection: qemu's own way has one for all
+        ways = [f"guestfwd=tcp:10.0.2.100:{there}-cmd:{cache.tool('bin/busybox')} nc 127.0.0.1 {here}" for there, here in options.outside]
+        command += ["-netdev", ",".join(["user,id=net,restrict=on", *ways]), "-device", "virtio-net-pci,netdev=net,romfile="]
     for disk in ("disk", "out", *(["clones"] if options.clones else [])):
         command += ["-drive", f"file={folder}/{disk},format=raw,if=virtio,cache=unsafe"]
     return command

@@ -33,6 +33,7 @@ while read -r module arguments; do
   # shellcheck disable=SC2086
   if ! why=$(insmod "/vm/modules/$module.ko" $arguments 2>&1); then echo "module $module ${why##*: }" >/dev/ttyS2; fi
 done </vm/modules/order
+[ ! -d /sys/class/net/eth0 ] || { ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up; }
 # A real file system on a block device: tests put files there whose identity and blocks matter. noinit_itable: no thread that zeroes
 # inode tables in the background for a minute, in the middle of what is measured.
 [ ! -e /dev/vda ] || mount -t ext4 -o noinit_itable /dev/vda /var/tmp || echo "no ext4 at /var/tmp"

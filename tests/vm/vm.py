@@ -37,6 +37,11 @@ def file_pair(text: str) -> tuple[str, str]:
     return source, destination or "/root/" + pathlib.Path(source).name
 
 
+def port_pair(text: str) -> tuple[int, int]:
+    there, _, here = text.partition(":")
+    return int(there), int(here)
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vm.py", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True, metavar="fetch|boot|kernels")
@@ -52,6 +57,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     guest.add_argument("--out", type=pathlib.Path, metavar="DIR", help="what the command leaves in /out goes here")
     guest.add_argument("--module", action="append", default=[], metavar="NAME", help="load it, and what it needs, before the command")
     guest.add_argument("--gpu", action="store_true", help="/dev/nvidia0, nvidiactl and nvidia-uvm with nothing behind, counters in /run/moat-gpu; a PCI display and network card")
+    guest.add_argument("--outside", action="append", default=[], type=port_pair, metavar="PORT:HERE",
+                       help="a network card (10.0.2.15) from which 10.0.2.100:PORT is 127.0.0.1:HERE of this machine, and no more")  # fmt: skip
     guest.add_argument("--lsm", metavar="LIST", help="lsm= of the kernel's command line (default: none, the distribution's list)")
     guest.add_argument("--append", action="append", default=[], metavar="WORD", help="one more word for the kernel's command line")
     guest.add_argument("--smp", type=int, default=1, metavar="N", help="processors (default 1)")
@@ -89,6 +96,7 @@ def main(arguments: list[str]) -> int:
         return status
     wanted = Options(options.run, options.file, options.module, options.append, options.lsm, options.smp, options.mem, options.timeout)
     wanted.icount, wanted.gpu, wanted.out, wanted.console = options.icount, options.gpu, options.out, options.console
+    wanted.outside = options.outside
 
     def sink(data: bytes) -> None:
         sys.stdout.buffer.write(data)

@@ -22,7 +22,7 @@ state = "{work}/state"
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
-  address = "{work}/cri.sock"
+  address = "{socket}"
 [ttrpc]
   address = "{work}/ttrpc.sock"
 [plugins."io.containerd.internal.v1.opt"]
@@ -111,16 +111,17 @@ class Lines:
 
 
 class Containerd:
-    def __init__(self, work: pathlib.Path, app: pathlib.Path):
-        self.work, self.socket = work, work / "cri.sock"
+    def __init__(self, work: pathlib.Path, app: pathlib.Path, socket: pathlib.Path | None = None):
+        self.work, self.socket = work, socket or work / "cri.sock"
         self.had_shim_sockets = SHIM_SOCKETS.exists()
         self.cgroups = []  # names of pods' cgroups below KUBE
         self.before = {mount for mount in cgroup_mounts() if (mount / KUBE).exists()}
-        (work / "config.toml").write_text(CONFIG.format(work=work, no_pivot=str(root_is_initramfs()).lower()), encoding="utf-8")
+        (work / "config.toml").write_text(CONFIG.format(work=work, socket=self.socket, no_pivot=str(root_is_initramfs()).lower()), encoding="utf-8")
         self.log = work / "containerd.log"
         with open(self.log, "wb") as log:
-            # A mount namespace of its own: whatever it leaves mounted goes with it.
-            command = ["unshare", "--mount", "--propagation", "private", "containerd", "-c", str(work / "config.toml"), "-l", "warn"]
+            # A mount namespace of its own: whatever it leaves mounted goes with it. Shared in itself, as mounts with HostToContainer want it.
+            command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --make-rshared / && exec containerd "$@"']
+            command += ["containerd", "-c", str(work / "config.toml"), "-l", "warn"]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self._await_socket()

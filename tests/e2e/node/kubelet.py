@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a kubelet makes of the DaemonSet of deploy/k8s, on a containerd of the test's own: the manifest's arguments, mounts, capabilities,
-read-only root and seccomp profile."""
+"""A kubelet's work on the DaemonSet of deploy/k8s, on a containerd and in folders of the test's own."""
 
 import json
 import pathlib
 import time
 
+import manifest
 from agent import Place, cgroup2_mount
 from pods import Pod
 from runtime import KUBE, Containerd
@@ -22,7 +22,7 @@ class Kubelet:
 
     def config_maps(self, objects: list[dict]) -> dict[str, str]:
         """The files of both; of moatd.yaml the scope, and where it listens and asks, are the test's. Returns the policies."""
-        data = {thing["metadata"]["name"]: thing["data"] for thing in objects if thing["kind"] == "ConfigMap"}
+        data = manifest.config_maps(objects)
         text = data["moat-config"]["moatd.yaml"]
         for old, new in {"scope: host": f"scope: /{KUBE}", "containerd.sock": "cri.sock", "0.0.0.0": "127.0.0.1", ":7444": ":0", ":9464": ":0"}.items():
             if old not in text:
@@ -38,31 +38,10 @@ class Kubelet:
 
     def container(self, objects: list[dict], image: str) -> pathlib.Path:
         """For moat_cri_pod."""
-        (daemonset,) = [thing for thing in objects if thing["kind"] == "DaemonSet"]
-        spec = daemonset["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        context = container["securityContext"]
         own = {name: self.node / name for name in ("config", "policies", "run", "state", "models")}
         own |= {"bpffs": self.place.bpf, "cgroup": cgroup2_mount(), "containerd": self.work}
-        volumes = {volume["name"]: volume for volume in spec["volumes"]}
-        mounts = []
-        for mount in container["volumeMounts"]:
-            source = own.get(mount["name"]) or volumes[mount["name"]]["hostPath"]["path"]
-            mounts.append({"container_path": mount["mountPath"], "host_path": str(source), "readonly": mount.get("readOnly", False)})
-        security = {
-            "capabilities": {"add_capabilities": context["capabilities"]["add"], "drop_capabilities": context["capabilities"]["drop"]},
-            "namespace_options": {"network": "NODE", "pid": "NODE" if spec["hostPID"] else "CONTAINER"},
-            "readonly_rootfs": context["readOnlyRootFilesystem"],
-            "no_new_privs": not context["allowPrivilegeEscalation"],
-            "seccomp": {"profile_type": context["seccompProfile"]["type"]},
-            # As a kubelet has them for procMount Default.
-            "masked_paths": [f"/proc/{name}" for name in ("asound", "acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi")]
-            + ["/sys/firmware"],
-            "readonly_paths": [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")],
-        }
         path = self.work / "container.json"
-        more = {"image": {"image": image}, "args": container["args"], "mounts": mounts, "linux": {"security_context": security}}
-        path.write_text(json.dumps(more), encoding="utf-8")
+        path.write_text(json.dumps(manifest.container(objects, image, own)), encoding="utf-8")
         return path
 
     def start(self, objects: list[dict], image: str, name: str) -> Pod:

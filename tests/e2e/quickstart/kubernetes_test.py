@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 for folder in ("node", "containerd"):
