@@ -69,7 +69,8 @@ class Cluster:
                 return 0, 'daemon set "moat" successfully rolled out'
             case ["-n", "moat", "exec", "daemonset/moat", "--", *command]:
                 container = self.pod.cgroup.rsplit("/", 1)[1]
-                run = ["ctr", "-a", self.kubelet.containerd.socket, "-n", "k8s.io", "tasks", "exec", "--exec-id", "walk", container, *command]
+                run = ["ctr", "-a", self.kubelet.containerd.socket, "-n", "k8s.io", "tasks", "exec"]
+                run += ["--fifo-dir", self.kubelet.work, "--exec-id", "walk", container, *command]
                 done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=30)
                 return done.returncode, done.stdout.rstrip()
         return 1, f"this stand-in for kubectl does not know: {' '.join(words)}"
