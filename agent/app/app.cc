@@ -93,6 +93,9 @@ class AppImpl final : public App {
     SetNames();
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
+    if (sinks_) {
+      sinks_->OnLifecycle(sink::Lifecycle::kUpdate, "the configuration was read again: " + std::to_string(config_.assets.size()) + " assets");
+    }
   }
 
   void LookAgain() override {
@@ -165,6 +168,7 @@ class AppImpl final : public App {
     if (!config_.sinks.empty()) {
       MOAT_ASSIGN(sinks_, sink::Sinks::Create(config_.sinks, {.hostname = HostName(), .version = kVersion}));
       finding_fan_ = std::make_unique<FindingFan>(*sinks_);
+      sinks_->OnLifecycle(sink::Lifecycle::kStart, std::string("moatd ") + kVersion + " watches " + config_.scope);
     }
     return {};
   }
@@ -172,6 +176,7 @@ class AppImpl final : public App {
   // What a receiver does not take now is sent by the next run.
   void StopSinks() {
     if (sinks_) {
+      sinks_->OnLifecycle(sink::Lifecycle::kStop, std::string("moatd ") + kVersion + " ends");
       sinks_->Stop(kSinkGrace);
     }
     finding_fan_.reset();
@@ -268,7 +273,7 @@ class AppImpl final : public App {
     MOAT_ASSIGN(exporter_, metrics::Exporter::Start(config_.metrics_address, [this] {
                   return MetricsOf(Snapshot(), policies_ ? policies_->Get() : InForce(),
                                    findings_ ? findings_->Totals() : std::vector<api::FindingTotal>(),
-                                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>());
+                                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>(), server_->Counters());
                 }));
     spdlog::info("metrics at port {}", exporter_->port());
     return {};

@@ -41,7 +41,7 @@ std::vector<metrics::Decisions> DecisionsOf(const InForce& policies) {
 }  // namespace
 
 metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, const std::vector<api::FindingTotal>& findings,
-                         const std::vector<sink::SinkStats>& sinks) {
+                         const std::vector<sink::SinkStats>& sinks, const api::ApiCounters& api) {
   metrics::Input input{.version = std::move(status.version), .kernel = std::move(status.kernel)};
   input.started_unix_ns = status.started_unix_ns;
   input.attach_ms = status.attach_ms;
@@ -67,7 +67,22 @@ metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, co
     to.spool_messages = from.spool.depth;
     to.spool_bytes = from.spool.depth_bytes;
     to.lag_seconds = static_cast<double>(from.lag_ns) / 1e9;
-    to.errors = {{"retry", from.retried}, {"rejected", from.rejected}, {"spool", from.spool_errors}, {"torn", from.spool.torn}};
+    to.errors = {{"retry", from.retried}, {"rejected", from.rejected}, {"spool", from.spool_errors}, {"torn", from.spool.torn},
+                 {"unkept", from.transport.unkept}, {"refused", from.transport.refused}};
+    to.resent = from.transport.resent;
+  }
+  for (const api::ApiCounters::Calls& calls : api.calls) {
+    const std::string method = calls.method.substr(calls.method.starts_with('/') ? 1 : 0);
+    for (size_t code = 0; code < calls.by_code.size(); ++code) {
+      if (calls.by_code[code] != 0) {
+        input.api_calls.push_back({method, api::CodeName(static_cast<int>(code)), calls.by_code[code]});
+      }
+    }
+  }
+  for (size_t i = 0; i < api.refused.size(); ++i) {
+    if (api.refused[i] != 0) {
+      input.refused_connections.push_back({api::RefusalName(static_cast<api::Refusal>(i)), api.refused[i]});
+    }
   }
   return input;
 }

@@ -12,8 +12,8 @@
 
 namespace moat::app {
 
-// Any thread. Calls of the API are left empty.
+// Any thread.
 metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, const std::vector<api::FindingTotal>& findings,
-                         const std::vector<sink::SinkStats>& sinks);
+                         const std::vector<sink::SinkStats>& sinks, const api::ApiCounters& api);
 
 }  // namespace moat::app

@@ -192,6 +192,8 @@ void AddSinks(Builder& to, const std::vector<Sink>& sinks) {
   each(&Sink::dropped);
   to.Counter("moat_sink_dead_letters_total", "Messages that the receiver will never take.", {"sink", "transport"});
   each(&Sink::dead_letters);
+  to.Counter("moat_sink_resent_total", "Messages sent again after a fault, which may have arrived twice.", {"sink", "transport"});
+  each(&Sink::resent);
   to.Gauge("moat_sink_spool_messages", "Messages on disk that are not delivered yet.", {"sink", "transport"});
   each(&Sink::spool_messages);
   to.Gauge("moat_sink_spool_bytes", "Bytes of messages on disk that are not delivered yet.", {"sink", "transport"});

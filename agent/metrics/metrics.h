@@ -40,6 +40,7 @@ struct Sink {
   uint64_t delivered = 0;  // messages
   uint64_t dropped = 0;  // messages that a full queue or spool gave up
   uint64_t dead_letters = 0;
+  uint64_t resent = 0;  // messages sent again after a fault, that may have arrived twice
   uint64_t spool_messages = 0, spool_bytes = 0;  // that are not delivered yet
   double lag_seconds = 0;  // age of the oldest of them
   std::vector<Counted> errors{};  // by reason

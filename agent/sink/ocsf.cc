@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/sink/ocsf.h"
 #include "agent/sink/ocsf_parts.h"
 
 namespace moat::sink {
@@ -189,6 +190,10 @@ class Ocsf final : public Encoding {
     }
     json["unmapped"] = Unmapped(finding);
     return ocsf::OneLine(json);
+  }
+
+  std::string EncodeLifecycle(Lifecycle what, std::string_view message, uint64_t time_unix_ns) const override {
+    return OcsfLifecycle(what, message, origin_, time_unix_ns);
   }
 
  private:

@@ -16,11 +16,6 @@ namespace moat::sink {
 // Empty: OCSF has no class for this kind (gaps), or it is a finding (MakeOcsf). time_unix_ns: of the event.
 std::string OcsfEvent(const event::Event& event, const event::Names& names, const Origin& origin, uint64_t time_unix_ns);
 
-enum class Lifecycle : uint8_t {
-  kStart = 3,
-  kStop = 4,
-  kUpdate = 8
-};  // activity_id of class 6002; kUpdate: another configuration
 std::string OcsfLifecycle(Lifecycle what, std::string_view message, const Origin& origin, uint64_t time_unix_ns);
 
 }  // namespace moat::sink

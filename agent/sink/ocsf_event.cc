@@ -395,6 +395,15 @@ std::string OcsfEvent(const event::Event& event, const event::Names& names, cons
   return json.is_null() ? "" : ocsf::OneLine(json);
 }
 
+const char* LifecycleName(Lifecycle what) {
+  switch (what) {
+    case Lifecycle::kStart: return "agent-start";
+    case Lifecycle::kStop: return "agent-stop";
+    case Lifecycle::kUpdate: return "agent-update";
+  }
+  return "agent";
+}
+
 std::string OcsfLifecycle(Lifecycle what, std::string_view message, const Origin& origin, uint64_t time_unix_ns) {
   const char* name = what == Lifecycle::kStart ? "Start" : what == Lifecycle::kStop ? "Stop" : "Update";
   Json json = ocsf::Base(kLifecycle, static_cast<int>(what), name, event::Severity::kInfo, time_unix_ns, origin, {});

@@ -86,7 +86,7 @@ class OtlpImpl final : public Otlp {
              std::to_string(config_.port);
   }
   Delivery Send(std::span<const Message> messages) override;
-  uint64_t refused() const override { return refused_; }
+  TransportStats stats() const override { return {.refused = refused_}; }
 
  private:
   Status Connect();

@@ -14,9 +14,7 @@ class Otlp : public Transport {
  public:
   static std::unique_ptr<Otlp> Create(const config::OtlpSink& config, const Origin& origin);
   const char* name() const override { return "otlp"; }
-  // Records that the receiver refused among others that it took, without saying which (partial success): they count as delivered, for
-  // OTLP forbids to send them again. The sender's thread.
-  virtual uint64_t refused() const = 0;
+  // stats().refused: partial success, after which OTLP forbids to send again.
 };
 
 }  // namespace moat::sink

@@ -50,6 +50,7 @@ class SinkImpl final : public Sink {
   ~SinkImpl() override { SinkImpl::Stop(milliseconds(0)); }
 
   void OnFinding(const event::FindingPtr& finding) override;
+  void OnLifecycle(Lifecycle what, std::string_view message) override;
   SinkStats stats() const override;
   bool Flush(milliseconds timeout) override;
   void BeginStop(milliseconds grace) override;
@@ -75,7 +76,13 @@ class SinkImpl final : public Sink {
   const std::unique_ptr<Encoding> encoding_;
   const std::unique_ptr<Transport> transport_;
   const std::unique_ptr<Spool> spool_;
-  BoundedQueue<event::FindingPtr> queue_;
+  // On its way to the spool: a finding, or what is encoded already.
+  struct Item {
+    event::FindingPtr finding;
+    Message message;
+  };
+  void Enqueue(Item item);
+  BoundedQueue<Item> queue_;
 
   Counter seen_, filtered_, queue_full_, queued_, unspooled_, spool_errors_, sends_, delivered_, retried_, rejected_;
 
@@ -91,6 +98,7 @@ class SinkImpl final : public Sink {
   Clock::time_point deadline_{};
   std::string last_error_;
   uint64_t last_error_unix_ns_ = 0;
+  TransportStats transport_stats_;
 
   Worker intake_, sender_;  // last: they use all of the above
 };
@@ -100,7 +108,33 @@ void SinkImpl::OnFinding(const event::FindingPtr& finding) {
   const auto kind = static_cast<size_t>(finding->kind);
   if (finding->severity < least_ || kind >= kinds_.size() || !kinds_.test(kind)) {
     filtered_.Add();
-  } else if (queue_.Push(finding)) {
+  } else {
+    Enqueue({.finding = finding, .message = {}});
+  }
+}
+
+void SinkImpl::OnLifecycle(Lifecycle what, std::string_view message) {
+  const uint64_t now = WallNs();
+  std::string text = encoding_->EncodeLifecycle(what, message, now);
+  if (text.empty()) {
+    return;
+  }
+  seen_.Add();
+  if (least_ > event::Severity::kInfo || !kinds_.all()) {
+    filtered_.Add();
+    return;
+  }
+  Enqueue({.finding = nullptr,
+           .message = {.time_unix_ns = now,
+                       .severity = event::Severity::kInfo,
+                       .id = LifecycleName(what),
+                       .revision = 1,
+                       .kind = LifecycleName(what),
+                       .text = std::move(text)}});
+}
+
+void SinkImpl::Enqueue(Item item) {
+  if (queue_.Push(std::move(item))) {
     queue_full_.Add();
   } else {
     queued_.Add();
@@ -116,21 +150,25 @@ void SinkImpl::Failed(std::string why) {
 
 void SinkImpl::Intake() {
   for (;;) {
-    auto finding = queue_.Pop(std::chrono::seconds(1));
-    if (!finding && queue_.closed()) {
+    auto item = queue_.Pop(std::chrono::seconds(1));
+    if (!item && queue_.closed()) {
       break;
     }
     std::vector<Message> messages;
     size_t bytes = 0;
-    for (; finding;
-         finding = messages.size() < options_.batch_messages && bytes < options_.batch_bytes ? queue_.TryPop() : std::nullopt) {
-      const event::Finding& it = **finding;
-      messages.push_back({.time_unix_ns = it.last_unix_ns,
-                          .severity = it.severity,
-                          .id = it.id,
-                          .revision = it.revision,
-                          .kind = event::FindingKindName(it.kind),
-                          .text = encoding_->Encode(it)});
+    for (; item;
+         item = messages.size() < options_.batch_messages && bytes < options_.batch_bytes ? queue_.TryPop() : std::nullopt) {
+      if (item->finding == nullptr) {
+        messages.push_back(std::move(item->message));
+      } else {
+        const event::Finding& it = *item->finding;
+        messages.push_back({.time_unix_ns = it.last_unix_ns,
+                            .severity = it.severity,
+                            .id = it.id,
+                            .revision = it.revision,
+                            .kind = event::FindingKindName(it.kind),
+                            .text = encoding_->Encode(it)});
+      }
       bytes += messages.back().text.size();
     }
     Put(messages);
@@ -197,6 +235,11 @@ bool SinkImpl::SendSome() {
   }
   Delivery delivery = transport_->Send(messages);
   sends_.Add();
+  {
+    const TransportStats stats = transport_->stats();
+    std::lock_guard lock(mutex_);
+    transport_stats_ = stats;
+  }
   const size_t arrived = std::min(delivery.delivered, messages.size());
   const bool all = arrived == messages.size();
   // A transport that says delivered and delivers less has a fault: nothing is lost by sending again.
@@ -272,6 +315,7 @@ SinkStats SinkImpl::stats() const {
                   .delivered = delivered_.Get(),
                   .retried = retried_.Get(),
                   .rejected = rejected_.Get(),
+                  .transport = {},
                   .spool = spool_->stats(),
                   .lag_ns = 0,
                   .last_error = {},
@@ -280,6 +324,7 @@ SinkStats SinkImpl::stats() const {
   const uint64_t now = WallNs();
   stats.lag_ns = stats.spool.oldest_unix_ns == 0 || now < stats.spool.oldest_unix_ns ? 0 : now - stats.spool.oldest_unix_ns;
   std::lock_guard lock(mutex_);
+  stats.transport = transport_stats_;
   stats.last_error = last_error_;
   stats.last_error_unix_ns = last_error_unix_ns_;
   stats.failing = failing_;
@@ -317,6 +362,12 @@ Result<std::unique_ptr<Sinks>> Sinks::Create(const std::vector<config::Sink>& co
 void Sinks::OnFinding(const event::FindingPtr& finding) {
   for (const auto& sink : sinks_) {
     sink->OnFinding(finding);
+  }
+}
+
+void Sinks::OnLifecycle(Lifecycle what, std::string_view message) {
+  for (const auto& sink : sinks_) {
+    sink->OnLifecycle(what, message);
   }
 }
 

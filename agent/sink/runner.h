@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -27,6 +28,7 @@ struct SinkStats {
   uint64_t unspooled = 0;  // lost: the disk did not take them until the agent ended
   uint64_t spool_errors = 0;  // attempts to write that failed
   uint64_t sends = 0, delivered = 0, retried = 0, rejected = 0;  // retried: sends that the receiver could not take
+  TransportStats transport;
   SpoolStats spool;
   uint64_t lag_ns = 0;  // since the oldest that is not delivered was seen; 0: none is left
   std::string last_error;  // in words; empty: none yet
@@ -47,6 +49,8 @@ class Sink : public event::FindingConsumer {
  public:
   static Result<std::unique_ptr<Sink>> Create(const config::Sink& config, std::unique_ptr<Encoding> encoding,
                                               std::unique_ptr<Transport> transport, const SinkOptions& options = {});
+  // Told to sinks that take everything (no kinds named, severity from info), where the encoding has words for it. Any thread.
+  virtual void OnLifecycle(Lifecycle what, std::string_view message) = 0;
   virtual SinkStats stats() const = 0;  // any thread
   // Waits until all findings that were taken so far are on disk; false: not within the time. Any thread.
   virtual bool Flush(std::chrono::milliseconds timeout) = 0;
@@ -63,6 +67,7 @@ class Sinks : public event::FindingConsumer {
   static Result<std::unique_ptr<Sinks>> Create(const std::vector<config::Sink>& config, const Origin& origin,
                                                const SinkOptions& options = {});
   void OnFinding(const event::FindingPtr& finding) override;  // the pipeline's thread
+  void OnLifecycle(Lifecycle what, std::string_view message);  // any thread
   std::vector<SinkStats> stats() const;  // any thread, as all below
   bool Flush(std::chrono::milliseconds timeout);
   void Stop(std::chrono::milliseconds grace);  // all at once: takes no longer than one

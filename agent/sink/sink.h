@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -19,12 +20,18 @@ struct Origin {
   std::string hostname, version;  // of moatd
 };
 
+// What becomes of the agent itself; activity_id of OCSF's class 6002. kUpdate: another configuration.
+enum class Lifecycle : uint8_t { kStart = 3, kStop = 4, kUpdate = 8 };
+const char* LifecycleName(Lifecycle what);  // "agent-start", "agent-stop", "agent-update"
+
 // Pure; any thread. The text is valid UTF-8 without line ends and without control characters, whatever the finding's texts hold.
 class Encoding {
  public:
   virtual ~Encoding() = default;
   virtual const char* name() const = 0;  // "ocsf", "cef"
   virtual std::string Encode(const event::Finding& finding) const = 0;
+  // Empty: the encoding has no words for it.
+  virtual std::string EncodeLifecycle(Lifecycle, std::string_view /*message*/, uint64_t /*time_unix_ns*/) const { return ""; }
 };
 std::unique_ptr<Encoding> MakeOcsf(Origin origin);  // ocsf.cc: OCSF 1.8.0, class 2004
 std::unique_ptr<Encoding> MakeCef(Origin origin);  // cef.cc
@@ -33,7 +40,7 @@ std::unique_ptr<Encoding> MakeCef(Origin origin);  // cef.cc
 struct Message {
   uint64_t time_unix_ns = 0;  // when it was last seen
   event::Severity severity = event::Severity::kInfo;
-  std::string id;  // of the finding
+  std::string id;  // of the finding; of the agent's own life LifecycleName, as its kind
   uint64_t revision = 0;
   std::string kind;  // FindingKindName
   std::string text;  // as encoded
@@ -53,12 +60,19 @@ struct Delivery {
   uint64_t retry_after_ms = 0;  // as the receiver asks; 0: it does not say
 };
 
+struct TransportStats {
+  uint64_t resent = 0;  // messages sent again after a fault that may have arrived before it
+  uint64_t unkept = 0;  // messages that the disk did not take for that, and that a receiver which dies can lose
+  uint64_t refused = 0;  // that the receiver refused among others that it took, without saying which: they count as delivered
+};
+
 // One thread, the sink's own. May block, but for no longer than its configured timeout.
 class Transport {
  public:
   virtual ~Transport() = default;
   virtual const char* name() const = 0;  // "file", "syslog", "otlp"
   virtual Delivery Send(std::span<const Message> messages) = 0;
+  virtual TransportStats stats() const { return {}; }
 };
 
 }  // namespace moat::sink

@@ -30,10 +30,8 @@ class Syslog final : public Transport {
   const char* name() const override { return "syslog"; }
   Delivery Send(std::span<const Message> messages) override;
 
-  // The sender's thread. Messages sent again that may have arrived already, beside those that Send() was given again; messages that the disk
-  // did not take, and that a receiver which dies can lose.
-  uint64_t resent() const { return resent_; }
-  uint64_t unkept() const { return window_.unkept(); }
+  // resent: beside those that Send() was given again.
+  TransportStats stats() const override { return {.resent = resent_, .unkept = window_.unkept()}; }
 
  private:
   Status Ready(Deadline deadline);

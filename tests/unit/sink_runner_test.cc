@@ -339,6 +339,34 @@ TEST_F(SinkRunnerTest, NoSinkWaitsForAnother) {
   EXPECT_EQ(test::LinesOf(test::ReadAll(dir_ / "out.json")).size(), 100u);
 }
 
+TEST_F(SinkRunnerTest, TheAgentsOwnLifeIsToldInOcsfToWhoTakesAll) {
+  std::vector<config::Sink> config(3);
+  for (size_t i = 0; i < config.size(); ++i) {
+    config[i].name = std::to_string(i);
+    config[i].spool.path = dir_ / ("spool" + std::to_string(i));
+    config[i].transport = config::FileSink{.path = dir_ / ("out" + std::to_string(i))};
+  }
+  config[1].encoding = "cef";  // has no words for it
+  config[2].min_severity = "low";
+  auto sinks = Sinks::Create(config, {.hostname = "node", .version = "1"}, options_);
+  ASSERT_TRUE(sinks) << sinks.error().message;
+  (*sinks)->OnLifecycle(Lifecycle::kStart, "moatd 1 watches host");
+  (*sinks)->OnFinding(Finding("f"));
+  ASSERT_TRUE(Until([&] {
+    const auto stats = (*sinks)->stats();
+    return stats[0].delivered == 2 && stats[1].delivered == 1 && stats[2].delivered == 1;
+  }));
+  EXPECT_EQ((*sinks)->stats()[2].filtered, 1u);
+  (*sinks)->OnLifecycle(Lifecycle::kStop, "moatd 1 ends");
+  (*sinks)->Stop(milliseconds(1000));
+  const auto lines = test::LinesOf(test::ReadAll(dir_ / "out0"));
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_THAT(lines[0], HasSubstr(R"("class_uid":6002)"));
+  EXPECT_THAT(lines[0], HasSubstr("moatd 1 watches host"));
+  EXPECT_THAT(lines[1], HasSubstr(R"("class_uid":2004)"));
+  EXPECT_THAT(lines[2], HasSubstr("moatd 1 ends"));
+}
+
 TEST_F(SinkRunnerTest, ASinkThatCannotBeIsNamed) {
   std::vector<config::Sink> config(1);
   config[0].name = "siem";

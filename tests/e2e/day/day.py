@@ -81,7 +81,7 @@ class Siem:
     def __init__(self, work: pathlib.Path, tls: pathlib.Path):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.out, self.came, self.stop = work / "siem.log", [], threading.Event()
+        self.out, self.came, self.other, self.stop = work / "siem.log", [], [], threading.Event()
         (work / "syslog-ng.conf").write_text(SYSLOG_NG.format(port=self.port, tls=tls, out=self.out), encoding="ascii")
         command = ["syslog-ng", "-F", "-e", "--no-caps", "-f", work / "syslog-ng.conf", "-R", work / "persist", "-p", work / "pid", "-c", work / "ctl"]
         with open(work / "syslog-ng.err", "wb") as log:
@@ -110,7 +110,9 @@ class Siem:
                 at = file.tell()
             now = time.monotonic()
             *lines, rest = rest.split(b"\n")
-            self.came += [(now, json.loads(line.decode().removeprefix("\ufeff"))) for line in lines]
+            for line in lines:
+                record = json.loads(line.decode().removeprefix("\ufeff"))
+                (self.came if record["class_uid"] == 2004 else self.other).append((now, record))
 
     def end(self):
         self.stop.set()
@@ -183,6 +185,9 @@ def judge(day: Day, siem: Siem) -> int:
             continue
         print(f"{step:<8}{found[0]:>10.2f} s  {found[1]['severity'].lower()} {kind}: {found[1]['message']}")
         print(f"{'':<22}{', '.join(names(found[1])['techniques'])}{'' if good else f'   LATE: more than {WITHIN} s'}")
+    if not any(record["class_uid"] == 6002 for _, record in siem.other):
+        failed += 1
+        print("the SIEM was not told of the agent's start")
     others = sorted({(names(record)["kind"], record["message"]) for _, record in siem.came if names(record)["pods"] != [POD]})
     failed += len(others)
     for kind, message in others:

@@ -85,6 +85,7 @@ class PrometheusTest(unittest.TestCase):
         self.settings = f"""policies: {{files: [{folder}/policies], pins: ""}}
 runtimes: {{cri: "", docker: "", slurm: ""}}
 metrics: {{address: 127.0.0.1:0}}
+sinks: [{{name: local, type: file, path: {folder}/findings.json, spool: {{path: {folder}/spool}}}}]
 """
 
     def test_it_scrapes_what_the_ledger_says(self):
@@ -102,6 +103,13 @@ metrics: {{address: 127.0.0.1:0}}
                 balance = "sum by (kind) (moat_events_attempted_total) - sum by (kind) (moat_events_delivered_total) - sum by (kind) (moat_events_lost_total)"
                 rows = prometheus.wait(balance, lambda rows: rows and not any(rows.values()))
                 print(f"{sum(execs.values()):.0f} execs; attempted = delivered + lost for {len(rows)} kinds")
+                found = prometheus.wait('moat_findings_total{kind="policy-denial"}', lambda rows: sum(rows.values()) >= 1)
+                # The start of the agent and what was found of the denials.
+                sent = prometheus.wait('moat_sink_delivered_total{sink="local"}', lambda rows: sum(rows.values()) >= 2)
+                self.assertEqual(set(prometheus.query("moat_sink_spool_messages").values()), {0})
+                agent.status()
+                calls = prometheus.wait('moat_api_calls_total{method="moat.v1.Status/Get",code="OK"}', lambda rows: sum(rows.values()) >= 1)
+                print(f"{len(found)} kinds found, {sum(sent.values()):.0f} messages sent, {sum(calls.values()):.0f} calls of the API")
                 self.assertEqual(set(prometheus.query("moat_domain_loaded").values()), {1})
                 self.assertGreater(sum(prometheus.query("process_resident_memory_bytes").values()), 1 << 20)
             text = get(f"http://127.0.0.1:{agent.port()}/metrics")

@@ -263,17 +263,17 @@ TEST(OtlpSink, PartialSuccessIsCounted) {
   const auto otlp = sink::Otlp::Create(At(port), kOrigin);
   sink::Delivery delivery = otlp->Send(Messages(5));
   EXPECT_EQ(delivery.delivered, 5u);
-  EXPECT_EQ(otlp->refused(), 2u);
+  EXPECT_EQ(otlp->stats().refused, 2u);
   for (const int64_t nonsense : {int64_t{0}, int64_t{-3}}) {
     refused = nonsense;
     EXPECT_EQ(otlp->Send(Messages(5)).delivered, 5u);
   }
-  EXPECT_EQ(otlp->refused(), 2u);
+  EXPECT_EQ(otlp->stats().refused, 2u);
   refused = 1;
   delivery = otlp->Send(Messages(1));
   EXPECT_EQ(delivery.outcome, Outcome::kRejected) << "of one, it is known which";
   EXPECT_NE(delivery.why.find("too old"), std::string::npos);
-  EXPECT_EQ(otlp->refused(), 2u);
+  EXPECT_EQ(otlp->stats().refused, 2u);
 }
 
 TEST(OtlpSink, BothSidesAreCheckedByTls) {

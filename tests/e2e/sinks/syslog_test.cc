@@ -132,7 +132,7 @@ TEST_P(SyslogReceiver, CertificatesAreReadAnewWhenTheyChange) {
   EXPECT_EQ(syslog.Send({&message, 1}).delivered, 0u) << "the old certificate is still used";
   use("client");
   EXPECT_EQ(syslog.Send({&message, 1}).delivered, 1u);
-  EXPECT_EQ(syslog.resent(), 0u) << "an orderly change loses nothing";
+  EXPECT_EQ(syslog.stats().resent, 0u) << "an orderly change loses nothing";
   EXPECT_TRUE(Arrives(*receiver, 2));
   receiver->Kill(SIGTERM);
   EXPECT_EQ(test::LinesOf(ReadAll(receiver->output())).size(), 2u);
@@ -169,7 +169,7 @@ TEST_P(SyslogReceiver, MayHangAndGetsAllWhenItGoesOn) {
   std::cout << "after " << sent << ": " << delivery.why << '\n';
   receiver->Signal(SIGCONT);
   ASSERT_TRUE(test::Until([&] { return send().delivered > 0; }));
-  EXPECT_GT(syslog.resent(), 0u);
+  EXPECT_GT(syslog.stats().resent, 0u);
   const auto distinct = [&] {
     std::set<std::string> ids;
     for (const std::string& line : test::LinesOf(ReadAll(receiver->output()))) {
