@@ -94,7 +94,8 @@ class AppImpl final : public App {
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
     if (sinks_) {
-      sinks_->OnLifecycle(sink::Lifecycle::kUpdate, "the configuration was read again: " + std::to_string(config_.assets.size()) + " assets");
+      sinks_->OnLifecycle(sink::Lifecycle::kUpdate,
+                          "the configuration was read again: " + std::to_string(config_.assets.size()) + " assets");
     }
   }
 

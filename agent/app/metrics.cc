@@ -67,8 +67,8 @@ metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, co
     to.spool_messages = from.spool.depth;
     to.spool_bytes = from.spool.depth_bytes;
     to.lag_seconds = static_cast<double>(from.lag_ns) / 1e9;
-    to.errors = {{"retry", from.retried}, {"rejected", from.rejected}, {"spool", from.spool_errors}, {"torn", from.spool.torn},
-                 {"unkept", from.transport.unkept}, {"refused", from.transport.refused}};
+    to.errors = {{"retry", from.retried},   {"rejected", from.rejected},       {"spool", from.spool_errors},
+                 {"torn", from.spool.torn}, {"unkept", from.transport.unkept}, {"refused", from.transport.refused}};
     to.resent = from.transport.resent;
   }
   for (const api::ApiCounters::Calls& calls : api.calls) {
