@@ -11,6 +11,7 @@ std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   all.push_back(MakeTamper());
   all.push_back(MakeUnsafeLoad(config));
   all.push_back(MakeReverseShell());
+  all.push_back(MakeInteractiveShell());
   all.push_back(MakeFileless());
   all.push_back(MakeInjection());
   all.push_back(MakeGpu());

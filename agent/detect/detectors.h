@@ -17,6 +17,7 @@ std::unique_ptr<Detector> MakeFailedLogins(const config::Detect& config);  // fa
 std::unique_ptr<Detector> MakeFileless();  // fileless.cc
 std::unique_ptr<Detector> MakeGpu();  // gpu.cc
 std::unique_ptr<Detector> MakeInjection();  // injection.cc
+std::unique_ptr<Detector> MakeInteractiveShell();  // interactive_shell.cc
 std::unique_ptr<Detector> MakeLateral(const config::Detect& config);  // lateral.cc
 std::unique_ptr<Detector> MakeLosses();  // losses.cc
 std::unique_ptr<Detector> MakePolicy();  // policy.cc
