@@ -14,6 +14,7 @@ std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   all.push_back(MakeInteractiveShell());
   all.push_back(MakeFileless());
   all.push_back(MakeInjection());
+  all.push_back(MakeNamespaceEscape());
   all.push_back(MakeGpu());
   all.push_back(MakeLateral(config));
   all.push_back(MakeFailedLogins(config));

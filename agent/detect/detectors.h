@@ -20,6 +20,7 @@ std::unique_ptr<Detector> MakeInjection();  // injection.cc
 std::unique_ptr<Detector> MakeInteractiveShell();  // interactive_shell.cc
 std::unique_ptr<Detector> MakeLateral(const config::Detect& config);  // lateral.cc
 std::unique_ptr<Detector> MakeLosses();  // losses.cc
+std::unique_ptr<Detector> MakeNamespaceEscape();  // namespace_escape.cc
 std::unique_ptr<Detector> MakePolicy();  // policy.cc
 std::unique_ptr<Detector> MakeReverseShell();  // reverse_shell.cc
 std::unique_ptr<Detector> MakeTamper();  // tamper.cc
