@@ -184,7 +184,7 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
 
 std::vector<const Scenario*> All() {
   std::vector<const Scenario*> all;
-  for (const auto& some : {Weights(), Programs(), Accelerators(), Network()}) {
+  for (const auto& some : {Weights(), Programs(), Accelerators(), Network(), Intrusion(), Logins()}) {
     for (const Scenario& one : some) {
       all.push_back(&one);
     }
