@@ -116,15 +116,19 @@ class NamespaceEscape final : public Detector {
     }
     const event::Process& self = *header.info;
     if (container) {
-      return IsSettingUp(self, scene);
+      return IsSettingUp(header, self, scene);
     }
-    if (IsStarter(self.exe)) {  // systemd makes a service's namespaces in its child, before it runs the program
+    // systemd makes a service's namespaces in its child, before it runs the program.
+    if (IsStarter(self.exe) || (IsCopy(self) && IsOfRuntime(self, scene))) {
       return true;
     }
     if (header.labels != 0) {
       return false;
     }
-    if (cgroup.empty() || cgroup == "/" || IsSystemService(scene, self)) {
+    if (cgroup.empty()) {
+      return IsOfSystemd(header, self, scene);
+    }
+    if (cgroup == "/" || IsSystemService(scene, self)) {
       return true;  // "/": helpers of the kernel itself, modprobe among them
     }
     return workload != nullptr && event::KindOf(*workload) == WorkloadKind::kUnit &&
@@ -132,27 +136,42 @@ class NamespaceEscape final : public Detector {
             workload->unit == "sshd.service");
   }
 
+  // Of a cgroup that was gone before anyone could look what it is called: a service that has done one thing (modprobe@.service), or a
+  // container that lived as short. Who has started what is in there tells them apart.
+  static bool IsOfSystemd(const event::Header& header, const event::Process& self, const Scene& scene) {
+    auto process = scene.Find(self.parent);
+    for (size_t i = 0; process != nullptr && process->cgroup_id == header.cgroup_id && i < kParents; ++i) {
+      process = scene.Find(process->parent);
+    }
+    return process != nullptr && IsStarter(process->exe) && !IsContainerRuntime(process->exe);
+  }
+
+  // runc before 1.2 runs a copy of itself from memory, which a container cannot change.
+  static bool IsCopy(const event::Process& process) { return (process.exec_flags & event::kExecMemfd) != 0; }
+  static bool IsOfRuntime(const event::Process& copy, const Scene& scene) {
+    auto process = scene.Find(copy.parent);
+    for (size_t i = 0; process != nullptr && IsCopy(*process) && i < kParents; ++i) {
+      process = scene.Find(process->parent);
+    }
+    return process != nullptr && IsContainerRuntime(process->exe);
+  }
+
   // A runtime that makes the world of a container does so in the container's cgroup, already. A name is free to choose in there, so a
   // runtime outside must have started it, with nothing but runtimes in between.
-  static bool IsSettingUp(const event::Process& self, const Scene& scene) {
-    if (!IsContainerRuntime(self.exe) &&
-        (self.exec_flags & event::kExecMemfd) == 0) {  // older runc runs a copy of itself from memory
+  static bool IsSettingUp(const event::Header& header, const event::Process& self, const Scene& scene) {
+    if (!IsContainerRuntime(self.exe) && !IsCopy(self)) {
       return false;
     }
-    event::ProcessKey next = self.parent;
-    for (size_t i = 0; i < kParents && next.pid != 0; ++i) {
-      const auto process = scene.Find(next);
-      if (process == nullptr) {
-        return false;
-      }
+    auto process = scene.Find(self.parent);
+    for (size_t i = 0; process != nullptr && i < kParents; ++i) {
       const bool runtime = IsContainerRuntime(process->exe);
-      if (process->cgroup_id != self.cgroup_id) {
+      if (process->cgroup_id != header.cgroup_id) {
         return runtime;
       }
-      if (!runtime && (process->exec_flags & event::kExecMemfd) == 0) {
+      if (!runtime && !IsCopy(*process)) {
         return false;
       }
-      next = process->parent;
+      process = scene.Find(process->parent);
     }
     return false;
   }
@@ -240,7 +259,8 @@ class NamespaceEscape final : public Detector {
       return act(Severity::kHigh, 70, Printable(source), "That is the file system of others, which the workload was not given.");
     }
     if ((call.flags & MS_REMOUNT) != 0) {
-      const bool open = container && (call.flags & MS_RDONLY) == 0 && (target.starts_with("/proc") || target.starts_with("/sys"));
+      const bool open =
+          container && (call.flags & MS_RDONLY) == 0 && (target.starts_with("/proc/sys") || target.starts_with("/sys"));
       return open ? std::optional(act(Severity::kHigh, 65, "for writing what was for reading alone",
                                       "By files there the kernel is told what to run on the host."))
                   : std::nullopt;

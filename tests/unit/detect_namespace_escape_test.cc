@@ -142,6 +142,19 @@ TEST_F(NamespaceEscape, AttackByAServiceThatHoldsWeightsAndByANameOnly) {
   EXPECT_THAT(raised, SizeIs(2)) << "a file of the container's own, named as a runtime";
 }
 
+TEST_F(NamespaceEscape, CgroupsThatWereGoneAtOnceAreJudgedByWhoStartedThem) {
+  const auto of = [&](const Who& parent) {
+    return Changed(Process("/usr/bin/kmod", "gone", parent, 0), [](event::Process& p) { p.cgroup.clear(); });
+  };
+  const Who systemd = Process("/usr/lib/systemd/systemd", "/init.scope", nullptr, 0);
+  Does(of(systemd), {.op = PrivilegeOp::kFinitModule});  // modprobe@drm.service
+  EXPECT_THAT(raised, IsEmpty());
+  const Who shim = Process("/usr/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
+  Does(of(of(shim)), {.op = PrivilegeOp::kFinitModule});
+  Does(of(nullptr), {.op = PrivilegeOp::kFinitModule});
+  EXPECT_THAT(raised, SizeIs(2));
+}
+
 TEST_F(NamespaceEscape, BenignRuntimesAndTheHost) {
   const Who shim = Process("/usr/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
   const Who runc = Process("/usr/bin/runc", "/system.slice/containerd.service", shim, 0),
