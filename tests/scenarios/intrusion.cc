@@ -191,6 +191,48 @@ int OwnMountNamespace() {
   return fd;
 }
 
+// The real runc, where it is installed: a container whose cgroup lies in the stage's, with /usr of this host. more: capabilities, "" or
+// "CAP_X", ..."; own_processes: in a process namespace of its own.
+void Container(const Site& site, const std::string& command, const std::string& more, bool own_processes) {
+  if (::access("/usr/sbin/runc", X_OK) != 0) {
+    return;
+  }
+  OwnMounts();
+  // runc keeps to version 2 when that is all there is: nothing is made in other hierarchies.
+  std::string cgroup;
+  {
+    std::ifstream file("/proc/self/cgroup");
+    for (std::string line; std::getline(file, line);) {
+      cgroup = line.starts_with("0::") ? line.substr(3) : cgroup;
+    }
+  }
+  const std::string bundle = Directory(site, "bundle"), root = Directory(site, "bundle/root");
+  if (::access("/sys/fs/cgroup/unified", F_OK) == 0) {
+    Check(::mount("/sys/fs/cgroup/unified", "/sys/fs/cgroup", nullptr, MS_BIND, nullptr) == 0);
+  }
+  for (const char* name : {"usr", "proc", "dev", "sys"}) {
+    Directory(site, (std::string("bundle/root/") + name).c_str());
+  }
+  for (const char* name : {"bin", "lib", "lib64"}) {
+    Check(::symlink((std::string("usr/") + name).c_str(), (root + "/" + name).c_str()) == 0);
+  }
+  const std::string capabilities = "[\"CAP_KILL\"" + more + "]";
+  std::ofstream(bundle + "/config.json")
+      << R"({"ociVersion": "1.0.2", "root": {"path": "root"}, "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["/bin/sh", "-c", ")"
+      << command << R"("], "env": ["PATH=/usr/sbin:/usr/bin"], "capabilities": {"bounding": )" << capabilities
+      << R"(, "effective": )" << capabilities << R"(, "permitted": )" << capabilities << R"(}}, "mounts": [)"
+      << R"({"destination": "/proc", "type": "proc", "source": "proc"}, )"
+      << R"({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}, )"
+      << R"({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}, )"
+      << R"({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}, )"
+      << R"({"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}], )"
+      << R"("linux": {"cgroupsPath": ")" << cgroup
+      << R"(/container", "namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "ipc"})"
+      << (own_processes ? R"(, {"type": "pid"})" : "") << R"(, {"type": "cgroup"}], "maskedPaths": ["/proc/kcore"], )"
+      << R"("readonlyPaths": ["/proc/sys"]}})";
+  Run({"/usr/sbin/runc", "--root", site.scratch + "/state", "run", "--bundle", bundle, "moat-scenario"});
+}
+
 const Scenario kAll[] = {
     {"shell-calls-back", FindingKind::kReverseShell, kAttack, "calls a peer and gives a shell its socket",
      [](const Site&) {
@@ -333,6 +375,19 @@ const Scenario kAll[] = {
          Check(::chroot(root.c_str()) == 0);
        });
      }},
+    {"out-of-a-container", FindingKind::kNamespaceEscape, kAttack,
+     "a privileged container of runc goes to a process outside (nsenter)",
+     [](const Site& site) {
+       if (::access("/usr/sbin/runc", X_OK) != 0) {  // nobody there to get away from
+         InChild([] { OwnMounts(), (void)::chroot("/proc/1/root"); });
+       }
+       const std::string outside = std::to_string(::getpid());
+       Container(site, "nsenter --target " + outside + " --mount true; true",
+                 R"(, "CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE")",
+                 /*own_processes=*/false);
+     }},
+    {"container", FindingKind::kNamespaceEscape, kOrdinary, "runc makes a container, which does nothing else",
+     [](const Site& site) { Container(site, "true; true", "", /*own_processes=*/true); }},
     {"sandbox", FindingKind::kNamespaceEscape, kOrdinary, "a sandbox: namespaces, mounts and a root of its own",
      [](const Site& site) {
        const std::string root = Directory(site, "root");

@@ -152,7 +152,10 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
       return;
     }
     const Peers peers;
-    status = e2e::WaitFor(place.Spawn([&] { scenario.play(site); }));
+    status = e2e::WaitFor(place.Spawn([&] {
+      ::setsid();  // away from the terminal of whoever runs the tests
+      scenario.play(site);
+    }));
   });
   stage.join();
   ASSERT_EQ(status, 0) << "it could not be played";
