@@ -159,6 +159,10 @@ void ReadDetect(const Reading& reading, Section& top, Detect& detect) {
   section.Number("lateral_peers", detect.lateral_peers, 1, 65'536);
   section.Number("lateral_ports", detect.lateral_ports, 1, 65'536);
   section.Number("lateral_failures", detect.lateral_failures, 1, 65'536);
+  section.Number("failed_logins", detect.failed_logins, 1, 65'536);
+  section.Number("failed_logins_window_s", detect.failed_logins_window_s, 1, 86'400);
+  section.Number("failed_logins_users", detect.failed_logins_users, 2, 64);
+  section.Number("failed_logins_users_window_s", detect.failed_logins_users_window_s, 1, 7 * 86'400);
 }
 
 void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {

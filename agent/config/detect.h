@@ -33,6 +33,13 @@ struct Detect {
   uint32_t lateral_peers = 50;
   uint32_t lateral_ports = 50;
   uint32_t lateral_failures = 20;
+  // Failed logins. Who has forgotten a password tries it three times, which is what sshd and login allow before they hang up; five within a
+  // minute are a second connection at once. One remote that fails for many users within an hour tries one password on all of them: ten, for
+  // a gateway that a whole team logs in through has a few that mistype.
+  uint32_t failed_logins = 5;
+  uint32_t failed_logins_window_s = 60;
+  uint32_t failed_logins_users = 10;
+  uint32_t failed_logins_users_window_s = 3600;
   bool operator==(const Detect&) const = default;
 };
 

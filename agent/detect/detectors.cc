@@ -11,10 +11,13 @@ std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   all.push_back(MakeTamper());
   all.push_back(MakeUnsafeLoad(config));
   all.push_back(MakeReverseShell());
+  all.push_back(MakeInteractiveShell());
   all.push_back(MakeFileless());
   all.push_back(MakeInjection());
+  all.push_back(MakeNamespaceEscape());
   all.push_back(MakeGpu());
   all.push_back(MakeLateral(config));
+  all.push_back(MakeFailedLogins(config));
   all.push_back(MakePolicy());
   all.push_back(MakeLosses());
   return all;

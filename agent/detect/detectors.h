@@ -13,11 +13,14 @@ namespace moat::detect {
 std::unique_ptr<Detector> MakeCanary();  // canary.cc
 std::unique_ptr<Detector> MakeCollection(const config::Detect& config);  // collection.cc
 std::unique_ptr<Detector> MakeExfiltration(const config::Detect& config);  // exfiltration.cc
+std::unique_ptr<Detector> MakeFailedLogins(const config::Detect& config);  // failed_logins.cc
 std::unique_ptr<Detector> MakeFileless();  // fileless.cc
 std::unique_ptr<Detector> MakeGpu();  // gpu.cc
 std::unique_ptr<Detector> MakeInjection();  // injection.cc
+std::unique_ptr<Detector> MakeInteractiveShell();  // interactive_shell.cc
 std::unique_ptr<Detector> MakeLateral(const config::Detect& config);  // lateral.cc
 std::unique_ptr<Detector> MakeLosses();  // losses.cc
+std::unique_ptr<Detector> MakeNamespaceEscape();  // namespace_escape.cc
 std::unique_ptr<Detector> MakePolicy();  // policy.cc
 std::unique_ptr<Detector> MakeReverseShell();  // reverse_shell.cc
 std::unique_ptr<Detector> MakeTamper();  // tamper.cc

@@ -152,7 +152,10 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
       return;
     }
     const Peers peers;
-    status = e2e::WaitFor(place.Spawn([&] { scenario.play(site); }));
+    status = e2e::WaitFor(place.Spawn([&] {
+      ::setsid();  // away from the terminal of whoever runs the tests
+      scenario.play(site);
+    }));
   });
   stage.join();
   ASSERT_EQ(status, 0) << "it could not be played";
@@ -184,7 +187,7 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
 
 std::vector<const Scenario*> All() {
   std::vector<const Scenario*> all;
-  for (const auto& some : {Weights(), Programs(), Accelerators(), Network()}) {
+  for (const auto& some : {Weights(), Programs(), Accelerators(), Network(), Intrusion(), Logins()}) {
     for (const Scenario& one : some) {
       all.push_back(&one);
     }

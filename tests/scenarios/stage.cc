@@ -71,6 +71,23 @@ int Call(const char* address, uint16_t port) {
   return error;
 }
 
+int Connect(const char* address, uint16_t port) {
+  int error = 0;
+  const int fd = Connected(address, port, &error);
+  Check(error == 0 && ::fcntl(fd, F_SETFD, 0) == 0);
+  return fd;
+}
+
+void RunWith(int input, int output, const std::vector<std::string>& argv) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    Check(::dup2(input, STDIN_FILENO) >= 0 && ::dup2(output, STDOUT_FILENO) >= 0 && ::dup2(output, STDERR_FILENO) >= 0);
+    Execute(argv.front(), argv);
+  }
+  int status = 0;
+  Check(pid > 0 && ::waitpid(pid, &status, 0) == pid && !(WIFEXITED(status) && WEXITSTATUS(status) == 127));
+}
+
 void InChild(const std::function<void()>& work) {
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -81,6 +98,16 @@ void InChild(const std::function<void()>& work) {
   Check(pid > 0 && ::waitpid(pid, &status, 0) == pid && status == 0);
 }
 
+void Execute(const std::string& program, const std::vector<std::string>& argv) {
+  std::vector<char*> words;
+  for (const std::string& arg : argv) {
+    words.push_back(const_cast<char*>(arg.c_str()));
+  }
+  words.push_back(nullptr);
+  ::execv(program.c_str(), words.data());
+  ::_exit(127);
+}
+
 void RunAs(const std::string& program, const std::vector<std::string>& argv) {
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -88,13 +115,7 @@ void RunAs(const std::string& program, const std::vector<std::string>& argv) {
     ::dup2(null, STDIN_FILENO);
     ::dup2(null, STDOUT_FILENO);
     ::dup2(null, STDERR_FILENO);
-    std::vector<char*> words;
-    for (const std::string& arg : argv) {
-      words.push_back(const_cast<char*>(arg.c_str()));
-    }
-    words.push_back(nullptr);
-    ::execv(program.c_str(), words.data());
-    ::_exit(127);
+    Execute(program, argv);
   }
   int status = 0;
   Check(pid > 0 && ::waitpid(pid, &status, 0) == pid && !(WIFEXITED(status) && WEXITSTATUS(status) == 127));

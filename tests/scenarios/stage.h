@@ -40,6 +40,8 @@ std::span<const Scenario> Weights();  // weights.cc
 std::span<const Scenario> Programs();  // programs.cc
 std::span<const Scenario> Accelerators();  // accelerators.cc
 std::span<const Scenario> Network();  // network.cc
+std::span<const Scenario> Intrusion();  // intrusion.cc
+std::span<const Scenario> Logins();  // logins.cc
 
 // ---- steps ----
 void Check(bool ok);  // else _exit(1)
@@ -48,6 +50,10 @@ void Send(const char* address, uint16_t port, size_t bytes);  // over TCP, from 
 int Call(const char* address, uint16_t port);  // connects in vain or not, and closes; errno
 void Run(const std::vector<std::string>& argv);  // in a child, waited for; its status does not matter
 void RunAs(const std::string& program, const std::vector<std::string>& argv);  // the same by another file
+[[noreturn]] void Execute(const std::string& program, const std::vector<std::string>& argv);  // in place of this process
+int Connect(const char* address, uint16_t port);  // a TCP socket from 10.66.0.2, over an exec, too
+void RunWith(int input, int output,
+             const std::vector<std::string>& argv);  // the same with these as standard input, output and error
 void InChild(const std::function<void()>& work);
 std::string CopyOf(const Site& site, const std::string& program, const std::string& name);  // an executable in scratch
 
