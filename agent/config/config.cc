@@ -159,6 +159,11 @@ void ReadDetect(const Reading& reading, Section& top, Detect& detect) {
   section.Number("lateral_peers", detect.lateral_peers, 1, 65'536);
   section.Number("lateral_ports", detect.lateral_ports, 1, 65'536);
   section.Number("lateral_failures", detect.lateral_failures, 1, 65'536);
+  section.Number("dns_window_s", detect.dns_window_s, 1, 86'400);
+  section.Number("dns_names", detect.dns_names, 1, 65'536);
+  section.Number("dns_length", detect.dns_length, 8, 250);
+  section.Number("dns_entropy", detect.dns_entropy, 0, 800);
+  section.Number("dns_kib", detect.dns_kib, 1, 1u << 20);
 }
 
 void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {

@@ -15,6 +15,7 @@ std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   all.push_back(MakeInjection());
   all.push_back(MakeGpu());
   all.push_back(MakeLateral(config));
+  all.push_back(MakeDnsTunnel(config));
   all.push_back(MakePolicy());
   all.push_back(MakeLosses());
   return all;

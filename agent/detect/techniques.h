@@ -30,6 +30,7 @@ inline constexpr Technique kServiceDiscovery = {"T1046", "Network Service Discov
 inline constexpr Technique kInjection = {"T1055", "Process Injection"};
 inline constexpr Technique kUnixShell = {"T1059.004", "Command and Scripting Interpreter: Unix Shell"};
 inline constexpr Technique kLinkerHijacking = {"T1574.006", "Hijack Execution Flow: Dynamic Linker Hijacking"};
+inline constexpr Technique kDns = {"T1071.004", "Application Layer Protocol: DNS"};
 inline constexpr Technique kHijacking = {"T1496", "Resource Hijacking"};
 inline constexpr Technique kMetadataApi = {"T1552.005", "Unsecured Credentials: Cloud Instance Metadata API"};
 inline constexpr Technique kArchive = {"T1560", "Archive Collected Data"};
