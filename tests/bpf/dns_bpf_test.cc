@@ -162,6 +162,40 @@ TEST_F(DnsBpfTest, OverTcpWhereTheMessageBeginsASegment) {
   EXPECT_EQ(Count(MOAT_KIND_NET_DNS), size_t{kTimes}) << "none by nobody";
 }
 
+// The peer's window is full, so that the question waits; when the peer reads, it leaves in whatever context the acknowledgement comes.
+TEST_F(DnsBpfTest, WhatLeavesLaterIsOfWhoeverConnected) {
+  Start();
+  const Signal sent;
+  constexpr size_t kBefore = 100'000;
+  const std::string question = DnsQuestion{.name = "later.example"}.Bytes(), bytes = U16(question.size()) + question;
+  const pid_t pid = RunInside([&] {
+    const int listener = Server(SOCK_STREAM), small = 4096, large = 1 << 20, one = 1;
+    MOAT_CHILD_CHECK(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0 && listen(listener, 8) == 0);
+    if (fork() == 0) {
+      const int server = accept(listener, nullptr, nullptr);
+      sent.Take();
+      TakeAll(server, kBefore + bytes.size());
+      _exit(0);
+    }
+    const int client = Connected(kServer, 53, SOCK_STREAM);
+    MOAT_CHILD_CHECK(setsockopt(client, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)) == 0);
+    MOAT_CHILD_CHECK(setsockopt(client, SOL_TCP, TCP_NODELAY, &one, sizeof(one)) == 0);
+    const std::string before(kBefore, '\xff');  // no question: these bits are those of an answer
+    MOAT_CHILD_CHECK(send(client, before.data(), kBefore, MSG_EOR) == ssize_t{kBefore});  // what comes next begins a segment
+    MOAT_CHILD_CHECK(send(client, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+    sent.Give();
+    int status = 1;
+    MOAT_CHILD_CHECK(waitpid(-1, &status, 0) > 0 && status == 0);
+  });
+  const auto questions = Questions();
+  ASSERT_EQ(questions.size(), 1u) << Summary();
+  EXPECT_EQ(Wire(questions[0]), Behind(question));
+  EXPECT_EQ(questions[0].hdr.pid, static_cast<uint32_t>(pid));
+  EXPECT_EQ(questions[0].hdr.tid, 0u) << "it left in its sender's own context: the window was not full";
+  EXPECT_EQ(questions[0].hdr.cgroup_id, cgroup_id());
+  EXPECT_EQ(questions[0].hdr.flags, 0u);
+}
+
 TEST_F(DnsBpfTest, WhoeverSendsAsks) {
   Start();
   Shared<pid_t> child;
