@@ -31,6 +31,7 @@ static_assert(int{v1::KIND_GPU_MAP} == int(Kind::kGpuMap));
 static_assert(int{v1::KIND_NET_CONNECT} == int(Kind::kNetConnect) && int{v1::KIND_NET_SEND} == int(Kind::kNetSend));
 static_assert(int{v1::KIND_NET_LISTEN} == int(Kind::kNetListen) && int{v1::KIND_NET_ACCEPT} == int(Kind::kNetAccept));
 static_assert(int{v1::KIND_NET_CLOSE} == int(Kind::kNetClose) && int{v1::KIND_NET_FLOW} == int(Kind::kNetFlow));
+static_assert(int{v1::KIND_NET_DNS} == int(Kind::kNetDns));
 static_assert(int{v1::KIND_FINDING} == int(Kind::kFinding));
 static_assert(int{v1::KIND_GAP} == int(Kind::kGap) && int{v1::KIND_VERDICT} == int(Kind::kVerdict));
 static_assert(int{v1::VERDICT_ACTION_WOULD_DENY} == int(event::VerdictAction::kWouldDeny));
@@ -267,6 +268,18 @@ struct PutBody {
     auto mark = wire.Begin(v1::Event::kNetFieldNumber);
     PutEndpoints(wire, v1::Net::kEndpointsFieldNumber, from.ep);
     wire.Varint(v1::Net::kCookieFieldNumber, from.cookie);
+    wire.End(mark);
+  }
+  void operator()(const event::Dns& from) const {
+    using To = v1::Dns;
+    auto mark = wire.Begin(v1::Event::kDnsFieldNumber, 2);
+    PutEndpoints(wire, To::kEndpointsFieldNumber, from.ep);
+    wire.Varint(To::kCookieFieldNumber, from.cookie);
+    wire.Text(To::kNameFieldNumber, from.name.view());
+    wire.Varint(To::kTypeFieldNumber, from.type);
+    wire.Text(To::kTypeNameFieldNumber, event::DnsTypeName(from.type));
+    wire.Varint(To::kIdFieldNumber, from.id);
+    wire.Varint(To::kPayloadBytesFieldNumber, from.payload);
     wire.End(mark);
   }
   void operator()(const event::NetTotals& from) const {

@@ -34,7 +34,7 @@ constexpr Group kGroups[] = {
     {"file", Bit(Kind::kFileOpen) | Bit(Kind::kFileMap) | Bit(Kind::kFileTamper) | Bit(Kind::kFileIo)},
     {"gpu", Bit(Kind::kGpuOpen) | Bit(Kind::kGpuIoctl) | Bit(Kind::kGpuMap)},
     {"net", Bit(Kind::kNetConnect) | Bit(Kind::kNetSend) | Bit(Kind::kNetListen) | Bit(Kind::kNetAccept) | Bit(Kind::kNetClose) |
-                Bit(Kind::kNetFlow)},
+                Bit(Kind::kNetFlow) | Bit(Kind::kNetDns)},
     {"policy", Bit(Kind::kVerdict)},
 };
 

@@ -133,6 +133,12 @@ std::string Object(const v1::Event& event, const Processes& processes) {
                                                              : remote;
       return ProtocolWord(ep.protocol()) + " " + to + (ep.mapped() ? " (v4-mapped)" : "");
     }
+    case v1::Event::kDns: {
+      const auto& dns = event.dns();
+      const auto& ep = dns.endpoints();
+      return Safe(dns.type_name()) + " " + (dns.name().empty() ? "." : Safe(dns.name())) + " of " + ProtocolWord(ep.protocol()) +
+             " " + Address(ep.remote_address(), ep.remote_port());
+    }
     case v1::Event::kNetTotals: {
       const auto& totals = event.net_totals();
       const auto& ep = totals.endpoints();
@@ -161,6 +167,7 @@ Color KindColor(const v1::Event& event) {
     case v1::Event::kGpuMap:
     case v1::Event::kGpuCall: return Color::kMagenta;
     case v1::Event::kNet:
+    case v1::Event::kDns:
     case v1::Event::kNetTotals: return Color::kCyan;
     case v1::Event::kProcessAccess:
     case v1::Event::kPrivilege: return Color::kYellow;
@@ -242,6 +249,12 @@ void JsonBody(Json& json, const v1::Event& event) {
     case v1::Event::kGpuMap: JsonGpuMap(json, event.gpu_map()); break;
     case v1::Event::kGpuCall: JsonGpuCall(json, event.gpu_call()); break;
     case v1::Event::kNet: JsonEndpoints(json, event.net().endpoints()).Field("cookie", event.net().cookie()); break;
+    case v1::Event::kDns: {
+      const auto& dns = event.dns();
+      JsonEndpoints(json, dns.endpoints()).Field("cookie", dns.cookie()).Field("name", dns.name()).Field("type", dns.type());
+      json.Field("type_name", dns.type_name()).Field("id", dns.id()).Field("payload_bytes", dns.payload_bytes());
+      break;
+    }
     case v1::Event::kNetTotals: {
       const auto& totals = event.net_totals();
       JsonEndpoints(json, totals.endpoints()).Field("cookie", totals.cookie()).Field("bytes_out", totals.bytes_out());

@@ -163,6 +163,11 @@ void ReadDetect(const Reading& reading, Section& top, Detect& detect) {
   section.Number("failed_logins_window_s", detect.failed_logins_window_s, 1, 86'400);
   section.Number("failed_logins_users", detect.failed_logins_users, 2, 64);
   section.Number("failed_logins_users_window_s", detect.failed_logins_users_window_s, 1, 7 * 86'400);
+  section.Number("dns_window_s", detect.dns_window_s, 1, 86'400);
+  section.Number("dns_names", detect.dns_names, 1, 65'536);
+  section.Number("dns_length", detect.dns_length, 8, 250);
+  section.Number("dns_entropy", detect.dns_entropy, 0, 800);
+  section.Number("dns_kib", detect.dns_kib, 1, 1u << 20);
 }
 
 void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {

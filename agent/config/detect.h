@@ -40,6 +40,17 @@ struct Detect {
   uint32_t failed_logins_window_s = 60;
   uint32_t failed_logins_users = 10;
   uint32_t failed_logins_users_window_s = 3600;
+  // DNS tunnel: what a workload asks for below one domain within dns_window_s. A name counts once, by whoever asked for it first.
+  uint32_t dns_window_s = 600;
+  // Encoded names: at least so long (labels below the domain, without dots), of at least this entropy in hundredths of a bit per character.
+  // 24 random hexadecimal digits have 355 on average, base32 and base64 more. Names of hosts are as rich in letters, but do not change
+  // between letters and digits as often; see agent/detect/dns_tunnel.cc. Content networks and file reputation use a few such names.
+  uint32_t dns_names = 50;
+  uint32_t dns_length = 24;
+  uint32_t dns_entropy = 310;
+  // Whatever the names look like: this much in those that are new. What is asked for of a
+  // company's own hosts is less; a tunnel that stays below moves less than 10 MiB a day.
+  uint32_t dns_kib = 64;
   bool operator==(const Detect&) const = default;
 };
 

@@ -41,6 +41,7 @@ MOAT_SAME(Kind::kNetListen, MOAT_KIND_NET_LISTEN);
 MOAT_SAME(Kind::kNetAccept, MOAT_KIND_NET_ACCEPT);
 MOAT_SAME(Kind::kNetClose, MOAT_KIND_NET_CLOSE);
 MOAT_SAME(Kind::kNetFlow, MOAT_KIND_NET_FLOW);
+MOAT_SAME(Kind::kNetDns, MOAT_KIND_NET_DNS);
 MOAT_SAME(Kind::kFinding, MOAT_KIND_FINDING);
 MOAT_SAME(Kind::kGap, MOAT_KIND_GAP);
 MOAT_SAME(Kind::kVerdict, MOAT_KIND_VERDICT);
@@ -80,6 +81,7 @@ constexpr std::array<Row, MOAT_KIND_COUNT> kRows = [] {
   rows[MOAT_KIND_NET_ACCEPT] = {sizeof(moat_net_event), DecodeNet};
   rows[MOAT_KIND_NET_CLOSE] = {sizeof(moat_net_close), DecodeNetTotals};
   rows[MOAT_KIND_NET_FLOW] = {sizeof(moat_net_close), DecodeNetTotals};
+  rows[MOAT_KIND_NET_DNS] = {sizeof(moat_dns), DecodeDns};
   rows[MOAT_KIND_VERDICT] = {sizeof(moat_verdict), DecodeVerdict};
   return rows;
 }();

@@ -26,6 +26,7 @@ Outcome DecodeGpuMap(const std::byte* record, event::Event& out);
 Outcome DecodeGpuIoctl(const std::byte* record, event::Event& out);
 Outcome DecodeNet(const std::byte* record, event::Event& out);  // connect, send, listen, accept
 Outcome DecodeNetTotals(const std::byte* record, event::Event& out);  // close, flow
+Outcome DecodeDns(const std::byte* record, event::Event& out);
 Outcome DecodeVerdict(const std::byte* record, event::Event& out);
 
 // Both ends of a socket, from a moat_endpoints.

@@ -18,6 +18,7 @@ std::vector<std::unique_ptr<Detector>> MakeAll(const config::Detect& config) {
   all.push_back(MakeGpu());
   all.push_back(MakeLateral(config));
   all.push_back(MakeFailedLogins(config));
+  all.push_back(MakeDnsTunnel(config));
   all.push_back(MakePolicy());
   all.push_back(MakeLosses());
   return all;

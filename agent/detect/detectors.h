@@ -12,6 +12,7 @@ namespace moat::detect {
 
 std::unique_ptr<Detector> MakeCanary();  // canary.cc
 std::unique_ptr<Detector> MakeCollection(const config::Detect& config);  // collection.cc
+std::unique_ptr<Detector> MakeDnsTunnel(const config::Detect& config);  // dns_tunnel.cc
 std::unique_ptr<Detector> MakeExfiltration(const config::Detect& config);  // exfiltration.cc
 std::unique_ptr<Detector> MakeFailedLogins(const config::Detect& config);  // failed_logins.cc
 std::unique_ptr<Detector> MakeFileless();  // fileless.cc

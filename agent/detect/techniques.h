@@ -35,6 +35,7 @@ inline constexpr Technique kBruteForce = {"T1110", "Brute Force"};
 inline constexpr Technique kPasswordSpraying = {"T1110.003", "Brute Force: Password Spraying"};
 inline constexpr Technique kKernelModules = {"T1547.006", "Boot or Logon Autostart Execution: Kernel Modules and Extensions"};
 inline constexpr Technique kLinkerHijacking = {"T1574.006", "Hijack Execution Flow: Dynamic Linker Hijacking"};
+inline constexpr Technique kDns = {"T1071.004", "Application Layer Protocol: DNS"};
 inline constexpr Technique kHijacking = {"T1496", "Resource Hijacking"};
 inline constexpr Technique kMetadataApi = {"T1552.005", "Unsecured Credentials: Cloud Instance Metadata API"};
 inline constexpr Technique kArchive = {"T1560", "Archive Collected Data"};

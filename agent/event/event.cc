@@ -30,6 +30,7 @@ constexpr std::array<const char*, static_cast<size_t>(Kind::kCount)> kKindNames 
   set(Kind::kNetAccept, "net_accept");
   set(Kind::kNetClose, "net_close");
   set(Kind::kNetFlow, "net_flow");
+  set(Kind::kNetDns, "net_dns");
   set(Kind::kFinding, "finding");
   set(Kind::kGap, "gap");
   set(Kind::kVerdict, "verdict");
@@ -116,6 +117,22 @@ const char* LoginStepName(LoginStep step) { return NameOf(kLoginNames, step); }
 
 const char* PamResultName(int32_t result) {
   return result >= 0 && static_cast<size_t>(result) < std::size(kPamNames) ? kPamNames[result] : "other";
+}
+
+std::string DnsTypeName(uint16_t type) {
+  struct Name {
+    uint16_t type;
+    const char* name;
+  };
+  static constexpr Name kNames[] = {{1, "A"},      {2, "NS"},      {5, "CNAME"}, {6, "SOA"},    {10, "NULL"},  {12, "PTR"},
+                                    {15, "MX"},    {16, "TXT"},    {28, "AAAA"}, {33, "SRV"},   {35, "NAPTR"}, {43, "DS"},
+                                    {46, "RRSIG"}, {48, "DNSKEY"}, {64, "SVCB"}, {65, "HTTPS"}, {255, "ANY"},  {257, "CAA"}};
+  for (const Name& name : kNames) {
+    if (name.type == type) {
+      return name.name;
+    }
+  }
+  return "TYPE" + std::to_string(type);
 }
 
 const char* VerdictActionName(VerdictAction action) {

@@ -31,6 +31,7 @@ enum class Kind : uint8_t {
   kGpuOpen = 16,
   kGpuIoctl = 17,
   kGpuMap = 18,
+  kNetDns = 22,
   kFinding = 23,  // what the agent concludes; no record has it
   kNetConnect = 24,
   kNetSend = 25,
@@ -297,6 +298,15 @@ struct Net {
   uint64_t cookie = 0;
   Endpoints ep;
 };
+// A question to a DNS server.
+struct Dns {
+  uint64_t cookie = 0;
+  Endpoints ep;
+  uint32_t payload = 0;  // bytes of the whole message
+  uint16_t id = 0, type = 0;  // type: 0 where the name has no end
+  FixedString<256> name;  // "www.example.com"; a dot or a 0 within a label is '?'; empty: the root's
+};
+std::string DnsTypeName(uint16_t type);  // "A", "TXT", ...; "TYPE65280"
 // close, and running totals of an open socket.
 struct NetTotals {
   uint64_t cookie = 0;
@@ -370,7 +380,7 @@ struct Finding;  // finding.h
 using FindingPtr = std::shared_ptr<const Finding>;
 
 using Body = std::variant<std::monostate, Fork, Exec, Exit, FileOpen, FileMap, FileTamper, FileIo, GpuOpen, GpuCall, Net,
-                          NetTotals, Verdict, Gap, GpuMap, ProcessAccess, Privilege, Login, FindingPtr>;
+                          NetTotals, Verdict, Gap, GpuMap, ProcessAccess, Privilege, Login, FindingPtr, Dns>;
 
 struct Event {
   Header header;

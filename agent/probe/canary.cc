@@ -382,9 +382,9 @@ Canary Canary::Sing(bool in_scope) {
               "net.sendpage"},
              [] { return Tcp(AF_INET); });
   canary.Try({"net.sent6", "net.received6"}, [] { return Tcp(AF_INET6); });
-  canary.Try({"net.bind4@in", "net.sendmsg4@in", "net.release@in"}, [] { return Udp(AF_INET); });
+  canary.Try({"net.bind4@in", "net.sendmsg4@in", "net.release@in", "net.dns@in"}, [] { return Udp(AF_INET); });
   canary.Try({"net.bind6@in", "net.sendmsg6@in"}, [] { return Udp(AF_INET6); });
-  for (const char* event : {"net.bind4", "net.sendmsg4", "net.release", "net.bind6", "net.sendmsg6"}) {
+  for (const char* event : {"net.bind4", "net.sendmsg4", "net.release", "net.bind6", "net.sendmsg6", "net.dns"}) {
     if (in_scope && canary.done_.contains(std::string(event) + "@in")) {
       canary.done_.insert(event);
     }
@@ -395,8 +395,8 @@ Canary Canary::Sing(bool in_scope) {
   if (in_scope && canary.done_.contains("net.sent6")) {
     canary.done_.insert("net.connect6");
   }
-  for (const char* event :
-       {"net.bind4", "net.sendmsg4", "net.release", "net.bind6", "net.sendmsg6", "net.connect4", "net.connect6", "net.cookie"}) {
+  for (const char* event : {"net.bind4", "net.sendmsg4", "net.release", "net.bind6", "net.sendmsg6", "net.connect4",
+                            "net.connect6", "net.cookie", "net.dns"}) {
     if (!in_scope) {
       canary.why_.try_emplace(event, outside);
     }

@@ -212,6 +212,11 @@ Result<Features> Features::Ask() {
   f.cgroup_addr = Load({"cgroup/connect programs", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT}, allow);
   f.cgroup_sock = Load({"cgroup/sock_release programs", BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_RELEASE}, allow);
   f.cgroup_skb = Load({"cgroup_skb programs", BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_EGRESS}, allow);
+  // These load without CAP_NET_ADMIN, which attaching any program to a cgroup takes, and loading the others (kernel/bpf/syscall.c
+  // is_net_admin_prog_type leaves them out).
+  if (f.cgroup_skb.yes && !f.cgroup_sock.yes) {
+    f.cgroup_skb = f.cgroup_sock;
+  }
   f.sock_ops = Load({"sockops programs", BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS}, allow);
 
   Try group_dead = exit_point;

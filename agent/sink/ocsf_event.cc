@@ -23,8 +23,8 @@ using ocsf::Text;
 
 constexpr ocsf::Class kFile = {1001, "File System Activity"}, kKernel = {1003, "Kernel Activity"},
                       kMemory = {1004, "Memory Activity"}, kProcess = {1007, "Process Activity"},
-                      kNetwork = {4001, "Network Activity"}, kAuthentication = {3002, "Authentication"},
-                      kLifecycle = {6002, "Application Lifecycle"};
+                      kNetwork = {4001, "Network Activity"}, kDns = {4003, "DNS Activity"},
+                      kAuthentication = {3002, "Authentication"}, kLifecycle = {6002, "Application Lifecycle"};
 
 struct Activity {
   int id;
@@ -116,9 +116,8 @@ struct Encoder {
     return json;
   }
 
-  Json Network(Activity activity, const event::Endpoints& ep, bool inbound,
-               event::Severity severity = event::Severity::kInfo) const {
-    Json json = Begin(kNetwork, activity, severity);
+  Json Network(Activity activity, const event::Endpoints& ep, bool inbound, const ocsf::Class& class_of = kNetwork) const {
+    Json json = Begin(class_of, activity);
     Json remote, local;
     if (ep.other_family != 0) {
       std::array<uint32_t, 2> words{};
@@ -315,6 +314,15 @@ struct Encoder {
                        {"bytes", static_cast<int64_t>((net.bytes_out + net.bytes_in) & INT64_MAX)}};
     Own(json)["sends"] = net.sends;
     Own(json)["receives"] = net.receives;
+    return json;
+  }
+
+  Json operator()(const event::Dns& dns) const {
+    Json json = Network({1, "Query"}, dns.ep, false, kDns);
+    json["query"] = {{"hostname", Text(dns.name.view().empty() ? std::string_view(".") : dns.name.view())},
+                     {"packet_uid", dns.id},
+                     {"type", event::DnsTypeName(dns.type)}};
+    Own(json)["payload_bytes"] = dns.payload;
     return json;
   }
 

@@ -33,6 +33,7 @@ enum moat_kind {
 	MOAT_KIND_GPU_OPEN = 16,
 	MOAT_KIND_GPU_IOCTL = 17,
 	MOAT_KIND_GPU_MAP = 18,
+	MOAT_KIND_NET_DNS = 22, /* a question to a DNS server */
 	MOAT_KIND_FINDING = 23, /* what moatd concludes; made in user space */
 	MOAT_KIND_NET_CONNECT = 24,
 	MOAT_KIND_NET_SEND = 25, /* unconnected send: first to a destination on a socket */

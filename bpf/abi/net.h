@@ -28,6 +28,25 @@ struct moat_net_event {
 	__u32 pad;
 };
 
+#define MOAT_DNS_QUESTION_LEN 264 /* a name is at most 255 bytes, type and class are 4 */
+
+/*
+ * MOAT_KIND_NET_DNS. Both ends as the packet says them. The question is as it is on the wire: labels, each behind its length, then type
+ * and class; of a longer one, or one without an end, what fits.
+ */
+struct moat_dns {
+	struct moat_hdr hdr;
+	__u64 cookie;
+	struct moat_endpoints ep;
+	__u32 net_flags;
+	__u32 payload; /* bytes of the whole message */
+	__u16 id;
+	__u16 dns_flags; /* the header's second word */
+	__u16 questions; /* that it says to have: the first is told */
+	__u16 question_len;
+	__u8 question[MOAT_DNS_QUESTION_LEN];
+};
+
 /* Value of the flow map (key: __u64 cookie). The owner is the process that connected, sent first, bound or accepted. */
 struct moat_flow {
 	__u64 start_ns;

@@ -99,6 +99,8 @@ const std::vector<Struct>& Structs() {
              M(stirred), M(scope_cgroup), M(filter), M(holders)),
       STRUCT(moat_endpoints, M(local), M(remote), M(local_port), M(remote_port), M(family), M(protocol)),
       STRUCT(moat_net_event, M(hdr), M(cookie), M(ep), M(net_flags), M(pad)),
+      STRUCT(moat_dns, M(hdr), M(cookie), M(ep), M(net_flags), M(payload), M(id), M(dns_flags), M(questions), M(question_len),
+             M(question)),
       STRUCT(moat_flow, M(start_ns), M(cgroup_id), M(opened_ns), M(last_ns), M(bytes_out), M(bytes_in), M(sends), M(receives),
              M(labels), M(pid), M(uid), M(net_flags), M(pad), M(ep), M(comm)),
       STRUCT(moat_net_close, M(hdr), M(cookie), M(flow)),

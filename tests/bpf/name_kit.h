@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// DNS answers and TLS ClientHellos, as bytes.
+// DNS questions and answers and TLS ClientHellos, as bytes.
 #pragma once
 
 #include <arpa/inet.h>
@@ -26,6 +26,15 @@ inline std::string Labels(std::string_view name) {
   }
   return out + '\0';
 }
+
+struct DnsQuestion {
+  std::string name{};
+  size_t type = 1, id = 0x4242, flags = 0x0100, count = 1;
+
+  std::string Bytes() const {
+    return U16(id) + U16(flags) + U16(count) + U16(0) + U16(0) + U16(0) + Labels(name) + U16(type) + U16(1);
+  }
+};
 
 struct DnsAnswer {
   std::string name{};

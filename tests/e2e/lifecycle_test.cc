@@ -281,7 +281,7 @@ TEST_F(LifecycleTest, WithFewCapabilitiesItSeesWhatItCanAndTellsTheRest) {
   EXPECT_EQ(hooks["process"].second, 0);
   EXPECT_EQ(hooks["gpu"].second, 0);
   EXPECT_EQ(hooks["file"].second, 9);  // fanotify needs CAP_SYS_ADMIN
-  EXPECT_EQ(hooks["net"].second, 7);   // cgroup programs need CAP_NET_ADMIN
+  EXPECT_EQ(hooks["net"].second, 8);   // cgroup programs need CAP_NET_ADMIN
   Watcher watcher(agent, {});
   ASSERT_TRUE(watcher.WaitConnected());
   EXPECT_EQ(WaitFor(place_.Spawn([&] { ::close(::open(weights.c_str(), O_RDONLY)); })), 0);

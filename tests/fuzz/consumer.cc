@@ -42,6 +42,7 @@ constexpr KindSize kKindSizes[] = {
     {Kind::kNetAccept, sizeof(moat_net_event), 10},
     {Kind::kNetClose, sizeof(moat_net_close), 11},
     {Kind::kNetFlow, sizeof(moat_net_close), 11},
+    {Kind::kNetDns, sizeof(moat_dns), 19},
     {Kind::kVerdict, sizeof(moat_verdict), 12},
 };
 
@@ -141,6 +142,9 @@ void Consumer::CheckFields(const event::Event& event) {
     CheckCall(*call);
   } else if (const auto* net = std::get_if<event::Net>(&event.body)) {
     text_ = AddressToString(net->ep.remote, net->ep.ipv6);
+  } else if (const auto* dns = std::get_if<event::Dns>(&event.body)) {
+    name(dns->name);
+    CHECK(!event::DnsTypeName(dns->type).empty());
   } else if (const auto* totals = std::get_if<event::NetTotals>(&event.body)) {
     text_ = AddressToString(totals->ep.local, totals->ep.ipv6);
   } else if (const auto* verdict = std::get_if<event::Verdict>(&event.body)) {

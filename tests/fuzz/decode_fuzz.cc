@@ -118,6 +118,9 @@ class Fuzz {
       put(offsetof(moat_privilege, operation), static_cast<uint32_t>(random_() % (MOAT_PRIVILEGE_COUNT + 1)));
     } else if (shape.body == 17) {
       put(offsetof(moat_login, step), static_cast<uint32_t>(random_() % (MOAT_LOGIN_COUNT + 1)));
+    } else if (shape.body == 19) {
+      put(offsetof(moat_dns, ep.family), static_cast<uint16_t>(random_() % 2 ? 2 : 10));
+      put(offsetof(moat_dns, question_len), static_cast<uint16_t>(random_() % (MOAT_DNS_QUESTION_LEN + 1)));
     }
   }
 

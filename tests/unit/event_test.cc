@@ -29,6 +29,7 @@ TEST(Event, KindsHaveNamesBothWays) {
                                                    {Kind::kNetAccept, "net_accept"},
                                                    {Kind::kNetClose, "net_close"},
                                                    {Kind::kNetFlow, "net_flow"},
+                                                   {Kind::kNetDns, "net_dns"},
                                                    {Kind::kFinding, "finding"},
                                                    {Kind::kGap, "gap"},
                                                    {Kind::kVerdict, "verdict"}};
@@ -38,7 +39,7 @@ TEST(Event, KindsHaveNamesBothWays) {
     EXPECT_EQ(KindFromName(name), kind);
     names.insert(name);
   }
-  EXPECT_EQ(names.size(), 23u);
+  EXPECT_EQ(names.size(), 24u);
   // No other number has a name.
   for (int i = 0; i < 256; ++i) {
     auto kind = static_cast<Kind>(i);

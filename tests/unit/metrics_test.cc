@@ -46,7 +46,7 @@ Input Full() {
   input.policy_problems = 1;
   input.decisions = {{"serving", "enforce", 10, 4, 0}, {"training", "dry-run", 1, 0, 6}};
   input.findings = {{"weight-exfiltration", "critical", 2, 40}};
-  Sink sink{.name = "siem", .transport = "syslog", .delivered = 100, .dropped = 1, .dead_letters = 2};
+  Sink sink{.name = "siem", .transport = "syslog", .delivered = 100, .dropped = 1, .dead_letters = 2, .resent = 3};
   sink.spool_messages = 3;
   sink.spool_bytes = 999;
   sink.lag_seconds = 1.5;
@@ -106,6 +106,7 @@ TEST(Metrics, EveryFieldIsTold) {
       R"(moat_sink_delivered_total{sink="siem",transport="syslog"} 100)",
       R"(moat_sink_dropped_total{sink="siem",transport="syslog"} 1)",
       R"(moat_sink_dead_letters_total{sink="siem",transport="syslog"} 2)",
+      R"(moat_sink_resent_total{sink="siem",transport="syslog"} 3)",
       R"(moat_sink_spool_messages{sink="siem",transport="syslog"} 3)",
       R"(moat_sink_spool_bytes{sink="siem",transport="syslog"} 999)",
       R"(moat_sink_lag_seconds{sink="siem",transport="syslog"} 1.5)",

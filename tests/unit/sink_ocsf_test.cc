@@ -172,6 +172,8 @@ std::vector<Event> AllEvents(const std::string& text) {
     }
     add(Kind::kNetClose, event::NetTotals{.ep = ep, .bytes_out = UINT64_MAX, .bytes_in = 2, .passive = true});
     add(Kind::kNetFlow, event::NetTotals{.ep = ep, .bytes_out = 5});
+    add(Kind::kNetDns, event::Dns{.ep = ep, .payload = 5, .id = 65535, .type = 16, .name = Fixed<256>(text)});
+    add(Kind::kNetDns, event::Dns{.ep = ep, .name = {}});
   }
   for (uint8_t operation = 0; operation <= 33; ++operation) {
     for (uint8_t action = 0; action <= 4; ++action) {
@@ -351,6 +353,7 @@ TEST(SinkOcsfTest, WhichEventIsWhichClass) {
        {Kind::kNetConnect, Kind::kNetSend, Kind::kNetListen, Kind::kNetAccept, Kind::kNetClose, Kind::kNetFlow}) {
     EXPECT_THAT(classes[kind], ::testing::ElementsAre(4001));
   }
+  EXPECT_THAT(classes[Kind::kNetDns], ::testing::ElementsAre(4003));
   EXPECT_THAT(classes[Kind::kFileMap], ::testing::ElementsAre(1004));
   EXPECT_THAT(classes[Kind::kGpuMap], ::testing::ElementsAre(1004));
   EXPECT_THAT(classes[Kind::kGpuIoctl], ::testing::ElementsAre(1003));
