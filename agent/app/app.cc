@@ -3,7 +3,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -105,8 +107,11 @@ class AppImpl final : public App {
       SetNames();
     }
     if (engine_) {
-      engine_->Post(Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
-                             sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>()));
+      std::vector<detect::Draft> states = Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
+                                                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>());
+      std::ranges::move(Tampered(policies_ ? policies_->TakeTampering() : std::vector<std::string>()),
+                        std::back_inserter(states));
+      engine_->Post(std::move(states));
     }
   }
 

@@ -22,6 +22,30 @@ detect::Draft Of(std::string cause, event::Severity severity, std::string title,
 
 }  // namespace
 
+std::vector<detect::Draft> Tampered(const std::vector<std::string>& tampering) {
+  std::vector<detect::Draft> drafts;
+  drafts.reserve(tampering.size());
+  for (const std::string& what : tampering) {
+    drafts.push_back(
+        {.kind = event::FindingKind::kAgentTampering,
+         .severity = event::Severity::kCritical,
+         .confidence = 95,
+         .cause = what,
+         .title = "somebody has laid hands on moat in the kernel: " + what,
+         .explanation =
+             "moatd looks every few seconds whether what it keeps in the kernel is as it left it, and it was not: " + what +
+             ". Until then policies may not have been in force as they are written. Whoever does that is root on this "
+             "host, outside of any container or in a privileged one, and knows moat. It is harmless only if an "
+             "administrator tries moat's own repair.",
+         .action =
+             "Take the host for an intruder's: drain it, and look who was root on it in these seconds (moatctl watch --since "
+             "oldest). A kernel with BPF LSM or fmod_ret refuses this to every container (moatctl doctor).",
+         .evidence = {what},
+         .techniques = {{"T1562.001", "Impair Defenses: Disable or Modify Tools"}}});
+  }
+  return drafts;
+}
+
 std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std::vector<std::string>& problems,
                                     const std::vector<sink::SinkStats>& sinks) {
   std::vector<detect::Draft> drafts;

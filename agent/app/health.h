@@ -11,6 +11,9 @@
 
 namespace moat::app {
 
+// Of what somebody has changed of moatd's own in the kernel, in the words of Policies::TakeTampering().
+std::vector<detect::Draft> Tampered(const std::vector<std::string>& tampering);
+
 // Pure; any thread. problems: of the policies' files, when what is in force is older than they are.
 std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std::vector<std::string>& problems,
                                     const std::vector<sink::SinkStats>& sinks);

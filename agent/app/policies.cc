@@ -103,6 +103,11 @@ class PoliciesImpl final : public Policies {
                                      : std::vector<BudgetUse>();
   }
 
+  std::vector<std::string> TakeTampering() override {
+    const std::lock_guard lock(tampering_mutex_);
+    return std::exchange(tampering_, {});
+  }
+
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
     InForce out{.set = now_.set,
@@ -218,9 +223,18 @@ class PoliciesImpl final : public Policies {
     return Refuse(std::move(problems));
   }
 
+  void Tampered(std::string what) {
+    constexpr size_t kMost = 256;
+    spdlog::error("policies: {}", what);
+    const std::lock_guard lock(tampering_mutex_);
+    if (tampering_.size() < kMost) {
+      tampering_.push_back(std::move(what));
+    }
+  }
+
   void WriteAgain(const std::vector<std::string>& altered) {
     for (const std::string& what : altered) {
-      spdlog::error("policies: {} were changed by somebody, and are written again", what);
+      Tampered(what + " were changed by somebody, and are written again");
     }
     ApplyAgain();
     resolvers_.clear();
@@ -427,8 +441,8 @@ class PoliciesImpl final : public Policies {
       if (MonotonicNs() >= guard_ns) {
         guard_ns = MonotonicNs() + kGuardNs;
         const std::lock_guard lock(reading_);
-        for (const std::string& what : probe_.Repair()) {
-          spdlog::error("policies: {}", what);
+        for (std::string& what : probe_.Repair()) {
+          Tampered(std::move(what));
         }
         if (const std::vector<std::string> altered = probe_.Policies()->Altered(); !altered.empty()) {
           WriteAgain(altered);
@@ -457,6 +471,9 @@ class PoliciesImpl final : public Policies {
       }
     }
   }
+
+  std::mutex tampering_mutex_;
+  std::vector<std::string> tampering_;
 
   std::mutex reading_;  // one reading, or one handful of news, at a time; taken before mutex_
   config::Config config_;

@@ -54,6 +54,9 @@ class Policies {
   // The configuration's assets were read again.
   virtual Status SetAssets(const std::vector<config::Asset>& assets) = 0;
   virtual InForce Get() const = 0;
+  // What somebody has changed of what moatd keeps in the kernel, and is as it was again; since the last call. Beyond 256, the rest is in the
+  // log alone.
+  virtual std::vector<std::string> TakeTampering() = 0;
 
   // Changes files and what is in force together, or neither. expected: the generation that must be in force (else kAborted), 0: any.
   // dry_run: what would be. edit: gets the files as they are, on the caller's thread; nobody else changes anything meanwhile.

@@ -59,6 +59,16 @@ class Encoded {
 constexpr const char* kHex = "0123456789abcdef";
 constexpr const char* kBase32 = "abcdefghijklmnopqrstuvwxyz234567";
 
+constexpr const char* kBudget = R"(
+apiVersion: moat/v1
+kind: Policy
+metadata: {name: budget}
+spec:
+  mode: enforce
+  subjects: [{cgroup: SCOPE}]
+  egress: {default: allow, holding: [{asset: model, allow: [{cidr: 10.66.7.7/32}], budget: {bytes: 1MiB, per: 1h}}]}
+)";
+
 std::string Neighbour(int number) { return "10.66.1." + std::to_string(number); }
 
 const Scenario kAll[] = {
@@ -173,6 +183,20 @@ const Scenario kAll[] = {
      [](const Site&) { Send(kOutside, 443, 100); }, kTried},
     {"would-be-denied", FindingKind::kPolicyWouldDeny, kAttack, "and is told as that",
      [](const Site&) { Send(kOutside, 443, 100); }, kTried},
+    {"beyond-the-budget", FindingKind::kBudgetExhausted, kAttack, "sends more of what it holds than its budget, at once",
+     [](const Site& site) { ReadFile(site.weights, 0.1), TrySend(kStore, 443, 4 << 20); }, kBudget},
+    {"beyond-the-budget-in-parts", FindingKind::kBudgetExhausted, kAttack, "the same by children, a little each",
+     [](const Site& site) {
+       ReadFile(site.weights, 0.1);
+       for (int i = 0; i < 8; ++i) {
+         InChild([] { TrySend(kStore, 443, 256 << 10); });
+       }
+     },
+     kBudget},
+    {"within-the-budget", FindingKind::kBudgetExhausted, kOrdinary, "sends less than it may",
+     [](const Site& site) { ReadFile(site.weights, 0.1), Send(kStore, 443, 200'000); }, kBudget},
+    {"a-budget-of-holders", FindingKind::kBudgetExhausted, kOrdinary, "sends more, and holds nothing",
+     [](const Site&) { Send(kStore, 443, 4 << 20); }, kBudget},
     {"would-be-denied-twice", FindingKind::kPolicyWouldDeny, kAttack, "however often",
      [](const Site&) { Send(kOutside, 443, 100), Send(kOutside, 8443, 100); }, kTried},
     {"would-be-allowed", FindingKind::kPolicyWouldDeny, kOrdinary, "what it allows is not",

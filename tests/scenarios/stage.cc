@@ -65,6 +65,22 @@ void Send(const char* address, uint16_t port, size_t bytes) {
   ::close(fd);
 }
 
+void TrySend(const char* address, uint16_t port, size_t bytes) {
+  int error = 0;
+  const int fd = Connected(address, port, &error);
+  const timeval half{0, 500'000};
+  const int room = 64 << 10;  // so that what cannot leave is noticed
+  Check(::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &half, sizeof(half)) == 0 &&
+        ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) == 0);
+  const std::vector<char> block(1 << 16, 'x');
+  while (error == 0 && bytes > 0) {
+    const ssize_t sent = ::send(fd, block.data(), std::min(block.size(), bytes), MSG_NOSIGNAL);
+    error = sent <= 0 ? errno : 0;
+    bytes -= static_cast<size_t>(std::max<ssize_t>(sent, 0));
+  }
+  ::close(fd);
+}
+
 void Ask(const char* address, const std::string& name) {
   std::string message("\x42\x42\1\0\0\1\0\0\0\0\0\0", 12);
   for (size_t begin = 0; begin < name.size();) {

@@ -19,6 +19,8 @@ struct Site {
   std::string canary;  // file of the asset "bird"
   std::string directory;  // of the asset "model"; writable
   std::string scratch;  // a directory that belongs to no asset
+  std::string policies{};  // the agent's file of them, where there is one
+  std::vector<uint32_t> links{}, maps{};  // the agent's own in the kernel, by id
 };
 
 // Peers of the network that scenarios are played in; each listens on 443 and 8443 and reads whatever comes.
@@ -41,6 +43,7 @@ std::span<const Scenario> Programs();  // programs.cc
 std::span<const Scenario> Accelerators();  // accelerators.cc
 std::span<const Scenario> Network();  // network.cc
 std::span<const Scenario> Intrusion();  // intrusion.cc
+std::span<const Scenario> AgainstTheAgent();  // agent.cc
 std::span<const Scenario> Logins();  // logins.cc
 
 // ---- steps ----
@@ -48,6 +51,7 @@ void Check(bool ok);  // else _exit(1)
 void ReadFile(const std::string& path, double share = 1.0);  // its first part, by read()
 void Send(const char* address, uint16_t port, size_t bytes);  // over TCP, from 10.66.0.2; 0: connects only
 void Ask(const char* address, const std::string& name);  // a DNS question for a TXT record, over UDP; nobody answers
+void TrySend(const char* address, uint16_t port, size_t bytes);  // until it is done, refused, or nothing leaves for half a second
 int Call(const char* address, uint16_t port);  // connects in vain or not, and closes; errno
 void Run(const std::vector<std::string>& argv);  // in a child, waited for; its status does not matter
 void RunAs(const std::string& program, const std::vector<std::string>& argv);  // the same by another file
