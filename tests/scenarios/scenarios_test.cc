@@ -76,6 +76,8 @@ class Peers {
         threads_.emplace_back([fd] {
           std::vector<char> block(1 << 20);
           for (int peer = 0; (peer = ::accept(fd, nullptr, nullptr)) >= 0; ::close(peer)) {
+            const timeval patience{2, 0};  // whose packets are dropped says nothing, not even that it is done
+            ::setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
             while (::read(peer, block.data(), block.size()) > 0) {
             }
           }
