@@ -16,7 +16,7 @@ static_assert(int{v1::KIND_LOGIN} == int(Kind::kLogin) && int{v1::LOGIN_STEP_SES
 static_assert(int{v1::ACCESS_OP_ATTACH} == int(event::AccessOp::kAttach));
 static_assert(int{v1::ACCESS_OP_MEM_READ} == int(event::AccessOp::kMemRead));
 static_assert(int{v1::PRIVILEGE_OP_SETNS} == int(event::PrivilegeOp::kSetns));
-static_assert(int{v1::PRIVILEGE_OP_KEXEC_FILE_LOAD} == int(event::PrivilegeOp::kKexecFileLoad));
+static_assert(int{v1::PRIVILEGE_OP_FSOPEN} == int(event::PrivilegeOp::kFsopen));
 
 }  // namespace
 

@@ -22,7 +22,7 @@ static_assert(static_cast<int>(event::AccessOp::kAttach) == MOAT_ACCESS_ATTACH);
 static_assert(static_cast<int>(event::AccessOp::kMemRead) == MOAT_ACCESS_MEM_READ);
 static_assert(static_cast<int>(event::AccessOp::kCount) == MOAT_ACCESS_COUNT);
 static_assert(static_cast<int>(event::PrivilegeOp::kSetns) == MOAT_PRIVILEGE_SETNS);
-static_assert(static_cast<int>(event::PrivilegeOp::kKexecFileLoad) == MOAT_PRIVILEGE_KEXEC_FILE_LOAD);
+static_assert(static_cast<int>(event::PrivilegeOp::kFsopen) == MOAT_PRIVILEGE_FSOPEN);
 static_assert(static_cast<int>(event::PrivilegeOp::kCount) == MOAT_PRIVILEGE_COUNT);
 static_assert(sizeof(event::Privilege::target.bytes) == MOAT_PRIVILEGE_TARGET_LEN);
 static_assert(sizeof(event::Privilege::source.bytes) == MOAT_PRIVILEGE_SOURCE_LEN);

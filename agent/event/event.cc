@@ -48,7 +48,7 @@ static_assert(std::size(kAccessNames) == static_cast<size_t>(AccessOp::kCount));
 
 constexpr const char* kPrivilegeNames[] = {"unknown",     "setns",        "unshare",    "mount",
                                            "pivot_root",  "open_tree",    "move_mount", "chroot",
-                                           "init_module", "finit_module", "kexec_load", "kexec_file_load"};
+                                           "init_module", "finit_module", "kexec_load", "kexec_file_load", "fsopen"};
 static_assert(std::size(kPrivilegeNames) == static_cast<size_t>(PrivilegeOp::kCount));
 
 constexpr const char* kLoginNames[] = {"unknown", "authenticate", "account", "session"};

@@ -154,6 +154,7 @@ enum class PrivilegeOp : uint8_t {
   kFinitModule,
   kKexecLoad,
   kKexecFileLoad,
+  kFsopen,
   kCount
 };
 const char* PrivilegeOpName(PrivilegeOp op);  // "setns", "mount", ...; "unknown"

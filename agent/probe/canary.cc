@@ -357,6 +357,7 @@ Canary Canary::Sing(bool in_scope) {
   canary.Try({"process.vm_write"},
              [] { return AskInVain("process_vm_writev", SYS_process_vm_writev, -1, &nothing, 1, &nothing, 1, 0); });
   canary.Try({"process.open_tree"}, [] { return AskInVain("open_tree", SYS_open_tree, -1, nullptr, 0); });
+  canary.Try({"process.fsopen"}, [] { return AskInVain("fsopen", SYS_fsopen, nullptr, 0); });
   canary.Try({"process.move_mount"}, [] { return AskInVain("move_mount", SYS_move_mount, -1, nullptr, -1, nullptr, 0); });
   canary.Try({"file.open", "gpu.open", "gpu.ioctl"}, OpenNull);
 #if defined(__x86_64__)

@@ -53,6 +53,7 @@ constexpr Call kCalls[] = {
     {"pivot_root", SYS_pivot_root},
     {"open_tree", SYS_open_tree},
     {"move_mount", SYS_move_mount},
+    {"fsopen", SYS_fsopen},
     {"chroot", SYS_chroot},
     {"init_module", SYS_init_module},
     {"finit_module", SYS_finit_module},

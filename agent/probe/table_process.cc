@@ -17,7 +17,11 @@ Row CallRow(const char* event, moat_kind kind, const char* fexit, std::vector<st
             std::string_view call) {
   return {event,
           "process",
-          {{Backend::kFentry, fexit, std::move(functions), kind},
+          {{.backend = Backend::kFentry,
+            .program = fexit,
+            .attach = std::move(functions),
+            .missed = kind,
+            .unseen = {kCompat}},  // __ia32_sys_... are functions of their own
            {.backend = Backend::kSyscallExit,
             .program = at_exit,
             .attach = {call},
@@ -78,6 +82,7 @@ std::vector<Row> ProcessRows() {
       MOAT_CALL_ROW("pivot_root", "pivot_root", MOAT_KIND_PRIVILEGE),
       MOAT_CALL_ROW("open_tree", "open_tree", MOAT_KIND_PRIVILEGE),
       MOAT_CALL_ROW("move_mount", "move_mount", MOAT_KIND_PRIVILEGE),
+      MOAT_CALL_ROW("fsopen", "fsopen", MOAT_KIND_PRIVILEGE),
       MOAT_CALL_ROW("chroot", "chroot", MOAT_KIND_PRIVILEGE),
       MOAT_CALL_ROW("init_module", "init_module", MOAT_KIND_PRIVILEGE),
       MOAT_CALL_ROW("finit_module", "finit_module", MOAT_KIND_PRIVILEGE),

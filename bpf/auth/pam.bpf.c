@@ -73,7 +73,9 @@ MOAT_FUNCTION int moat_pam_ends(__u32 step, int result)
 	if (bpf_probe_read_user(&pam, sizeof(pam), (const void *)*began))
 		flags = MOAT_F_UNREADABLE;
 	bpf_map_delete_elem(&moat_pam_calls, &key);
-	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_LOGIN, struct moat_login);
+	/* Anybody may ask PAM in vain in a loop: not where it could push a verdict out. */
+	e = result ? MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_LOGIN, struct moat_login)
+		   : MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_LOGIN, struct moat_login);
 	if (!e)
 		return 0;
 	moat_fill(&e->hdr, MOAT_KIND_LOGIN, sizeof(*e), moat_current());

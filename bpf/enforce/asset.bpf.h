@@ -22,12 +22,12 @@ struct moat_pol_object {
 	__u32 asset;
 	__u32 operation; /* enum moat_pol_operation */
 	__u32 told_as;   /* enum moat_verdict_operation */
-	__u32 using; /* 1: of a descriptor that is open already, at each read and write: only denials are told, and counted */
+	__u32 using; /* 1: of a descriptor that is open already, at each read and write: only denials are told */
 };
 
 /*
  * 0, or -EPERM. The current task. Told: each denial; of permissions only those of opens and maps, the rest being a matter of course; of what
- * policies in dry-run would deny, all but the use of what is open, of which the open has been told.
+ * policies in dry-run would deny, all but the use of what is open: each is counted, and the open has been told unless it was before the policy.
  */
 static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it)
 {
@@ -59,8 +59,11 @@ static __always_inline int moat_pol_asset_asked(const struct moat_pol_object *it
 		else if (!answer.rule)
 			answer.rule = would;
 	}
-	if (it->using && !(answer.rule & MOAT_RULE_DENY))
+	if (it->using && !(answer.rule & MOAT_RULE_DENY)) {
+		if (answer.would)
+			moat_pol_count(answer.would, MOAT_VERDICT_WOULD_DENY);
 		return 0;
+	}
 	if (moat_pol_action(&answer) == MOAT_VERDICT_ALLOW && it->told_as != MOAT_VERDICT_READ &&
 	    it->told_as != MOAT_VERDICT_MAP && it->told_as != MOAT_VERDICT_EXEC)
 		return 0;

@@ -4,7 +4,8 @@
  */
 #include "asset.bpf.h"
 
-/* <linux/ptrace.h>. Who only reads in /proc about a process (its program, its maps: ps, runtimes, moatd) asks for PTRACE_MODE_READ. */
+/* <linux/ptrace.h>. Who only reads in /proc about a process (its program, its maps: ps, runtimes, moatd) asks for PTRACE_MODE_READ; so does
+ * /proc/PID/environ, and perf_event_open, by which a few KiB of a stack can be had. */
 #define PTRACE_MODE_ATTACH 0x2
 
 static __always_inline int moat_pol_looking_into(const void *arg, unsigned int mode)

@@ -75,7 +75,9 @@ static __always_inline void moat_accessed_by(struct task_struct *self, struct ta
 	count = moat_count_access(&key);
 	if (count & (count - 1))
 		return;
-	e = MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_PROCESS_ACCESS, struct moat_access);
+	/* What was refused costs its caller nothing: not where it could push a verdict out. */
+	e = result < 0 ? MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_PROCESS_ACCESS, struct moat_access)
+		       : MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_PROCESS_ACCESS, struct moat_access);
 	if (!e)
 		return;
 	moat_fill(&e->hdr, MOAT_KIND_PROCESS_ACCESS, sizeof(*e), self);

@@ -29,8 +29,10 @@ static __always_inline void moat_fill_streams(struct moat_exec *e, struct task_s
 		file = moat_fd_file(task, fd);
 		if (!file || (moat_get(file, f_inode, i_mode) & MOAT_S_IFMT) != MOAT_S_IFSOCK)
 			continue;
-		moat_exec_is(e, MOAT_EXEC_STDIN_SOCKET << fd);
 		socket = moat_cast(struct socket, moat_get(file, private_data));
+		if (!socket || !moat_get(socket, sk)) /* its file opened by O_PATH */
+			continue;
+		moat_exec_is(e, MOAT_EXEC_STDIN_SOCKET << fd);
 		if (moat_get(socket, sk, __sk_common.skc_family) != MOAT_AF_UNIX)
 			moat_exec_is(e, MOAT_EXEC_STDIO_INET);
 	}

@@ -41,6 +41,11 @@ static __always_inline void moat_fill_namespaces(struct moat_privilege *e, const
 	e->user_ns = moat_get(task, cred, user_ns, ns.inum);
 }
 
+static __always_inline int moat_is_rare(__u32 operation)
+{
+	return operation == MOAT_PRIVILEGE_SETNS || (operation >= MOAT_PRIVILEGE_INIT_MODULE && operation <= MOAT_PRIVILEGE_KEXEC_FILE_LOAD);
+}
+
 MOAT_FUNCTION int moat_privileged(const struct moat_privilege_call *call)
 {
 	struct moat_control *control = moat_get_control();
@@ -51,8 +56,11 @@ MOAT_FUNCTION int moat_privileged(const struct moat_privilege_call *call)
 
 	if (!call || !moat_in_scope(control))
 		return 0;
-	/* What was refused costs its caller nothing and may come by the million: not where it could push a verdict out. */
-	e = call->result >= 0 ? MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_PRIVILEGE, struct moat_privilege)
+	/*
+	 * What was refused, and what a container may do in a loop (chroot, mounts in a namespace of its own), may come by the million: not where
+	 * it could push a verdict out.
+	 */
+	e = call->result >= 0 && moat_is_rare(call->operation) ? MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_PRIVILEGE, struct moat_privilege)
 			      : MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_PRIVILEGE, struct moat_privilege);
 	if (!e)
 		return 0;
@@ -102,6 +110,7 @@ MOAT_CALL(moat_process_open_tree, open_tree,
 		  moat_asks(OPEN_TREE, .flags = moat_call_arg(2), .target = moat_call_arg(1)))
 MOAT_CALL(moat_process_move_mount, move_mount,
 	  moat_asks(MOVE_MOUNT, .flags = moat_call_arg(4), .target = moat_call_arg(3), .source = moat_call_arg(1)))
+MOAT_CALL(moat_process_fsopen, fsopen, moat_asks(FSOPEN, .flags = moat_call_arg(1), .type = moat_call_arg(0)))
 MOAT_CALL(moat_process_chroot, chroot, moat_asks(CHROOT, .target = moat_call_arg(0)))
 MOAT_CALL(moat_process_init_module, init_module, moat_asks(INIT_MODULE, .flags = moat_call_arg(1)))
 MOAT_CALL(moat_process_finit_module, finit_module,

@@ -183,6 +183,24 @@ TEST_F(PrivilegeBpfTest, WhatCannotBeReadIsFlaggedAndWhatIsCutToo) {
   EXPECT_EQ(mounts[1].target, std::string(MOAT_PRIVILEGE_TARGET_LEN - 1, 'x'));
 }
 
+TEST_F(PrivilegeBpfTest, TheNewerWayToMountTellsItsFileSystem) {
+  Start();
+  if (const std::string why = Exposed("process.fsopen"); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  RunInside([] {
+    const int context = static_cast<int>(syscall(SYS_fsopen, "tmpfs", 1));
+    MOAT_CHILD_CHECK(context >= 0 && close(context) == 0);
+    MOAT_CHILD_CHECK(syscall(SYS_fsopen, "nosuchfs", 0) == -1);
+  });
+  const auto told = Told(MOAT_PRIVILEGE_FSOPEN);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_STREQ(told[0].type, "tmpfs");
+  EXPECT_GE(told[0].result, 0);
+  EXPECT_STREQ(told[1].type, "nosuchfs");
+  EXPECT_LT(told[1].result, 0);
+}
+
 TEST_F(PrivilegeBpfTest, OutsideTheScopeNothingIsTold) {
   Start();
   RunOutside([] { Alone(); });
