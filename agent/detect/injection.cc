@@ -153,20 +153,23 @@ class Injection final : public Detector {
   static void MayBePreloaded(const event::Header& header, const std::string& what, uint32_t asset, const Scene& scene,
                              Raise& raise) {
     const std::string who = Who(scene, header);
-    Draft draft{.kind = event::FindingKind::kCodeInjection,
-                .severity = event::Severity::kLow,
-                .confidence = 20,
-                .cause = "long\n" + Program(header) + "\n" + what,
-                .process = header.process,
-                .title = who + " opened " + what + ", and may have foreign code in it: its environment is too long to be looked at",
-                .explanation = who + " was started with an environment so long that it was not looked at to its end, longer than that of "
-                               "what started it, and then opened " +
-                               what +
-                               ". Behind what was looked at, LD_PRELOAD or LD_AUDIT may have put code into it that the program itself does "
-                               "not name. It is harmless if so many variables are set on purpose (modules of a cluster, a service mesh).",
-                .action = "Look into /proc/" + std::to_string(header.process.pid) + "/environ for LD_PRELOAD and LD_AUDIT.",
-                .evidence = {"ran with an environment too long to be looked at", "opened " + what},
-                .techniques = {technique::kDefenseEvasion, technique::kLinkerHijacking}};
+    Draft draft{
+        .kind = event::FindingKind::kCodeInjection,
+        .severity = event::Severity::kLow,
+        .confidence = 20,
+        .cause = "long\n" + Program(header) + "\n" + what,
+        .process = header.process,
+        .title = who + " opened " + what + ", and may have foreign code in it: its environment is too long to be looked at",
+        .explanation =
+            who +
+            " was started with an environment so long that it was not looked at to its end, longer than that of "
+            "what started it, and then opened " +
+            what +
+            ". Behind what was looked at, LD_PRELOAD or LD_AUDIT may have put code into it that the program itself does "
+            "not name. It is harmless if so many variables are set on purpose (modules of a cluster, a service mesh).",
+        .action = "Look into /proc/" + std::to_string(header.process.pid) + "/environ for LD_PRELOAD and LD_AUDIT.",
+        .evidence = {"ran with an environment too long to be looked at", "opened " + what},
+        .techniques = {technique::kDefenseEvasion, technique::kLinkerHijacking}};
     (asset != event::kNoAsset ? draft.assets : draft.devices).push_back(what);
     raise(std::move(draft));
   }
@@ -204,7 +207,8 @@ class Injection final : public Detector {
     const event::Process& self = *header.info;
     const bool same = self.exe == target.exe && self.exe_inode == target.exe_inode && self.exe_dev == target.exe_dev;
     const bool own = same && self.cgroup_id == target.cgroup_id;
-    return IsParent(self.key, target, scene) || (own && ((way.vm && IsSameScript(self, target)) || IsParent(target.key, self, scene))) ||
+    return IsParent(self.key, target, scene) ||
+           (own && ((way.vm && IsSameScript(self, target)) || IsParent(target.key, self, scene))) ||
            (!way.writes && IsSystemService(scene, self) && IsInstalled(self.exe));
   }
 
@@ -214,18 +218,20 @@ class Injection final : public Detector {
     const bool failed = access.result < 0;
     const std::string what = Who(scene, header) + (failed ? " tried it and was refused: it " : " ") + way.did + " moatd[" +
                              std::to_string(access.target.pid) + "] itself";
-    raise({.kind = event::FindingKind::kAgentTampering,
-           .severity = failed ? event::Severity::kHigh : event::Severity::kCritical,
-           .confidence = 85,
-           .cause = std::string(way.did) + "\n" + Program(header),
-           .process = header.process,
-           .title = what,
-           .explanation = what +
-                          ". Who can change moatd can make it blind, and do under its name and rights whatever it may, which is nearly "
-                          "everything. It is harmless if somebody debugs moatd on purpose (gdb, strace).",
-           .action = "Take the host for an intruder's until somebody can say who that was: see who was root on it, and start moatd anew.",
-           .evidence = {what + ", " + std::to_string(access.count) + (access.count == 1 ? " time" : " times") + " so far"},
-           .techniques = {technique::kImpairTools, technique::kInjection}});
+    raise(
+        {.kind = event::FindingKind::kAgentTampering,
+         .severity = failed ? event::Severity::kHigh : event::Severity::kCritical,
+         .confidence = 85,
+         .cause = std::string(way.did) + "\n" + Program(header),
+         .process = header.process,
+         .title = what,
+         .explanation =
+             what + ". Who can change moatd can make it blind, and do under its name and rights whatever it may, which is nearly "
+                    "everything. It is harmless if somebody debugs moatd on purpose (gdb, strace).",
+         .action =
+             "Take the host for an intruder's until somebody can say who that was: see who was root on it, and start moatd anew.",
+         .evidence = {what + ", " + std::to_string(access.count) + (access.count == 1 ? " time" : " times") + " so far"},
+         .techniques = {technique::kImpairTools, technique::kInjection}});
   }
 
   void Reached(const event::Header& header, const event::ProcessAccess& access, const Scene& scene, Raise& raise) {

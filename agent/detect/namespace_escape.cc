@@ -46,8 +46,9 @@ constexpr uint32_t kHostPid = 0xeffffffc, kHostUser = 0xeffffffd;
 constexpr bool IsHostMount(uint32_t number) { return number == 0xeffffff8 || number == 0xf0000000 || number == 0xf0000001; }
 
 // File systems that lie on a block device; what is mounted from one is the disk of the host, or of another workload.
-constexpr std::array<std::string_view, 18> kOnDisks = {"ext2",  "ext3",     "ext4",  "xfs",  "btrfs", "f2fs",    "vfat", "exfat", "iso9660",
-                                                       "ntfs",  "squashfs", "erofs", "jfs",  "ntfs3", "fuseblk", "udf",  "msdos", "bcachefs"};
+constexpr std::array<std::string_view, 18> kOnDisks = {"ext2", "ext3",  "ext4",    "xfs",  "btrfs",    "f2fs",
+                                                       "vfat", "exfat", "iso9660", "ntfs", "squashfs", "erofs",
+                                                       "jfs",  "ntfs3", "fuseblk", "udf",  "msdos",    "bcachefs"};
 // In which Apptainer has its images, by a program that is setuid: in jobs of people who are not root.
 constexpr std::array<std::string_view, 4> kImages = {"squashfs", "ext2", "ext3", "ext4"};
 // By which the kernel is changed or looked into. devtmpfs has the host's devices in it.
@@ -150,8 +151,7 @@ class NamespaceEscape final : public Detector {
     const std::string cgroup = header.info != nullptr ? header.info->cgroup : std::string();
     const auto workload = cgroup.empty() ? nullptr : scene.Whose(cgroup);
     // Of a process that is not known, the number of its cgroup is.
-    const bool container =
-        workload != nullptr ? IsContainers(*workload) : containers_.Find({.id = header.cgroup_id}) != nullptr;
+    const bool container = workload != nullptr ? IsContainers(*workload) : containers_.Find({.id = header.cgroup_id}) != nullptr;
     if (IsTrusted(header, cgroup, workload.get(), container, scene)) {
       return;
     }
@@ -225,8 +225,8 @@ class NamespaceEscape final : public Detector {
   // runc before 1.2 runs a copy of itself from memory, which a container cannot change; since then from a mount of its own, as "/runc".
   static bool IsCopy(const event::Process& process) {
     const bool root = process.exe.size() > 1 && process.exe.rfind('/') == 0;
-    return (process.exec_flags & event::kExecMemfd) != 0 || (root && IsContainerRuntime("/usr/bin" + process.exe) &&
-                                                             process.filename.starts_with("/proc/self/"));
+    return (process.exec_flags & event::kExecMemfd) != 0 ||
+           (root && IsContainerRuntime("/usr/bin" + process.exe) && process.filename.starts_with("/proc/self/"));
   }
   static bool IsRuntime(const event::Process& process) { return IsContainerRuntime(process.exe) || IsCopy(process); }
   static bool IsOfRuntime(const event::Process& copy, const Scene& scene) {
@@ -340,8 +340,8 @@ class NamespaceEscape final : public Detector {
       return act(Severity::kHigh, 70, Printable(source), "That is the file system of others, which the workload was not given.");
     }
     if ((call.flags & MS_REMOUNT) != 0) {
-      const bool open =
-          container && (call.flags & MS_RDONLY) == 0 && (Plain(target).starts_with("/proc/sys") || Plain(target).starts_with("/sys"));
+      const bool open = container && (call.flags & MS_RDONLY) == 0 &&
+                        (Plain(target).starts_with("/proc/sys") || Plain(target).starts_with("/sys"));
       return open ? std::optional(act(Severity::kHigh, 65, "for writing what was for reading alone",
                                       "By files there the kernel is told what to run on the host."))
                   : std::nullopt;
@@ -375,9 +375,10 @@ class NamespaceEscape final : public Detector {
                    "By /proc the processes of the host are seen, and the kernel's settings changed.");
       }
       if (type == "proc" || type == "sysfs") {
-        return act(Severity::kMedium, 50, "another " + Printable(type),
-                   "The one that it was given hides how the kernel's settings are changed (/proc/sys, core_pattern, uevent_helper); this "
-                   "one does not.");
+        return act(
+            Severity::kMedium, 50, "another " + Printable(type),
+            "The one that it was given hides how the kernel's settings are changed (/proc/sys, core_pattern, uevent_helper); this "
+            "one does not.");
       }
     }
     return std::nullopt;

@@ -230,7 +230,8 @@ TEST_F(NamespaceEscape, BenignWhatRuntimesDoInAContainer) {
   Does(hook, Proc());
   const Who conmon = Process("/usr/bin/conmon", "/kubepods.slice/pod1", Process("/usr/bin/crio", "/", nullptr, 0), 0);
   Does(Process("/usr/bin/crun", kPod, conmon, 0), Proc());
-  const Who k3s = Process("/var/lib/rancher/k3s/data/1/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
+  const Who k3s =
+      Process("/var/lib/rancher/k3s/data/1/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
   Does(Process("/var/lib/rancher/k3s/data/1/bin/runc", kPod, k3s, 0), Proc());
   EXPECT_THAT(raised, IsEmpty());
 }
