@@ -129,7 +129,7 @@ TEST_F(FailedLogins, AttackFromManyAddressesOfOneNetwork) {
 }
 
 TEST_F(FailedLogins, WhoIsNotRootOnlyClaimsARemote) {
-  sshd_ = Process("/home/me/liar", "/user.slice/session-3.scope", nullptr, 1000);
+  sshd_ = Process("/srv/liar", "/user.slice/session-3.scope", nullptr, 1000);
   Failures(5, "me", "198.51.100.7");
   ASSERT_THAT(raised, SizeIs(1));
   EXPECT_THAT(raised[0].peers, IsEmpty());

@@ -244,7 +244,7 @@ TEST_F(NamespaceEscape, BenignImagesOfJobs) {
   Does(apptainer, Proc());
   EXPECT_THAT(raised, IsEmpty());
   Does(apptainer, {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "/dev/sda1", .type = "ext4"});
-  Does(Process("/home/me/starter", "/job", nullptr, 0), image);
+  Does(Process("/srv/starter", "/job", nullptr, 0), image);
   EXPECT_THAT(raised, SizeIs(2));
 }
 
