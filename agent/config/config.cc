@@ -163,6 +163,7 @@ void ReadDetect(const Reading& reading, Section& top, Detect& detect) {
   section.Number("failed_logins_window_s", detect.failed_logins_window_s, 1, 86'400);
   section.Number("failed_logins_users", detect.failed_logins_users, 2, 64);
   section.Number("failed_logins_users_window_s", detect.failed_logins_users_window_s, 1, 7 * 86'400);
+  section.Number("failed_logins_slow", detect.failed_logins_slow, 2, 65'536);
   section.Number("dns_window_s", detect.dns_window_s, 1, 86'400);
   section.Number("dns_names", detect.dns_names, 1, 65'536);
   section.Number("dns_length", detect.dns_length, 8, 250);

@@ -40,6 +40,8 @@ struct Detect {
   uint32_t failed_logins_window_s = 60;
   uint32_t failed_logins_users = 10;
   uint32_t failed_logins_users_window_s = 3600;
+  // One remote that fails for one user so often within that window, however slowly: every two minutes all hour. Nobody mistypes that often.
+  uint32_t failed_logins_slow = 30;
   // DNS tunnel: what a workload asks for below one domain within dns_window_s. A name counts once, by whoever asked for it first.
   uint32_t dns_window_s = 600;
   // Encoded names: at least so long (labels below the domain, without dots), of at least this entropy in hundredths of a bit per character.

@@ -29,6 +29,7 @@ class Scene {
   virtual ~Scene() = default;
   virtual uint64_t now_ns() const = 0;  // CLOCK_MONOTONIC: of the event, or the time that has come
   virtual const event::Names& names() const = 0;
+  virtual uint32_t agent_pid() const { return 0; }  // of the agent itself; 0: not known by a number that events have
   // A process that was seen, also one that ended within the last minute; null: not known.
   virtual std::shared_ptr<const event::Process> Find(const event::ProcessKey& key) const = 0;
   // Whose a cgroup (path below the cgroup2 mount) is; null: not known.

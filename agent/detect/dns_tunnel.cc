@@ -3,11 +3,12 @@
 // carry much in all. Whoever owns the domain reads them, wherever the question is put: resolvers hand it on.
 //
 // Benign: names of content networks and of file reputation (random, but few, and asked again and again: a name counts once); reverse lookups
-// in their form; names of a cluster and of a cloud's machines, which no server outside is asked for; a crawl of many hosts (words, and each
+// in their form, which look encoded only to whoever does not know it, and which are asked for pointers; names of a cluster and of a cloud's machines, which no server outside is asked for; a crawl of many hosts (words, and each
 // domain by itself). A resolver that hands on what a workload of this host has asked it is not told: who asked first is whose name it is.
 //
 // Not seen: names directly below a public suffix, each a domain of its own; encodings as words, below dns_kib; a neighbour that is asked for
 // names of the cluster.
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
@@ -28,6 +29,7 @@ using event::Kind;
 using event::Severity;
 
 constexpr uint64_t kSecond = 1'000'000'000;
+constexpr uint16_t kPointer = 12;  // PTR
 constexpr size_t kDomains = 4096, kNames = 262'144;
 
 // Of neighbours, the share that are a letter and a digit, in percent: 47 in random hexadecimal, 31 in base32, 26 in base64 without case;
@@ -62,9 +64,9 @@ size_t DomainOf(std::string_view name) {
     return two;
   }
   const std::string_view second = name.substr(two, dot - two);
-  const bool suffix = second.size() <= 2 || second == "com" || second == "net" || second == "org" || second == "edu" ||
-                      second == "gov" || second == "mil";
-  return suffix ? LastLabels(name, 3) : two;
+  constexpr std::array<std::string_view, 15> kSuffixes = {"co",  "ac",  "go",  "or",  "ne",  "ed", "gv", "gov",
+                                                          "com", "net", "org", "edu", "mil", "ad", "in"};
+  return std::ranges::find(kSuffixes, second) != kSuffixes.end() ? LastLabels(name, 3) : two;
 }
 
 // Reverse lookups in the form that they have: digits of an address. In any other form these zones are like all others.
@@ -139,7 +141,8 @@ class DnsTunnel final : public Detector {
     }
     const std::string name = Lower(dns->name.view());
     const size_t at = DomainOf(name);
-    if (at == 0 || IsReverse(name) || StaysInside(name, dns->ep) || !seen_.Add(Mix(name))) {
+    const bool reverse = IsReverse(name);
+    if (at == 0 || (reverse && dns->type == kPointer) || StaysInside(name, dns->ep) || !seen_.Add(Mix(name))) {
       return;
     }
     const std::string_view labels = std::string_view(name).substr(0, at - 1), domain = std::string_view(name).substr(at);
@@ -149,7 +152,7 @@ class DnsTunnel final : public Detector {
     Row& row = domains_.Touch({.cgroup_id = header.cgroup_id, .domain = Mix(domain)}, &fresh);
     row.names.Add(1, header.time_ns, window_);
     row.bytes.Add(look.length, header.time_ns, window_);
-    if (LooksEncoded(look)) {
+    if (!reverse && LooksEncoded(look)) {
       row.encoded.Add(1, header.time_ns, window_);
       row.entropy.Add(look.entropy, header.time_ns, window_);
     }

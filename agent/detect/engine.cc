@@ -141,6 +141,7 @@ class EngineImpl final : public Engine, Scene, Raise {
     static const event::Names none;
     return names_ != nullptr ? *names_ : none;
   }
+  uint32_t agent_pid() const override { return agent_pid_; }
   std::shared_ptr<const event::Process> Find(const event::ProcessKey& key) const override { return lineage_.Find(key); }
   std::shared_ptr<const event::Workload> Whose(const std::string& cgroup) const override { return world_.Whose(cgroup); }
   Declared MayRead(const event::Process& who, uint32_t asset) const override {

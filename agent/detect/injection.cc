@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Code or eyes put into a process that holds weights or accelerators: by ptrace, process_vm_*, /proc/PID/mem, or by telling the dynamic linker
-// to load what the program does not name (LD_PRELOAD, LD_AUDIT).
+// to load what the program does not name (LD_PRELOAD, LD_AUDIT). And hands on the agent itself, whatever it holds.
 //
 // Benign, and not told:
 // - a debugger or tracer that has started the process itself, and a process that looks at its own parent of the same program (crash handlers);
-// - ranks of a job that copy from each other (CMA of MPI and UCX): process_vm_* between processes of the same program and workload;
+// - ranks of a job that copy from each other (CMA of MPI and UCX): process_vm_* between processes of the same program and workload, which
+//   run the same script;
 // - a service of the host, run as root, that reads;
 // - LD_PRELOAD that a container, unit or job was given from outside, or that was inherited: allocators are preloaded so. It is told where a
-//   process sets it for another one by itself, when that one then opens weights or an accelerator.
+//   process sets it for another one by itself, when that one then opens weights or an accelerator. Where the environment has grown too long
+//   to be looked at, that is said, with little confidence.
+#include <string_view>
 #include <variant>
 
 #include "agent/base/recent.h"
@@ -66,13 +69,15 @@ class Injection final : public Detector {
       preloaded_.Forget(KeyOf(header.process));
       holders_.Forget(KeyOf(header.process));
     } else if (const auto* open = std::get_if<event::FileOpen>(&event.body)) {
-      if (open->asset < event::kMaxAssets) {
+      if (open->asset < event::kMaxAssets && !preloaded_.rows().empty()) {
         Preloaded(header, AssetName(scene, open->asset), open->asset, scene, raise);
       }
     } else if (const auto* gpu = std::get_if<event::GpuOpen>(&event.body)) {
       bool fresh = false;
       holders_.Touch(KeyOf(header.process), &fresh) = gpu->rdev;
-      Preloaded(header, Printable(DeviceName(scene, gpu->rdev)), event::kNoAsset, scene, raise);
+      if (!preloaded_.rows().empty()) {
+        Preloaded(header, Printable(DeviceName(scene, gpu->rdev)), event::kNoAsset, scene, raise);
+      }
     }
   }
 
@@ -84,7 +89,7 @@ class Injection final : public Detector {
 
   // ---- the dynamic linker ----
   void Ran(const event::Header& header, const event::Process& image, const Scene& scene) {
-    if ((image.exec_flags & kLinker) == 0) {
+    if ((image.exec_flags & (kLinker | event::kExecEnvTruncated)) == 0) {
       preloaded_.Forget(KeyOf(header.process));  // what runs now was not told to load anything
       return;
     }
@@ -92,8 +97,12 @@ class Injection final : public Detector {
     if (parent != nullptr && ((parent->exec_flags & kLinker) != 0 || IsStarter(parent->exe))) {
       return;
     }
+    const uint32_t flags = image.exec_flags & kLinker;
+    if (flags == 0 && (parent == nullptr || (parent->exec_flags & event::kExecEnvTruncated) != 0)) {
+      return;  // it was as long already
+    }
     bool fresh = false;
-    preloaded_.Touch(KeyOf(header.process), &fresh) = image.exec_flags & kLinker;
+    preloaded_.Touch(KeyOf(header.process), &fresh) = flags;
   }
 
   void Forked(const event::Header& header, const event::Fork& fork) {
@@ -106,8 +115,12 @@ class Injection final : public Detector {
   }
 
   void Preloaded(const event::Header& header, const std::string& what, uint32_t asset, const Scene& scene, Raise& raise) {
-    const uint32_t* const flags = preloaded_.rows().empty() ? nullptr : preloaded_.Find(KeyOf(header.process));
+    const uint32_t* const flags = preloaded_.Find(KeyOf(header.process));
     if (flags == nullptr) {
+      return;
+    }
+    if (*flags == 0) {
+      MayBePreloaded(header, what, asset, scene, raise);
       return;
     }
     const bool audit = (*flags & event::kExecAudit) != 0;
@@ -137,6 +150,30 @@ class Injection final : public Detector {
     raise(std::move(draft));
   }
 
+  static void MayBePreloaded(const event::Header& header, const std::string& what, uint32_t asset, const Scene& scene,
+                             Raise& raise) {
+    const std::string who = Who(scene, header);
+    Draft draft{
+        .kind = event::FindingKind::kCodeInjection,
+        .severity = event::Severity::kLow,
+        .confidence = 20,
+        .cause = "long\n" + Program(header) + "\n" + what,
+        .process = header.process,
+        .title = who + " opened " + what + ", and may have foreign code in it: its environment is too long to be looked at",
+        .explanation =
+            who +
+            " was started with an environment so long that it was not looked at to its end, longer than that of "
+            "what started it, and then opened " +
+            what +
+            ". Behind what was looked at, LD_PRELOAD or LD_AUDIT may have put code into it that the program itself does "
+            "not name. It is harmless if so many variables are set on purpose (modules of a cluster, a service mesh).",
+        .action = "Look into /proc/" + std::to_string(header.process.pid) + "/environ for LD_PRELOAD and LD_AUDIT.",
+        .evidence = {"ran with an environment too long to be looked at", "opened " + what},
+        .techniques = {technique::kDefenseEvasion, technique::kLinkerHijacking}};
+    (asset != event::kNoAsset ? draft.assets : draft.devices).push_back(what);
+    raise(std::move(draft));
+  }
+
   // ---- from process to process ----
   static bool IsParent(const event::ProcessKey& parent, const event::Process& of, const Scene& scene) {
     event::ProcessKey next = of.parent;
@@ -150,6 +187,19 @@ class Injection final : public Detector {
     return false;
   }
 
+  // Of one job: they have the same script, or the same module or line of code for their interpreter, or are multiprocessing's own workers.
+  static bool IsSameScript(const event::Process& a, const event::Process& b) {
+    const auto arg = [](const event::Process& of, size_t i) {
+      return i < of.args.size() ? std::string_view(of.args[i]) : std::string_view();
+    };
+    if (arg(a, 1) != arg(b, 1)) {
+      return false;
+    }
+    constexpr std::string_view kWorker = "from multiprocessing.spawn import";
+    return !arg(a, 1).starts_with('-') || arg(a, 2) == arg(b, 2) ||
+           (arg(a, 1) == "-c" && arg(a, 2).starts_with(kWorker) && arg(b, 2).starts_with(kWorker));
+  }
+
   static bool Harmless(const event::Header& header, const event::Process& target, const Way& way, const Scene& scene) {
     if (header.info == nullptr) {
       return false;
@@ -157,16 +207,43 @@ class Injection final : public Detector {
     const event::Process& self = *header.info;
     const bool same = self.exe == target.exe && self.exe_inode == target.exe_inode && self.exe_dev == target.exe_dev;
     const bool own = same && self.cgroup_id == target.cgroup_id;
-    return IsParent(self.key, target, scene) || (own && (way.vm || IsParent(target.key, self, scene))) ||
+    return IsParent(self.key, target, scene) ||
+           (own && ((way.vm && IsSameScript(self, target)) || IsParent(target.key, self, scene))) ||
            (!way.writes && IsSystemService(scene, self) && IsInstalled(self.exe));
   }
 
+  // Nobody debugs what watches over the host, and whoever changes it may do all that it may.
+  static void ReachedAgent(const event::Header& header, const event::ProcessAccess& access, const Way& way, const Scene& scene,
+                           Raise& raise) {
+    const bool failed = access.result < 0;
+    const std::string what = Who(scene, header) + (failed ? " tried it and was refused: it " : " ") + way.did + " moatd[" +
+                             std::to_string(access.target.pid) + "] itself";
+    raise(
+        {.kind = event::FindingKind::kAgentTampering,
+         .severity = failed ? event::Severity::kHigh : event::Severity::kCritical,
+         .confidence = 85,
+         .cause = std::string(way.did) + "\n" + Program(header),
+         .process = header.process,
+         .title = what,
+         .explanation =
+             what + ". Who can change moatd can make it blind, and do under its name and rights whatever it may, which is nearly "
+                    "everything. It is harmless if somebody debugs moatd on purpose (gdb, strace).",
+         .action =
+             "Take the host for an intruder's until somebody can say who that was: see who was root on it, and start moatd anew.",
+         .evidence = {what + ", " + std::to_string(access.count) + (access.count == 1 ? " time" : " times") + " so far"},
+         .techniques = {technique::kImpairTools, technique::kInjection}});
+  }
+
   void Reached(const event::Header& header, const event::ProcessAccess& access, const Scene& scene, Raise& raise) {
+    const Way way = WayOf(access.op);
+    if (way.writes && scene.agent_pid() != 0 && access.target.pid == scene.agent_pid()) {
+      ReachedAgent(header, access, way, scene, raise);
+      return;
+    }
     const uint32_t* const device = holders_.Find(KeyOf(access.target));
     if (access.target_labels == 0 && device == nullptr) {
       return;
     }
-    const Way way = WayOf(access.op);
     const auto target = scene.Find(access.target);
     if (target != nullptr && Harmless(header, *target, way, scene)) {
       return;
@@ -212,7 +289,7 @@ class Injection final : public Detector {
     raise(std::move(draft));
   }
 
-  Recent<Key, uint32_t> preloaded_{kProcesses};  // by a process of the workload itself: kExecPreload, kExecAudit
+  Recent<Key, uint32_t> preloaded_{kProcesses};  // by a process of the workload itself: kExecPreload, kExecAudit; 0: maybe
   Recent<Key, uint32_t> holders_{kProcesses};  // of accelerators: the last one opened
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Somebody types in a workload that holds weights or accelerators: a shell, or an interpreter without a script, at a terminal; a shell that a
+// Somebody types in a workload that holds weights or accelerators: a shell, or an interpreter without a script, at a terminal; either that a
 // container runtime has started beside the workload (kubectl exec, docker exec) and that reads commands; whatever else was started so and
 // then opens weights or an accelerator, as the tar of kubectl cp does.
 //
@@ -9,6 +9,8 @@
 // starts without a terminal while it opens no weights (probes of the kubelet, hooks); GPU tools that are started so; shells that were there
 // before the workload held anything (srun --pty, then the training), and shells that one at a terminal starts (it is the same person); people
 // who log in to the host, whose sessions have cgroups of their own.
+#include <algorithm>
+#include <array>
 #include <bit>
 
 #include "agent/base/recent.h"
@@ -71,10 +73,56 @@ Task TaskOf(const event::Process& image) {
   return TaskOf(image.args, at + 1);
 }
 
-// A shell or an interpreter that does what somebody types.
-bool Listens(const event::Process& image) {
-  return TaskOf(image) == Task::kReads || (IsInterpreter(image.exe) && image.args.size() == 1);
+// Options of interpreters that are one letter: with `other` it does something else than read its input (code, a module, its version), `word`
+// takes a word.
+struct Options {
+  std::string_view name, other, word;
+};
+constexpr std::array<Options, 8> kOptions = {{{"python", "cmVh?", "WXQ"},
+                                              {"pypy", "cmVh?", "WXQ"},
+                                              {"perl", "eEvVhc?", "I"},
+                                              {"ruby", "evhc", "rICEKT"},
+                                              {"node", "epvhc", "rC"},
+                                              {"php", "rfvimhBREFSls", "dcz"},
+                                              {"lua", "ev", "l"},
+                                              {"tclsh", "", ""}}};
+constexpr std::array<std::string_view, 7> kOtherLong = {"--version", "--help", "--eval", "--print", "--test", "--run", "--check"};
+
+// An interpreter with options alone, which reads its program from its input.
+bool ReadsProgram(const event::Process& image) {
+  const auto* const options =
+      std::ranges::find_if(kOptions, [&](const Options& one) { return BaseName(image.exe).starts_with(one.name); });
+  if (!IsInterpreter(image.exe) || options == kOptions.end() || image.args.empty()) {
+    return false;
+  }
+  for (size_t i = 1; i < image.args.size(); ++i) {
+    const std::string_view arg = image.args[i];
+    if (!arg.starts_with('-') || arg == "--") {
+      return arg == "--" && i + 1 == image.args.size();
+    }
+    if (arg == "-") {
+      return true;
+    }
+    if (arg.starts_with("--")) {
+      if (std::ranges::any_of(kOtherLong, [&](std::string_view other) { return arg.starts_with(other); })) {
+        return false;
+      }
+      continue;
+    }
+    const size_t at = arg.substr(1).find_first_of(std::string(options->other) + std::string(options->word));
+    if (at == std::string_view::npos) {
+      continue;
+    }
+    if (options->other.find(arg[at + 1]) != std::string_view::npos) {
+      return false;
+    }
+    i += at + 2 == arg.size() ? 1 : 0;  // the word is the next argument, not the rest of this one
+  }
+  return true;
 }
+
+// A shell or an interpreter that does what somebody types.
+bool Listens(const event::Process& image) { return TaskOf(image) == Task::kReads || ReadsProgram(image); }
 
 // Where people who log in have their shells, by systemd's names.
 bool IsLoginPlace(const event::Workload& workload) {
@@ -164,7 +212,7 @@ class InteractiveShell final : public Detector {
     Visit* const visit = visitors_.Find(key);
     const bool tty = (image.exec_flags & event::kExecTty) != 0, listens = Listens(image);
     if (!row->holds() || (visit != nullptr && visit->told) ||
-        !(visit != nullptr ? tty || TaskOf(image) == Task::kReads : tty && listens && !SamePerson(image, scene))) {
+        !(visit != nullptr ? tty || listens : tty && listens && !SamePerson(image, scene))) {
       return;
     }
     const auto workload = image.cgroup.empty() ? nullptr : scene.Whose(image.cgroup);

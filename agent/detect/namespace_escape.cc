@@ -3,7 +3,8 @@
 // the host (block devices, cgroups of version 1 with their release_agent, the kernel's own file systems), takes another process's root for its
 // own, loads a module or another kernel. What is refused is an attempt, and weighs less.
 //
-// Benign, and not told: container runtimes at work, also inside the cgroup of the container that they set up; systemd, services that it runs
+// Benign, and not told: container runtimes at work, also inside the cgroup of the container that they set up, until they have run a program
+// there: what such a program and its children are called proves nothing; systemd, services that it runs
 // as root while they hold no weights, and people who log in; sandboxes: new namespaces, tmpfs, overlays, bind mounts, pivot_root, chroot into
 // a directory, /proc of a process namespace of one's own; a network namespace that is joined (ip netns, CNI); the way back into a namespace
 // that the same process has left itself, outside of containers.
@@ -15,7 +16,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "agent/base/recent.h"
 #include "agent/base/utf8.h"
@@ -32,8 +35,9 @@ using event::PrivilegeOp;
 using event::Severity;
 using event::WorkloadKind;
 
-constexpr size_t kProcesses = 16384;
+constexpr size_t kProcesses = 16384, kInside = 65536, kContainers = 8192;
 constexpr size_t kParents = 4;  // runc's stages
+constexpr size_t kOuter = 8;  // the same with shim or conmon, which may lie in a pod's cgroup
 
 // include/uapi/linux/nsfs.h names them since 6.18; those of process and user namespaces have been these since 3.8.
 constexpr uint32_t kHostPid = 0xeffffffc, kHostUser = 0xeffffffd;
@@ -42,8 +46,11 @@ constexpr uint32_t kHostPid = 0xeffffffc, kHostUser = 0xeffffffd;
 constexpr bool IsHostMount(uint32_t number) { return number == 0xeffffff8 || number == 0xf0000000 || number == 0xf0000001; }
 
 // File systems that lie on a block device; what is mounted from one is the disk of the host, or of another workload.
-constexpr std::array<std::string_view, 12> kOnDisks = {"ext2", "ext3",  "ext4",    "xfs",  "btrfs",    "f2fs",
-                                                       "vfat", "exfat", "iso9660", "ntfs", "squashfs", "erofs"};
+constexpr std::array<std::string_view, 18> kOnDisks = {"ext2", "ext3",  "ext4",    "xfs",  "btrfs",    "f2fs",
+                                                       "vfat", "exfat", "iso9660", "ntfs", "squashfs", "erofs",
+                                                       "jfs",  "ntfs3", "fuseblk", "udf",  "msdos",    "bcachefs"};
+// In which Apptainer has its images, by a program that is setuid: in jobs of people who are not root.
+constexpr std::array<std::string_view, 4> kImages = {"squashfs", "ext2", "ext3", "ext4"};
 // By which the kernel is changed or looked into. devtmpfs has the host's devices in it.
 constexpr std::array<std::string_view, 6> kOfTheKernel = {"debugfs", "tracefs", "securityfs", "efivarfs", "devtmpfs", "configfs"};
 // Where a host's root is put for a container that is meant to manage it.
@@ -55,22 +62,62 @@ bool IsOne(const std::array<std::string_view, N>& names, std::string_view name) 
   return std::ranges::find(names, name) != names.end();
 }
 
-// "/proc/1/root/etc": through another process's eyes.
+// Without what says the same in other words: "//", "/./", "/../", a slash at the end.
+std::string Plain(std::string_view path) {
+  std::string plain = std::filesystem::path(path).lexically_normal().native();
+  if (plain.starts_with("//")) {
+    plain.erase(0, 1);
+  }
+  if (plain.size() > 1 && plain.ends_with('/')) {
+    plain.pop_back();
+  }
+  return plain;
+}
+
+bool IsNumber(std::string_view text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos; }
+
+// "/proc/1/root/etc": through another process's eyes, wherever a /proc lies: "/host/proc/1/root", "proc/1/root".
 bool IsOthersRoot(std::string_view path) {
-  return path.starts_with("/proc/") && !path.starts_with("/proc/self/") &&
-         (path.ends_with("/root") || path.find("/root/") != std::string_view::npos);
+  const std::string plain = Plain(path);
+  std::vector<std::string_view> parts;
+  for (size_t at = 0; at <= plain.size();) {
+    const size_t end = std::min(plain.find('/', at), plain.size());
+    parts.push_back(std::string_view(plain).substr(at, end - at));
+    at = end + 1;
+  }
+  for (size_t i = 0; i + 2 < parts.size(); ++i) {
+    if (parts[i] == "proc" && IsNumber(parts[i + 1])) {
+      const size_t root = parts[i + 2] == "task" ? i + 4 : i + 2;  // of its threads, too
+      if (root < parts.size() && parts[root] == "root") {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 class NamespaceEscape final : public Detector {
  public:
   const char* name() const override { return "namespace_escape"; }
-  uint32_t kinds() const override { return Wants(Kind::kPrivilege) | Wants(Kind::kExit); }
-  uint64_t forgotten() const override { return left_.evicted(); }
+  uint32_t kinds() const override {
+    return Wants(Kind::kPrivilege) | Wants(Kind::kFork) | Wants(Kind::kExec) | Wants(Kind::kScan) | Wants(Kind::kExit);
+  }
+  uint64_t forgotten() const override { return left_.evicted() + inside_.evicted(); }
 
   void OnEvent(const event::Event& event, const Scene& scene, Raise& raise) override {
     const event::Header& header = event.header;
     if (header.kind == Kind::kExit) {
       left_.Forget(KeyOf(header.process));
+      inside_.Forget(KeyOf(header.process));
+    } else if (const auto* fork = std::get_if<event::Fork>(&event.body)) {
+      if (!inside_.rows().empty() && inside_.Find(KeyOf(header.process)) != nullptr) {
+        bool fresh = false;
+        inside_.Touch(KeyOf(fork->child), &fresh) = {};
+      }
+    } else if (const auto* exec = std::get_if<event::Exec>(&event.body)) {
+      if (exec->image != nullptr) {
+        Ran(header, *exec->image, scene);
+      }
     } else if (const auto* call = std::get_if<event::Privilege>(&event.body)) {
       Called(header, *call, scene, raise);
     }
@@ -81,6 +128,11 @@ class NamespaceEscape final : public Detector {
     uint64_t start_ns = 0, pid = 0;
   };
   static Key KeyOf(const event::ProcessKey& process) { return {.start_ns = process.start_ns, .pid = process.pid}; }
+
+  struct CgroupKey {
+    uint64_t id = 0;
+  };
+  struct Nothing {};
 
   // What a call comes to.
   struct Act {
@@ -98,8 +150,8 @@ class NamespaceEscape final : public Detector {
     }
     const std::string cgroup = header.info != nullptr ? header.info->cgroup : std::string();
     const auto workload = cgroup.empty() ? nullptr : scene.Whose(cgroup);
-    const WorkloadKind kind = workload != nullptr ? event::KindOf(*workload) : WorkloadKind::kOther;
-    const bool container = kind == WorkloadKind::kContainer || kind == WorkloadKind::kPod;
+    // Of a process that is not known, the number of its cgroup is.
+    const bool container = workload != nullptr ? IsContainers(*workload) : containers_.Find({.id = header.cgroup_id}) != nullptr;
     if (IsTrusted(header, cgroup, workload.get(), container, scene)) {
       return;
     }
@@ -108,15 +160,39 @@ class NamespaceEscape final : public Detector {
     }
   }
 
+  static bool IsContainers(const event::Workload& workload) {
+    return !workload.container_id.empty() || !workload.pod_uid.empty();
+  }
+
+  // From the first program that is run in a container on, nobody there is its runtime any more, and neither is what that program starts.
+  // The container's first program comes in place of the runtime, whose parent is outside, so one that is named as a runtime is none either;
+  // hooks are run by a runtime that is in there itself, and runc runs itself anew by /proc.
+  void Ran(const event::Header& header, const event::Process& image, const Scene& scene) {
+    const auto workload = image.cgroup.empty() ? nullptr : scene.Whose(image.cgroup);
+    if (workload == nullptr || !IsContainers(*workload)) {
+      return;
+    }
+    bool fresh = false;
+    containers_.Touch({.id = header.cgroup_id}, &fresh) = {};
+    bool runtime = IsRuntime(image);
+    if (runtime && header.kind == Kind::kExec && !IsCopy(image) && !image.filename.starts_with("/proc/self/")) {
+      const auto parent = scene.Find(image.parent);
+      runtime = parent != nullptr && parent->cgroup_id == image.cgroup_id;
+    }
+    if (!runtime) {
+      inside_.Touch(KeyOf(header.process), &fresh) = {};
+    }
+  }
+
   // Whose work it is to do such things.
-  static bool IsTrusted(const event::Header& header, const std::string& cgroup, const event::Workload* workload, bool container,
-                        const Scene& scene) {
+  bool IsTrusted(const event::Header& header, const std::string& cgroup, const event::Workload* workload, bool container,
+                 const Scene& scene) {
     if (header.info == nullptr) {
-      return header.labels == 0;  // whoever it is, it is not known to be of a workload
+      return header.labels == 0 && !container;  // whoever it is, it is not known to be of a workload
     }
     const event::Process& self = *header.info;
     if (container) {
-      return IsSettingUp(header, self, scene);
+      return IsSettingUp(self, scene);
     }
     // systemd makes a service's namespaces in its child, before it runs the program.
     if (IsStarter(self.exe) || (IsCopy(self) && IsOfRuntime(self, scene))) {
@@ -146,8 +222,13 @@ class NamespaceEscape final : public Detector {
     return process != nullptr && IsStarter(process->exe) && !IsContainerRuntime(process->exe);
   }
 
-  // runc before 1.2 runs a copy of itself from memory, which a container cannot change.
-  static bool IsCopy(const event::Process& process) { return (process.exec_flags & event::kExecMemfd) != 0; }
+  // runc before 1.2 runs a copy of itself from memory, which a container cannot change; since then from a mount of its own, as "/runc".
+  static bool IsCopy(const event::Process& process) {
+    const bool root = process.exe.size() > 1 && process.exe.rfind('/') == 0;
+    return (process.exec_flags & event::kExecMemfd) != 0 ||
+           (root && IsContainerRuntime("/usr/bin" + process.exe) && process.filename.starts_with("/proc/self/"));
+  }
+  static bool IsRuntime(const event::Process& process) { return IsContainerRuntime(process.exe) || IsCopy(process); }
   static bool IsOfRuntime(const event::Process& copy, const Scene& scene) {
     auto process = scene.Find(copy.parent);
     for (size_t i = 0; process != nullptr && IsCopy(*process) && i < kParents; ++i) {
@@ -156,20 +237,20 @@ class NamespaceEscape final : public Detector {
     return process != nullptr && IsContainerRuntime(process->exe);
   }
 
-  // A runtime that makes the world of a container does so in the container's cgroup, already. A name is free to choose in there, so a
-  // runtime outside must have started it, with nothing but runtimes in between.
-  static bool IsSettingUp(const event::Header& header, const event::Process& self, const Scene& scene) {
-    if (!IsContainerRuntime(self.exe) && !IsCopy(self)) {
+  // A runtime that makes the world of a container does so in the container's cgroup, already. A name is free to choose in there, and so are
+  // cgroups below it: a runtime in no container must have started it, with nothing but runtimes in between that never ran anything else.
+  bool IsSettingUp(const event::Process& self, const Scene& scene) {
+    const auto at_work = [&](const event::Process& process) {
+      return IsRuntime(process) && (inside_.rows().empty() || inside_.Find(KeyOf(process.key)) == nullptr);
+    };
+    if (!at_work(self)) {
       return false;
     }
     auto process = scene.Find(self.parent);
-    for (size_t i = 0; process != nullptr && i < kParents; ++i) {
-      const bool runtime = IsContainerRuntime(process->exe);
-      if (process->cgroup_id != header.cgroup_id) {
-        return runtime;
-      }
-      if (!runtime && !IsCopy(*process)) {
-        return false;
+    for (size_t i = 0; process != nullptr && i < kOuter && at_work(*process); ++i) {
+      const auto workload = process->cgroup.empty() ? nullptr : scene.Whose(process->cgroup);
+      if (process->cgroup == "/" || (workload != nullptr && !IsContainers(*workload))) {
+        return IsContainerRuntime(process->exe);
       }
       process = scene.Find(process->parent);
     }
@@ -202,11 +283,11 @@ class NamespaceEscape final : public Detector {
                    .tried = "load another kernel",
                    .means = "Who chooses the kernel that runs next has the whole host."};
       case PrivilegeOp::kSetns: return Joined(header, call, container);
-      case PrivilegeOp::kMount: return Mounted(call, container);
+      case PrivilegeOp::kMount: return Mounted(header, call, container);
       case PrivilegeOp::kOpenTree:
       case PrivilegeOp::kChroot:
         if (!IsOthersRoot(call.target.view()) &&
-            !(container && call.op == PrivilegeOp::kChroot && IsOne(kHostRoots, call.target.view()))) {
+            !(container && call.op == PrivilegeOp::kChroot && IsOne(kHostRoots, Plain(call.target.view())))) {
           return std::nullopt;
         }
         return Act{.severity = IsOthersRoot(call.target.view()) ? Severity::kHigh : Severity::kMedium,
@@ -244,7 +325,7 @@ class NamespaceEscape final : public Detector {
                .means = "There it sees the files or processes of others, as if it were none of a workload."};
   }
 
-  static std::optional<Act> Mounted(const event::Privilege& call, bool container) {
+  static std::optional<Act> Mounted(const event::Header& header, const event::Privilege& call, bool container) {
     const std::string_view source = call.source.view(), target = call.target.view(), type = call.type.view();
     const std::string where = " on " + Printable(target);
     const auto act = [&](Severity severity, uint8_t confidence, const std::string& what, const char* means) {
@@ -259,8 +340,8 @@ class NamespaceEscape final : public Detector {
       return act(Severity::kHigh, 70, Printable(source), "That is the file system of others, which the workload was not given.");
     }
     if ((call.flags & MS_REMOUNT) != 0) {
-      const bool open =
-          container && (call.flags & MS_RDONLY) == 0 && (target.starts_with("/proc/sys") || target.starts_with("/sys"));
+      const bool open = container && (call.flags & MS_RDONLY) == 0 &&
+                        (Plain(target).starts_with("/proc/sys") || Plain(target).starts_with("/sys"));
       return open ? std::optional(act(Severity::kHigh, 65, "for writing what was for reading alone",
                                       "By files there the kernel is told what to run on the host."))
                   : std::nullopt;
@@ -268,7 +349,13 @@ class NamespaceEscape final : public Detector {
     if ((call.flags & kNoFileSystem) != 0) {
       return std::nullopt;
     }
-    if (source.starts_with("/dev/") && IsOne(kOnDisks, type)) {
+    // Whatever the device is called: a node can be made anywhere (mknod), and is found from any directory.
+    if (IsOne(kOnDisks, type)) {
+      const event::Process* const self = header.info.get();
+      if (!container && self != nullptr && (self->exec_flags & event::kExecSetuid) != 0 && IsInstalled(self->exe) &&
+          Plain(source).starts_with("/dev/loop") && IsOne(kImages, type)) {
+        return std::nullopt;
+      }
       return act(Severity::kHigh, 70, "the block device " + Printable(source),
                  "A disk has the files of the host or of other workloads on it, with no regard to whose they are.");
     }
@@ -280,9 +367,19 @@ class NamespaceEscape final : public Detector {
     if (IsOne(kOfTheKernel, type)) {
       return act(Severity::kMedium, 60, Printable(type), "By such files the kernel is looked into or changed.");
     }
-    if (type == "proc" && container && call.pid_ns == kHostPid && call.user_ns == kHostUser) {
-      return act(Severity::kHigh, 60, "the host's /proc",
-                 "By /proc the processes of the host are seen, and the kernel's settings changed.");
+    // The runtime has given it both with parts of them hidden or for reading alone; these are without. In a user namespace of its own the
+    // kernel lets nobody write what is the host's. Who is not known may be the runtime.
+    if (container && call.user_ns == kHostUser && header.info != nullptr) {
+      if (type == "proc" && call.pid_ns == kHostPid) {
+        return act(Severity::kHigh, 60, "the host's /proc",
+                   "By /proc the processes of the host are seen, and the kernel's settings changed.");
+      }
+      if (type == "proc" || type == "sysfs") {
+        return act(
+            Severity::kMedium, 50, "another " + Printable(type),
+            "The one that it was given hides how the kernel's settings are changed (/proc/sys, core_pattern, uevent_helper); this "
+            "one does not.");
+      }
     }
     return std::nullopt;
   }
@@ -315,6 +412,8 @@ class NamespaceEscape final : public Detector {
     raise(std::move(draft));
   }
 
+  Recent<Key, Nothing> inside_{kInside};  // ran a program in a container that is no runtime, or come from such
+  Recent<CgroupKey, Nothing> containers_{kContainers};  // cgroups of containers
   Recent<Key, uint64_t> left_{kProcesses};  // CLONE_NEW*: which namespaces a process has left by itself
 };
 

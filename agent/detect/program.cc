@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 26> kCopiers = {
     "dd",  "install", "rsync", "scp", "sftp", "rclone", "aws",  "gsutil", "gcloud", "azcopy", "curl", "wget", "croc"};
 constexpr std::array<std::string_view, 12> kSummers = {"md5sum", "sha1sum", "sha224sum", "sha256sum", "sha384sum", "sha512sum",
                                                        "b2sum",  "b3sum",   "cksum",     "shasum",    "clamscan",  "clamd"};
-constexpr std::array<std::string_view, 13> kRuntimes = {"runc",
+constexpr std::array<std::string_view, 19> kRuntimes = {"runc",
                                                         "crun",
                                                         "youki",
                                                         "containerd",
@@ -33,7 +33,15 @@ constexpr std::array<std::string_view, 13> kRuntimes = {"runc",
                                                         "kata-runtime",
                                                         "nvidia-container-runtime",
                                                         "lxc-start",
-                                                        "lxc-attach"};
+                                                        "lxc-attach",
+                                                        "nvidia-ctk",
+                                                        "nvidia-cdi-hook",
+                                                        "nvidia-container-cli",
+                                                        "nvidia-container-runtime-hook",
+                                                        "runsc",
+                                                        "conmonrs"};
+// Where distributions of Kubernetes keep theirs.
+constexpr std::array<std::string_view, 3> kRuntimePlaces = {"/var/lib/rancher/", "/var/lib/k0s/bin/", "/snap/"};
 constexpr std::array<std::string_view, 24> kGpuTools = {"nvidia-smi",
                                                         "nvidia-persistenced",
                                                         "nvidia-modprobe",
@@ -103,7 +111,8 @@ bool IsCopier(std::string_view exe) { return IsOne(kCopiers, BaseName(exe)); }
 bool IsSummer(std::string_view exe) { return IsInstalled(exe) && IsOne(kSummers, BaseName(exe)); }
 bool IsContainerRuntime(std::string_view exe) {
   const std::string_view name = BaseName(exe);
-  return IsInstalled(exe) && (IsOne(kRuntimes, name) || name.starts_with("containerd-shim"));
+  const bool placed = IsInstalled(exe) || std::ranges::any_of(kRuntimePlaces, [&](auto place) { return exe.starts_with(place); });
+  return placed && (IsOne(kRuntimes, name) || name.starts_with("containerd-shim"));
 }
 bool IsSuperServer(std::string_view exe) { return IsInstalled(exe) && IsOne(kSuperServers, BaseName(exe)); }
 bool IsStarter(std::string_view exe) { return IsContainerRuntime(exe) || (IsInstalled(exe) && IsOne(kStarters, BaseName(exe))); }

@@ -2,7 +2,8 @@
 // A program started with its standard input on a socket of the network: whoever is at the other end types.
 //
 // Benign, and not told: sockets of this host alone (AF_UNIX: terminals of sshd without a tty, editors that work from afar), and what a super
-// server starts for a connection (inetd, a unit of systemd with Accept=yes, git-daemon), unless it is a shell without a script. A program
+// server starts for a connection (inetd, a unit of systemd with Accept=yes, git-daemon), unless it is a shell without a script, or in a
+// container, where a name proves nothing. A program
 // that is no shell or interpreter is told when all three streams are such a socket: a shell may have any name.
 #include <algorithm>
 #include <array>
@@ -62,7 +63,7 @@ class ReverseShell final : public Detector {
     }
     const auto parent = scene.Find(image.parent);
     const bool shell = IsShell(image.exe), interpreter = IsInterpreter(image.exe);
-    const bool served = parent != nullptr && IsSuperServer(parent->exe);
+    const bool served = parent != nullptr && IsSuperServer(parent->exe) && !IsInContainer(scene, *parent);
     const bool script = image.args.size() > 1 && !image.args[1].starts_with('-');
     const bool all = (image.exec_flags & event::kExecStdioSocket) == event::kExecStdioSocket;
     if (served ? !shell || script : !shell && !interpreter && !all) {

@@ -40,6 +40,11 @@ bool IsSystemService(const Scene& scene, const event::Process& process) {
          !workload->unit.starts_with("user@") && workload->unit != "ssh.service" && workload->unit != "sshd.service";
 }
 
+bool IsInContainer(const Scene& scene, const event::Process& process) {
+  const auto workload = process.cgroup.empty() ? nullptr : scene.Whose(process.cgroup);
+  return workload != nullptr && (!workload->container_id.empty() || !workload->pod_uid.empty());
+}
+
 std::string AssetName(const Scene& scene, uint32_t asset) {
   const auto& assets = scene.names().assets;
   return asset < assets.size() ? assets[asset].name : "asset " + std::to_string(asset);

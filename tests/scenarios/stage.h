@@ -35,6 +35,7 @@ struct Scenario {
   void (*play)(const Site&);
   const char* policies = "";  // YAML documents; SCOPE in them stands for the cgroup of the stage
   const char* settings = "";  // of moatd.yaml, beside the stage's own
+  const char* needs = "";  // a program that must be installed; without it the scenario is not played
 };
 inline constexpr bool kAttack = true, kOrdinary = false;
 

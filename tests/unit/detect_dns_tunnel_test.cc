@@ -32,8 +32,9 @@ class DnsTunnel : public testing::Test, public DetectKit {
       EXPECT_EQ(Unfit(draft), "");
     }
   }
-  void Ask(const Who& who, std::string_view name, uint64_t labels = 0, const std::string& server = "10.96.0.10") {
-    event::Dns dns{.cookie = 1, .ep = To(server, 53, 17), .payload = 60, .id = 1, .type = 16, .name = {}};
+  void Ask(const Who& who, std::string_view name, uint64_t labels = 0, const std::string& server = "10.96.0.10",
+           uint16_t type = 16) {
+    event::Dns dns{.cookie = 1, .ep = To(server, 53, 17), .payload = 60, .id = 1, .type = type, .name = {}};
     ASSERT_LT(name.size(), dns.name.bytes.size());
     std::ranges::copy(name, dns.name.bytes.begin());
     dns.name.length = static_cast<uint16_t>(name.size());
@@ -128,6 +129,27 @@ TEST_F(DnsTunnel, AttackInAReverseZone) {
   EXPECT_THAT(raised, SizeIs(1));
 }
 
+TEST_F(DnsTunnel, AttackInTheFormOfReverseLookups) {
+  std::string nibbles;
+  for (int i = 0; i < 2100; ++i) {
+    nibbles.clear();
+    for (int nibble = 0; nibble < 32; ++nibble) {
+      nibbles += Random(kHex, 1) + ".";
+    }
+    Ask(Process("/usr/bin/python3"), nibbles + "ip6.arpa");  // for text
+  }
+  ASSERT_THAT(raised, SizeIs(1)) << "by what they carry";
+  EXPECT_EQ(raised[0].severity, Severity::kMedium);
+}
+
+TEST_F(DnsTunnel, AttackBelowADomainOfTwoLetters) {
+  for (int i = 0; i < 60; ++i) {
+    Ask(Process("/usr/bin/python3"), Random(kHex, 40) + ".xy.de");
+  }
+  ASSERT_THAT(raised, SizeIs(1));
+  EXPECT_EQ(raised[0].cause, "xy.de");
+}
+
 TEST_F(DnsTunnel, HostileNamesAreShown) {
   for (int i = 0; i < 60; ++i) {
     Ask(Process("/usr/bin/python3"), Random(kBase32, 60) + ".evil\n\x1b[31m.ex\xff");
@@ -184,8 +206,9 @@ TEST_F(DnsTunnel, BenignReverseLookups) {
     for (int nibble = 0; nibble < 32; ++nibble) {
       v6 += Random(kHex, 1) + ".";
     }
-    Ask(Process("/usr/bin/tcpdump"), v6 + "ip6.arpa");
-    Ask(Process("/usr/bin/tcpdump"), std::to_string(i % 256) + "." + std::to_string(i / 256) + ".66.10.in-addr.arpa");
+    Ask(Process("/usr/bin/tcpdump"), v6 + "ip6.arpa", 0, "10.96.0.10", 12);
+    Ask(Process("/usr/bin/tcpdump"), std::to_string(i % 256) + "." + std::to_string(i / 256) + ".66.10.in-addr.arpa", 0,
+        "10.96.0.10", 12);
   }
   EXPECT_THAT(raised, IsEmpty());
 }

@@ -268,6 +268,29 @@ TEST(EngineTest, AddsWhoAndWhoseAndMakesEventsOfItsOwn) {
   EXPECT_EQ(engine->stats().told, 2u);
 }
 
+TEST(EngineTest, WhatTheAgentAndItsChildrenDoRaisesNothing) {
+  NoWorld world;
+  const event::ProcessKey agent{7, 70}, child{8, 80}, grandchild{9, 90}, other{17, 70};
+  const auto told = [&](uint32_t agent_pid, const event::ProcessKey& who, const event::ProcessKey& parent) {
+    std::vector<std::unique_ptr<Detector>> detectors;
+    detectors.push_back(std::make_unique<Every>());
+    const auto engine = Engine::Create({}, std::move(detectors), world, "run", agent_pid);
+    auto batch = std::make_shared<event::Batch>();
+    batch->events.push_back(Made(event::Kind::kFileOpen, who, event::FileOpen{}));
+    batch->events.back().header.info = Image(who, parent, "/bin/cat");
+    engine->OnBatch(batch);
+    std::vector<event::Event> made;
+    engine->Take(made);
+    return made.size();
+  };
+  EXPECT_EQ(told(7, agent, {1, 10}), 0u);
+  EXPECT_EQ(told(7, child, agent), 0u);
+  EXPECT_EQ(told(7, grandchild, child), 1u) << "no further";
+  EXPECT_EQ(told(7, other, {1, 10}), 1u);
+  EXPECT_EQ(told(0, agent, {1, 10}), 1u) << "its number is not known";
+  EXPECT_EQ(told(0, child, {}), 1u) << "and nobody's is 0";
+}
+
 TEST(EngineTest, AStateIsRaisedWhenItBeginsAndWhenItBeginsAgain) {
   NoWorld world;
   const auto engine = Engine::Create({.fold_ms = 1}, {}, world, "run");

@@ -99,6 +99,52 @@ TEST_F(FailedLogins, AttackOnePasswordForManyUsersSlowly) {
   EXPECT_EQ(raised[1].severity, Severity::kCritical);
 }
 
+TEST_F(FailedLogins, AttackOnOneUserSlowly) {
+  for (int i = 0; i < 40; ++i) {
+    now += 100 * kS;
+    Answer(kAuthError, "root", "203.0.113.9");
+    ASSERT_THAT(raised, SizeIs(i < 29 ? 0 : i - 28)) << i;
+  }
+  EXPECT_EQ(raised[0].severity, Severity::kMedium);
+  EXPECT_EQ(raised[0].times, 30u);
+  EXPECT_EQ(raised[1].times, 1u);
+  EXPECT_THAT(raised[0].title, HasSubstr("203.0.113.9 has failed to log in 30 times as root"));
+  Answer(0, "root", "203.0.113.9");
+  EXPECT_EQ(raised.back().severity, Severity::kCritical);
+}
+
+TEST_F(FailedLogins, AttackFromManyAddressesOfOneNetwork) {
+  for (const char* remote :
+       {"2001:db8:1:2::1", "2001:db8:1:2:a:b:c:d", "2001:db8:1:2:ffff::", "2001:DB8:1:2::7", "2001:db8:1:2::9"}) {
+    Answer(kAuthError, "root", remote);
+  }
+  ASSERT_THAT(raised, SizeIs(1));
+  EXPECT_THAT(raised[0].peers, ElementsAre("2001:db8:1:2::/64"));
+  EXPECT_THAT(raised[0].title, HasSubstr("2001:db8:1:2::/64 has failed to log in 5 times as root"));
+  raised.clear();
+  Failures(3, "alice", "::ffff:198.51.100.7");
+  Failures(2, "alice", "198.51.100.7");
+  ASSERT_THAT(raised, SizeIs(1)) << "the same by another name";
+  EXPECT_THAT(raised[0].peers, ElementsAre("198.51.100.7"));
+}
+
+TEST_F(FailedLogins, WhoIsNotRootOnlyClaimsARemote) {
+  sshd_ = Process("/srv/liar", "/user.slice/session-3.scope", nullptr, 1000);
+  Failures(5, "me", "198.51.100.7");
+  ASSERT_THAT(raised, SizeIs(1));
+  EXPECT_THAT(raised[0].peers, IsEmpty());
+  EXPECT_THAT(raised[0].title, HasSubstr("somebody who claims to come from 198.51.100.7 has failed"));
+  Answer(0, "me", "198.51.100.7");
+  ASSERT_THAT(raised, SizeIs(2));
+  EXPECT_EQ(raised[1].severity, Severity::kHigh);
+  raised.clear();
+  Failures(5, "me", "198.51.100.7");
+  raised.clear();
+  sshd_ = Process("/usr/sbin/sshd", "/system.slice/ssh.service", nullptr, 0);
+  Answer(0, "you", "198.51.100.7");
+  EXPECT_THAT(raised, IsEmpty()) << "nothing of it falls on who is really there";
+}
+
 TEST_F(FailedLogins, AttackFromManyRemotes) {
   for (int i = 0; i < 5; ++i) {
     Answer(kAuthError, "root", "203.0.113." + std::to_string(i));

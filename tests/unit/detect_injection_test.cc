@@ -125,6 +125,57 @@ TEST_F(Injection, BenignPreloadFromOutsideAndInherited) {
   EXPECT_THAT(raised, IsEmpty());
 }
 
+TEST_F(Injection, AttackByAnotherScriptOfTheSameProgram) {
+  const auto with = [&](std::vector<std::string> args) {
+    return Changed(Process("/usr/bin/python3", "/job"), [&](event::Process& p) { p.args = std::move(args); });
+  };
+  const auto rank = with({"python3", "train.py"}), thief = with({"python3", "thief.py"});
+  Access(thief, rank, AccessOp::kVmRead);
+  Access(thief, rank, AccessOp::kVmWrite);
+  Access(with({"python3", "-c", "thief"}), with({"python3", "-c", "train"}), AccessOp::kVmWrite);
+  EXPECT_THAT(raised, SizeIs(3));
+  raised.clear();
+  Access(with({"python3", "train.py", "--rank=1"}), rank, AccessOp::kVmWrite);
+  Access(with({"python3", "-m", "train", "1"}), with({"python3", "-m", "train", "2"}), AccessOp::kVmRead);
+  const std::string worker = "from multiprocessing.spawn import spawn_main; spawn_main(pipe_handle=";
+  Access(with({"python3", "-c", worker + "7)"}), with({"python3", "-c", worker + "9)"}), AccessOp::kVmRead);
+  EXPECT_THAT(raised, IsEmpty());
+}
+
+TEST_F(Injection, AttackOnTheAgentItself) {
+  const auto moatd = Process("/usr/sbin/moatd", "/moatd.service", nullptr, 0), root = Process("/usr/bin/gdb", "/", nullptr, 0);
+  Access(root, moatd, AccessOp::kAttach, 0);
+  EXPECT_THAT(raised, IsEmpty()) << "who that is is not known";
+  agent = moatd->key.pid;
+  for (const AccessOp op : {AccessOp::kAttach, AccessOp::kPoke, AccessOp::kMemWrite}) {
+    raised.clear();
+    Access(root, moatd, op, 0);
+    ASSERT_THAT(raised, SizeIs(1));
+    EXPECT_EQ(raised[0].kind, event::FindingKind::kAgentTampering);
+    EXPECT_EQ(raised[0].severity, Severity::kCritical);
+  }
+  Access(root, moatd, AccessOp::kAttach, 0, -1);
+  EXPECT_EQ(raised.back().severity, Severity::kHigh);
+  Access(root, moatd, AccessOp::kMemRead, 0);
+  Access(root, Process("/usr/bin/ls"), AccessOp::kAttach, 0);
+  EXPECT_THAT(raised, SizeIs(2));
+}
+
+TEST_F(Injection, WhoseEnvironmentGrewTooLongMayBePreloaded) {
+  const auto shell = Process("/bin/bash", "/session");
+  const auto server = Exec(Fork(shell), "/usr/bin/vllm", {}, event::kExecEnvTruncated);
+  EXPECT_THAT(raised, IsEmpty());
+  Open(server);
+  ASSERT_THAT(raised, SizeIs(1));
+  EXPECT_EQ(raised[0].severity, Severity::kLow);
+  EXPECT_EQ(raised[0].confidence, 20);
+  const auto long_ago = Changed(shell, [](event::Process& p) { p.exec_flags = event::kExecEnvTruncated; });
+  Open(Exec(Fork(long_ago), "/usr/bin/vllm", {}, event::kExecEnvTruncated));  // as long as before
+  Open(Exec(Process("/usr/bin/runc", "/pod", Process("/usr/bin/containerd-shim-runc-v2", "/"), 0), "/usr/bin/vllm", {},
+            event::kExecEnvTruncated));
+  EXPECT_THAT(raised, SizeIs(1));
+}
+
 TEST_F(Injection, AMillionProcessesAndStillAwake) {
   const auto one = Process("/usr/bin/vllm");
   for (uint32_t i = 0; i < 1'000'000; ++i) {

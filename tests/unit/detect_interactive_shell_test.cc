@@ -70,6 +70,40 @@ TEST_F(InteractiveShell, AttackExecWithoutATerminal) {
   EXPECT_THAT(raised, SizeIs(2));
 }
 
+TEST_F(InteractiveShell, AttackByAnInterpreterWithOptionsAlone) {
+  const Who server = Serve();
+  const std::vector<std::vector<std::string>> all = {
+      {"python3", "-i"}, {"python3", "-q"}, {"python3", "-W", "ignore", "-Xdev"}, {"python3", "-"}};
+  for (const auto& args : all) {
+    raised.clear();
+    Exec(Fork(server), "/usr/bin/python3.11", args, kExecTty);
+    ASSERT_THAT(raised, SizeIs(1)) << args.back();
+    ByRuntime("/usr/bin/python3.11", args);  // kubectl exec -i, without a terminal
+    ASSERT_THAT(raised, SizeIs(2)) << args.back();
+    EXPECT_EQ(raised[1].severity, Severity::kMedium);
+  }
+  Exec(Fork(server), "/usr/bin/node", {"node", "--no-warnings", "-i"}, kExecTty);
+  EXPECT_THAT(raised, SizeIs(3));
+}
+
+TEST_F(InteractiveShell, BenignInterpretersWithSomethingToDo) {
+  const Who server = Serve();
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{{"python3", "-c", "x"},
+                                                                                    {"python3", "-um", "train"},
+                                                                                    {"python3", "-u", "train.py"},
+                                                                                    {"python3", "-W", "ignore", "train.py"},
+                                                                                    {"python3", "-Wignore", "train.py"},
+                                                                                    {"python3", "-V"},
+                                                                                    {"python3", "--version"}}) {
+    Exec(Fork(server), "/usr/bin/python3.11", args, kExecTty);
+    ByRuntime("/usr/bin/python3.11", args);
+  }
+  Exec(Fork(server), "/usr/bin/perl", {"perl", "-ne", "x"}, kExecTty);
+  Exec(Fork(server), "/usr/bin/node", {"node", "--eval=x"}, kExecTty);
+  Exec(Fork(server), "/usr/bin/node", {"node", "-r", "x", "serve.js"}, kExecTty);
+  EXPECT_THAT(raised, IsEmpty());
+}
+
 TEST_F(InteractiveShell, AttackCopyOfTheWeights) {
   Serve();
   const Who tar = ByRuntime("/bin/sh", {"sh", "-c", "tar cf - /models"});

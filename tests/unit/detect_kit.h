@@ -40,6 +40,7 @@ class DetectKit : public Scene, public Raise {
   // ---- Scene ----
   uint64_t now_ns() const override { return now; }
   const event::Names& names() const override { return names_; }
+  uint32_t agent_pid() const override { return agent; }
   std::shared_ptr<const event::Process> Find(const event::ProcessKey& key) const override {
     const auto found = processes_.find(key);
     return found == processes_.end() ? nullptr : found->second;
@@ -171,6 +172,7 @@ class DetectKit : public Scene, public Raise {
   }
 
   uint64_t now = uint64_t{3600} * kS;
+  uint32_t agent = 0;
   std::unique_ptr<Detector> detector;
   std::vector<Draft> raised;
   event::Names names_;

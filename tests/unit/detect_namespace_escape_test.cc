@@ -33,7 +33,10 @@ class NamespaceEscape : public testing::Test, public DetectKit {
   NamespaceEscape() {
     detector = MakeNamespaceEscape();
     Work(kPod, {.pod_namespace = "prod", .pod_name = "vllm-0", .pod_uid = "u", .pod_container = "vllm", .container_id = "c1"});
+    Work("/kubepods.slice/pod1", {.pod_uid = "u"});
+    Work("/system.slice/containerd.service", {.unit = "containerd.service"});
     Work("/system.slice/cron.service", {.unit = "cron.service"});
+    Work("/job", {.slurm_job = "7"});
     Work("/user.slice/session-3.scope", {.unit = "session-3.scope"});
   }
   void TearDown() override {
@@ -65,6 +68,12 @@ class NamespaceEscape : public testing::Test, public DetectKit {
     Fill(body.type, call.type);
     Happens(event::Kind::kPrivilege, who, body, labels);
   }
+  // What runc's init becomes: the first program of a container, by a path of the container's own.
+  Who Starts(const Who& runtime, const std::string& exe, const std::string& cgroup = kPod) {
+    return Exec(Process("/usr/bin/runc", cgroup, runtime, 0), exe);
+  }
+  static Call Proc() { return {.op = PrivilegeOp::kMount, .target = "/proc", .source = "proc", .type = "proc"}; }
+  Who shim_ = Process("/usr/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
   Who thief_ = Process("/usr/bin/python3", kPod, nullptr, 0);
 };
 
@@ -142,6 +151,103 @@ TEST_F(NamespaceEscape, AttackByAServiceThatHoldsWeightsAndByANameOnly) {
   EXPECT_THAT(raised, SizeIs(2)) << "a file of the container's own, named as a runtime";
 }
 
+TEST_F(NamespaceEscape, AttackByRuntimesOfTheContainersOwn) {
+  const Call join = {.op = PrivilegeOp::kSetns, .flags = CLONE_NEWNS, .mount_ns = kHostMount};
+  const Who entry = Starts(shim_, "/usr/bin/runc");  // the image's first program has that name
+  Does(entry, join);
+  EXPECT_THAT(raised, SizeIs(1)) << "what came in place of the runtime";
+  Does(Exec(Fork(entry), "/usr/bin/runc"), join);
+  EXPECT_THAT(raised, SizeIs(2)) << "and its children";
+  const Who shell = Starts(shim_, "/bin/sh");
+  Does(Exec(shell, "/usr/bin/runc"), join);
+  EXPECT_THAT(raised, SizeIs(3)) << "a shell that turned into one";
+  const Who other = Starts(shim_, "/bin/sh");
+  const Who outer = Exec(Fork(other), "/usr/bin/runc");
+  const Who inner = Changed(Process("/usr/bin/runc", "/kubepods.slice/pod1/c1/own", outer, 0), [](auto&) {});
+  Work(inner->cgroup, {.pod_uid = "u", .container_id = "c1"});
+  Does(inner, join);
+  EXPECT_THAT(raised, SizeIs(4)) << "in a cgroup of its own, by a runtime in another one";
+  Does(Exec(inner, "memfd:x", {}, event::kExecMemfd), join);
+  EXPECT_THAT(raised, SizeIs(5));
+  const Who scanned = Process("/usr/bin/python3", kPod, nullptr, 0);
+  Happens(event::Kind::kScan, scanned, event::Exec{.image = scanned});
+  Does(Exec(Fork(scanned), "/usr/bin/crun"), join);
+  EXPECT_THAT(raised, SizeIs(6)) << "it ran before the agent";
+}
+
+TEST_F(NamespaceEscape, AttackByWhomNobodyKnows) {
+  const auto unknown = [&](uint64_t cgroup_id) {
+    event::Event event;
+    event.header.kind = event::Kind::kPrivilege;
+    event.header.process = {.pid = 9, .start_ns = 9};
+    event.header.cgroup_id = cgroup_id;
+    event.body = event::Privilege{
+        .flags = CLONE_NEWNS, .mount_ns = kHostMount, .op = PrivilegeOp::kSetns, .target = {}, .source = {}, .type = {}};
+    detector->OnEvent(event, *this, *this);
+  };
+  unknown(thief_->cgroup_id);
+  EXPECT_THAT(raised, IsEmpty()) << "whose cgroup is not known either";
+  Starts(shim_, "/bin/sh");
+  unknown(thief_->cgroup_id + 2);
+  EXPECT_THAT(raised, IsEmpty());
+  unknown(thief_->cgroup_id);
+  EXPECT_THAT(raised, SizeIs(1));
+}
+
+TEST_F(NamespaceEscape, AttackByOtherWordsForTheSame) {
+  const Call calls[] = {
+      {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "/tmp/disk", .type = "xfs"},  // mknod
+      {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "sda1", .type = "ntfs3"},
+      {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "x", .type = "fuseblk"},
+      {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "//dev/sda1", .type = "jfs"},
+      {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "/dev/loop0", .type = "squashfs"},
+      {.op = PrivilegeOp::kMount, .flags = MS_BIND, .target = "/mnt", .source = "//proc/1/root/"},
+      {.op = PrivilegeOp::kMount, .flags = MS_REMOUNT | MS_BIND, .target = "//proc/./sys"},
+      {.op = PrivilegeOp::kChroot, .target = "//proc/1/root"},
+      {.op = PrivilegeOp::kChroot, .target = "/tmp/../proc/1/root/etc"},
+      {.op = PrivilegeOp::kChroot, .target = "proc/1/task/1/root"},
+      {.op = PrivilegeOp::kChroot, .target = "/host/proc/1/root"},
+      {.op = PrivilegeOp::kChroot, .target = "/host/"},
+      {.op = PrivilegeOp::kMount, .target = "/tmp/p", .source = "x", .type = "proc"},  // without what the runtime hides
+      {.op = PrivilegeOp::kMount, .target = "/tmp/s", .source = "x", .type = "sysfs"},
+  };
+  for (const Call& call : calls) {
+    raised.clear();
+    Does(thief_, call);
+    ASSERT_THAT(raised, SizeIs(1)) << call.target << " " << call.source << " " << call.type;
+  }
+}
+
+TEST_F(NamespaceEscape, BenignWhatRuntimesDoInAContainer) {
+  const Who runc = Process("/usr/bin/runc", "/system.slice/containerd.service", shim_, 0);
+  const Who init = Process("/usr/bin/runc", kPod, runc, 0);
+  Does(init, Proc());
+  const Who newer = Changed(Process("/runc", kPod, init, 0), [](event::Process& p) { p.filename = "/proc/self/fd/7"; });
+  Happens(event::Kind::kExec, newer, event::Exec{.image = newer});
+  Does(newer, Proc());
+  Does(newer, {.op = PrivilegeOp::kMount, .target = "/sys", .source = "sysfs", .type = "sysfs"});
+  const Who hook = Exec(Fork(newer), "/usr/bin/nvidia-ctk");
+  Does(hook, Proc());
+  const Who conmon = Process("/usr/bin/conmon", "/kubepods.slice/pod1", Process("/usr/bin/crio", "/", nullptr, 0), 0);
+  Does(Process("/usr/bin/crun", kPod, conmon, 0), Proc());
+  const Who k3s =
+      Process("/var/lib/rancher/k3s/data/1/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
+  Does(Process("/var/lib/rancher/k3s/data/1/bin/runc", kPod, k3s, 0), Proc());
+  EXPECT_THAT(raised, IsEmpty());
+}
+
+TEST_F(NamespaceEscape, BenignImagesOfJobs) {
+  const Who apptainer = Changed(Process("/usr/libexec/apptainer/bin/starter-suid", "/job"),
+                                [](event::Process& p) { p.exec_flags = event::kExecSetuid; });
+  const Call image = {.op = PrivilegeOp::kMount, .target = "/var/apptainer/mnt", .source = "/dev/loop3", .type = "squashfs"};
+  Does(apptainer, image);
+  Does(apptainer, Proc());
+  EXPECT_THAT(raised, IsEmpty());
+  Does(apptainer, {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "/dev/sda1", .type = "ext4"});
+  Does(Process("/srv/starter", "/job", nullptr, 0), image);
+  EXPECT_THAT(raised, SizeIs(2));
+}
+
 TEST_F(NamespaceEscape, CgroupsThatWereGoneAtOnceAreJudgedByWhoStartedThem) {
   const auto of = [&](const Who& parent) {
     return Changed(Process("/usr/bin/kmod", "gone", parent, 0), [](event::Process& p) { p.cgroup.clear(); });
@@ -149,15 +255,13 @@ TEST_F(NamespaceEscape, CgroupsThatWereGoneAtOnceAreJudgedByWhoStartedThem) {
   const Who systemd = Process("/usr/lib/systemd/systemd", "/init.scope", nullptr, 0);
   Does(of(systemd), {.op = PrivilegeOp::kFinitModule});  // modprobe@drm.service
   EXPECT_THAT(raised, IsEmpty());
-  const Who shim = Process("/usr/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
-  Does(of(of(shim)), {.op = PrivilegeOp::kFinitModule});
+  Does(of(of(shim_)), {.op = PrivilegeOp::kFinitModule});
   Does(of(nullptr), {.op = PrivilegeOp::kFinitModule});
   EXPECT_THAT(raised, SizeIs(2));
 }
 
 TEST_F(NamespaceEscape, BenignRuntimesAndTheHost) {
-  const Who shim = Process("/usr/bin/containerd-shim-runc-v2", "/system.slice/containerd.service", nullptr, 0);
-  const Who runc = Process("/usr/bin/runc", "/system.slice/containerd.service", shim, 0),
+  const Who runc = Process("/usr/bin/runc", "/system.slice/containerd.service", shim_, 0),
             init = Process("/usr/bin/runc", kPod, runc, 0);
   const Who copy = Changed(Process("memfd:runc_cloned:/proc/self/exe", kPod, init, 0),
                            [](event::Process& p) { p.exec_flags = event::kExecMemfd; });
@@ -182,7 +286,8 @@ TEST_F(NamespaceEscape, BenignSandboxes) {
     Does(who, {.op = PrivilegeOp::kMount, .flags = MS_BIND | MS_REC, .target = "/tmp/new/usr", .source = "/usr"});
     Does(who, {.op = PrivilegeOp::kMount, .flags = MS_BIND, .target = "/tmp/new/dev/null", .source = "/dev/null"});
     Does(who, {.op = PrivilegeOp::kMount, .flags = MS_BIND | MS_REMOUNT | MS_RDONLY, .target = "/proc/sys"});
-    Does(who, {.op = PrivilegeOp::kMount, .target = "/proc", .source = "proc", .type = "proc"});
+    Does(who, {.op = PrivilegeOp::kMount, .target = "/proc", .source = "proc", .type = "proc", .user_ns = 0xf0000125});
+    Does(who, {.op = PrivilegeOp::kChroot, .target = "/proc/self/root"});
     Does(who, {.op = PrivilegeOp::kMount, .target = "/merged", .source = "overlay", .type = "overlay"});
     Does(who, {.op = PrivilegeOp::kPivotRoot, .target = "/tmp/new", .source = "/tmp/new/old"});
     Does(who, {.op = PrivilegeOp::kChroot, .target = "/var/empty"});

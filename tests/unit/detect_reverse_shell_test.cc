@@ -64,6 +64,14 @@ TEST_F(ReverseShell, AttackShellOfASuperServer) {
   EXPECT_THAT(raised, SizeIs(1));
 }
 
+TEST_F(ReverseShell, AttackByASuperServerOfTheContainersOwn) {
+  Work("/pod", {.pod_uid = "u", .container_id = "c1"});
+  const auto inetd = Process("/usr/sbin/sshd", "/pod", nullptr, 0);
+  Exec(Fork(inetd), "/bin/sh", {"sh", "/tmp/x"}, kNet);
+  Exec(Fork(inetd), "/tmp/x", {}, kNet);
+  EXPECT_THAT(raised, SizeIs(2));
+}
+
 TEST_F(ReverseShell, BenignSuperServers) {
   const auto inetd = Process("/usr/sbin/inetd", "/a", nullptr, 0), systemd = Process("/usr/lib/systemd/systemd", "/", nullptr, 0);
   Exec(Fork(inetd), "/usr/sbin/in.ftpd", {}, kNet);
