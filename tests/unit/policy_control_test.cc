@@ -34,6 +34,7 @@ class FakePolicies final : public Policies {
   Result<PoliciesChange> Rollback() override { return PoliciesChange{}; }
   Status Clear() override { return {}; }
   std::vector<BudgetUse> Budgets() override { return {}; }
+  std::vector<std::string> TakeTampering() override { return {}; }
   std::unordered_map<uint32_t, event::Names::Rule> RuleNames() const override { return {}; }
 
  private:
