@@ -14,6 +14,7 @@
 #include "agent/base/counters.h"
 #include "agent/base/queue.h"
 #include "agent/base/worker.h"
+#include "agent/sink/shrink.h"
 #include "agent/sink/transports.h"
 
 namespace moat::sink {
@@ -167,7 +168,7 @@ void SinkImpl::Intake() {
                             .id = it.id,
                             .revision = it.revision,
                             .kind = event::FindingKindName(it.kind),
-                            .text = encoding_->Encode(it)});
+                            .text = EncodeBounded(*encoding_, it)});
       }
       bytes += messages.back().text.size();
     }
