@@ -105,7 +105,9 @@ Status Syslog::Ready(Deadline deadline) {
     Lost();
   }
   if (connection_ && connection_->FilesChanged()) {
-    connection_->Close(std::min(deadline, steady_clock::now() + kLongestEnd));
+    if (!connection_->Close(std::min(deadline, steady_clock::now() + kLongestEnd))) {
+      Lost();  // nobody knows what it has read
+    }
     connection_.reset();
   }
   if (!connection_) {
