@@ -36,10 +36,15 @@ class SinkSpoolTest : public ::testing::Test {
       ASSERT_EQ(spool.Append({&message, 1}).value_or(0), 1u);
     }
   }
+  static std::vector<Message> Take(Spool& spool, size_t messages, size_t bytes = 1 << 20) {
+    auto taken = spool.Take(messages, bytes);
+    EXPECT_TRUE(taken) << taken.error().message;
+    return taken.value_or(std::vector<Message>());
+  }
   // All that is left, in order, by revision.
   static std::vector<uint64_t> Drain(Spool& spool, size_t batch = 7) {
     std::vector<uint64_t> numbers;
-    for (auto some = spool.Take(batch, 1 << 20); !some.empty(); some = spool.Take(batch, 1 << 20)) {
+    for (auto some = Take(spool, batch); !some.empty(); some = Take(spool, batch)) {
       for (const Message& message : some) {
         const Message want = MakeMessage(message.revision, message.text.size());
         EXPECT_EQ(message.text, want.text);
@@ -80,7 +85,7 @@ TEST_F(SinkSpoolTest, InAsOutAcrossSegmentsAndRestarts) {
     Append(*spool, 0, 50);
     EXPECT_EQ(spool->stats().depth, 50u);
     EXPECT_EQ(spool->stats().oldest_unix_ns, MakeMessage(0).time_unix_ns);
-    const auto some = spool->Take(3, 1 << 20);
+    const auto some = Take(*spool, 3);
     ASSERT_EQ(some.size(), 3u);
     spool->Settle(2);
     EXPECT_EQ(spool->stats().depth, 48u);
@@ -115,8 +120,8 @@ TEST_F(SinkSpoolTest, BatchesAreOneWriteAndBounded) {
     EXPECT_LE(*kept, 10u);
     done += *kept;
   }
-  EXPECT_EQ(spool->Take(1000, 2500).size(), 2u);  // as many as are not more bytes
-  EXPECT_EQ(spool->Take(1000, 1).size(), 1u);     // but at least one
+  EXPECT_EQ(Take(*spool, 1000, 2500).size(), 2u);  // as many as are not more bytes
+  EXPECT_EQ(Take(*spool, 1000, 1).size(), 1u);     // but at least one
   EXPECT_EQ(Drain(*spool), Range(0, 100));
 }
 
@@ -124,7 +129,7 @@ TEST_F(SinkSpoolTest, NobodyElseMayRead) {
   ::umask(0);
   auto spool = Open();
   Append(*spool, 0, 3);
-  spool->Take(1, 1);
+  Take(*spool, 1, 1);
   spool->Settle(1);
   spool->Bury(MakeMessage(1), "no");
   ::umask(022);
@@ -191,7 +196,7 @@ TEST_F(SinkSpoolTest, WhatIsLentWhileItsSegmentGoesIsCountedOnce) {
     const uint64_t before = spool->stats().depth;
     ASSERT_EQ(before, 0u);
     Append(*spool, 0, 8);
-    ASSERT_EQ(spool->Take(4, 1 << 20).size(), 4u);
+    ASSERT_EQ(Take(*spool, 4).size(), 4u);
     Append(*spool, 8, 100);
     spool->Settle(arrived);
     const SpoolStats stats = spool->stats();
@@ -367,12 +372,68 @@ TEST_F(SinkSpoolTest, DamageWhileItRuns) {
   EXPECT_GT(spool->stats().corrupt, 2u);
 }
 
+TEST_F(SinkSpoolTest, WhatIsRemovedWhileItRunsIsCountedAndItGoesOn) {
+  auto spool = Open({.segment_bytes = 400});
+  Append(*spool, 0, 40);
+  const auto files = SegmentFiles();
+  ASSERT_GT(files.size(), 3u);
+  std::filesystem::remove(files[1]);
+  std::filesystem::remove(files.back());  // which is still written to
+  const auto numbers = Drain(*spool);
+  EXPECT_EQ(spool->stats().corrupt + numbers.size(), 40u);
+  EXPECT_GT(spool->stats().corrupt, 2u);
+  EXPECT_EQ(spool->stats().depth, 0u);
+  Append(*spool, 40, 45);
+  EXPECT_EQ(Drain(*spool), Range(40, 45)) << "what comes now is in a file that is there";
+}
+
+TEST_F(SinkSpoolTest, WhatCannotBeReadNowIsToldAndComesLater) {
+  auto spool = Open({.segment_bytes = 400});
+  Append(*spool, 0, 20);
+  const auto files = SegmentFiles();
+  std::filesystem::rename(files[0], dir_ / "aside");
+  std::filesystem::create_directory(files[0]);  // which opens, and cannot be read
+  const auto taken = spool->Take(7, 1 << 20);
+  ASSERT_FALSE(taken);
+  EXPECT_THAT(taken.error().message, HasSubstr("cannot be read"));
+  EXPECT_EQ(spool->stats().depth, 20u);
+  std::filesystem::remove(files[0]);
+  std::filesystem::rename(dir_ / "aside", files[0]);
+  EXPECT_EQ(Drain(*spool), Range(0, 20));
+  EXPECT_EQ(spool->stats().corrupt, 0u);
+}
+
+TEST_F(SinkSpoolTest, WhatCannotBeReadAtTheStartIsNotThrownAway) {
+  Append(*Open(), 0, 5);
+  const auto files = SegmentFiles();
+  ASSERT_EQ(files.size(), 1u);
+  const std::string bytes = test::ReadAll(files[0]);
+  const pid_t child = ::fork();  // as somebody who may not read all
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    bool ready = ::geteuid() != 0 || (::chown(dir_.path().c_str(), kNobody, kNobody) == 0 &&
+                                      ::chown((dir_ / "spool").c_str(), kNobody, kNobody) == 0);
+    for (const char* name : {"lock", "cursor"}) {
+      ready = ready && (::geteuid() != 0 || ::lchown((dir_ / "spool/" + name).c_str(), kNobody, kNobody) == 0 || errno == ENOENT);
+    }
+    ready = ready && ::chmod(files[0].c_str(), 0) == 0 && (::geteuid() != 0 || ::setresuid(kNobody, kNobody, kNobody) == 0);
+    const auto spool = Spool::Open(dir_ / "spool", {});
+    ::_exit(!ready ? 2 : !spool && spool.error().message.find("cannot be read: Permission denied") != std::string::npos ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  ::chmod(files[0].c_str(), 0600);
+  EXPECT_EQ(test::ReadAll(files[0]), bytes);
+}
+
 TEST_F(SinkSpoolTest, WithoutACursorAllComesAgain) {
   for (const char* cursor : {"", "moat-cursor 1 ffffffffffffffff 0000000000000000\n", "\xff\xff"}) {
     {
       auto spool = Open();
       Append(*spool, 0, 5);
-      spool->Take(2, 1 << 20);
+      Take(*spool, 2);
       spool->Settle(2);
     }
     test::WriteAll(dir_ / "spool/cursor", cursor);
@@ -400,7 +461,7 @@ TEST_F(SinkSpoolTest, AsAModelHasIt) {
         case 1:
         case 2:
         case 3: {
-          const auto some = spool->Take(1 + random() % 9, 1 + random() % 2000);
+          const auto some = Take(*spool, 1 + random() % 9, 1 + random() % 2000);
           const uint64_t more = random() % 3 == 0 ? random() % 30 : 0;
           Append(*spool, next, next + more, 10 + random() % 80);
           next += more;
