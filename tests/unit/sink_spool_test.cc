@@ -13,7 +13,7 @@
 #include <set>
 
 #include "agent/sink/record.h"
-#include "tests/unit/sink_tools.h"
+#include "tests/unit/sink_spool_kit.h"
 
 namespace moat::sink {
 namespace {
@@ -21,63 +21,6 @@ namespace {
 using test::MakeMessage;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-class SinkSpoolTest : public ::testing::Test {
- protected:
-  std::unique_ptr<Spool> Open(const SpoolOptions& options = {}) { return OpenAt(dir_ / "spool", options); }
-  static std::unique_ptr<Spool> OpenAt(const std::string& path, const SpoolOptions& options = {}) {
-    auto spool = Spool::Open(path, options);
-    EXPECT_TRUE(spool) << spool.error().message;
-    return spool ? std::move(*spool) : nullptr;
-  }
-  static void Append(Spool& spool, uint64_t from, uint64_t to, size_t bytes = 20) {
-    for (uint64_t i = from; i < to; ++i) {
-      const Message message = MakeMessage(i, bytes);
-      ASSERT_EQ(spool.Append({&message, 1}).value_or(0), 1u);
-    }
-  }
-  static std::vector<Message> Take(Spool& spool, size_t messages, size_t bytes = 1 << 20) {
-    auto taken = spool.Take(messages, bytes);
-    EXPECT_TRUE(taken) << taken.error().message;
-    return taken.value_or(std::vector<Message>());
-  }
-  // All that is left, in order, by revision.
-  static std::vector<uint64_t> Drain(Spool& spool, size_t batch = 7) {
-    std::vector<uint64_t> numbers;
-    for (auto some = Take(spool, batch); !some.empty(); some = Take(spool, batch)) {
-      for (const Message& message : some) {
-        const Message want = MakeMessage(message.revision, message.text.size());
-        EXPECT_EQ(message.text, want.text);
-        EXPECT_EQ(message.id, want.id);
-        EXPECT_EQ(message.kind, want.kind);
-        EXPECT_EQ(message.severity, want.severity);
-        EXPECT_EQ(message.time_unix_ns, want.time_unix_ns);
-        numbers.push_back(message.revision);
-      }
-      spool.Settle(some.size());
-    }
-    return numbers;
-  }
-  std::vector<std::string> SegmentFiles() const {
-    std::set<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(dir_ / "spool")) {
-      if (entry.path().extension() == ".seg") {
-        names.insert(entry.path().string());
-      }
-    }
-    return {names.begin(), names.end()};
-  }
-
-  test::TempDir dir_;
-};
-
-std::vector<uint64_t> Range(uint64_t from, uint64_t to) {
-  std::vector<uint64_t> numbers;
-  for (; from < to; ++from) {
-    numbers.push_back(from);
-  }
-  return numbers;
-}
 
 TEST_F(SinkSpoolTest, InAsOutAcrossSegmentsAndRestarts) {
   {
@@ -358,74 +301,6 @@ TEST_F(SinkSpoolTest, DamageInTheMiddleIsCountedByNumber) {
   auto spool = Open();
   EXPECT_EQ(spool->stats().corrupt, third - second + 1);
   EXPECT_EQ(Drain(*spool).size(), 40 - (third - second) - 1);
-}
-
-TEST_F(SinkSpoolTest, DamageWhileItRuns) {
-  auto spool = Open({.segment_bytes = 400});
-  Append(*spool, 0, 40);
-  const auto files = SegmentFiles();
-  test::WriteAll(files[0], std::string(std::filesystem::file_size(files[0]), '\0'));
-  test::WriteAll(files[1], "");
-  const auto numbers = Drain(*spool);
-  EXPECT_EQ(spool->stats().corrupt + numbers.size(), 40u);
-  EXPECT_EQ(numbers.back(), 39u);
-  EXPECT_GT(spool->stats().corrupt, 2u);
-}
-
-TEST_F(SinkSpoolTest, WhatIsRemovedWhileItRunsIsCountedAndItGoesOn) {
-  auto spool = Open({.segment_bytes = 400});
-  Append(*spool, 0, 40);
-  const auto files = SegmentFiles();
-  ASSERT_GT(files.size(), 3u);
-  std::filesystem::remove(files[1]);
-  std::filesystem::remove(files.back());  // which is still written to
-  const auto numbers = Drain(*spool);
-  EXPECT_EQ(spool->stats().corrupt + numbers.size(), 40u);
-  EXPECT_GT(spool->stats().corrupt, 2u);
-  EXPECT_EQ(spool->stats().depth, 0u);
-  Append(*spool, 40, 45);
-  EXPECT_EQ(Drain(*spool), Range(40, 45)) << "what comes now is in a file that is there";
-}
-
-TEST_F(SinkSpoolTest, WhatCannotBeReadNowIsToldAndComesLater) {
-  auto spool = Open({.segment_bytes = 400});
-  Append(*spool, 0, 20);
-  const auto files = SegmentFiles();
-  std::filesystem::rename(files[0], dir_ / "aside");
-  std::filesystem::create_directory(files[0]);  // which opens, and cannot be read
-  const auto taken = spool->Take(7, 1 << 20);
-  ASSERT_FALSE(taken);
-  EXPECT_THAT(taken.error().message, HasSubstr("cannot be read"));
-  EXPECT_EQ(spool->stats().depth, 20u);
-  std::filesystem::remove(files[0]);
-  std::filesystem::rename(dir_ / "aside", files[0]);
-  EXPECT_EQ(Drain(*spool), Range(0, 20));
-  EXPECT_EQ(spool->stats().corrupt, 0u);
-}
-
-TEST_F(SinkSpoolTest, WhatCannotBeReadAtTheStartIsNotThrownAway) {
-  Append(*Open(), 0, 5);
-  const auto files = SegmentFiles();
-  ASSERT_EQ(files.size(), 1u);
-  const std::string bytes = test::ReadAll(files[0]);
-  const pid_t child = ::fork();  // as somebody who may not read all
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    constexpr uid_t kNobody = 65534;
-    bool ready = ::geteuid() != 0 || (::chown(dir_.path().c_str(), kNobody, kNobody) == 0 &&
-                                      ::chown((dir_ / "spool").c_str(), kNobody, kNobody) == 0);
-    for (const char* name : {"lock", "cursor"}) {
-      ready = ready && (::geteuid() != 0 || ::lchown((dir_ / "spool/" + name).c_str(), kNobody, kNobody) == 0 || errno == ENOENT);
-    }
-    ready = ready && ::chmod(files[0].c_str(), 0) == 0 && (::geteuid() != 0 || ::setresuid(kNobody, kNobody, kNobody) == 0);
-    const auto spool = Spool::Open(dir_ / "spool", {});
-    ::_exit(!ready ? 2 : !spool && spool.error().message.find("cannot be read: Permission denied") != std::string::npos ? 0 : 1);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
-  ::chmod(files[0].c_str(), 0600);
-  EXPECT_EQ(test::ReadAll(files[0]), bytes);
 }
 
 TEST_F(SinkSpoolTest, WithoutACursorAllComesAgain) {
