@@ -85,13 +85,15 @@ class AppImpl final : public App {
     if (next != loaded.config) {
       spdlog::warn("reload: settings other than assets and those of api.tcp differ from those in force; they need a restart");
     }
+    config_.tcp = next.tcp;
+    // Also when it is the same: who asks for it wants the files to be read. And whatever becomes of the assets.
+    server_->Reload(config_.tcp);
     // Assets may be named by policies: then both change together, or not at all.
     if (Status status = policies_ ? policies_->SetAssets(next.assets) : probe_->ReloadAssets(next); !status) {
       spdlog::error("reload: {}", status.error().message);
       return;
     }
     config_ = std::move(next);
-    server_->Reload(config_.tcp);  // also when it is the same: who asks for it wants the files to be read
     SetNames();
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
