@@ -335,11 +335,13 @@ class DoorImpl final : public Door {
     Result<std::shared_ptr<const Admission>> loaded = Admission::Load(config_);
     if (!loaded) {
       needs_.counters.reloads_failed.Add();
+      needs_.counters.stale = true;
       spdlog::error("{}; what was in force stays", loaded.error().message);
       return;
     }
     admission_ = std::move(*loaded);
     needs_.counters.reloads.Add();
+    needs_.counters.stale = false;
     spdlog::info("api.tcp: certificates and roles are read anew");
     std::vector<uint64_t> out;
     for (auto& [id, entry] : entries_) {

@@ -109,8 +109,9 @@ class AppImpl final : public App {
       SetNames();
     }
     if (engine_) {
-      std::vector<detect::Draft> states = Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
-                                                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>());
+      std::vector<detect::Draft> states =
+          Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
+                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>(), server_ ? server_->Counters() : api::ApiCounters());
       std::ranges::move(Tampered(policies_ ? policies_->TakeTampering() : std::vector<std::string>()),
                         std::back_inserter(states));
       engine_->Post(std::move(states));
