@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "agent/base/clock.h"
 #include "agent/base/counters.h"
 #include "agent/base/fd.h"
 #include "agent/base/queue.h"
@@ -26,6 +27,7 @@ namespace {
 constexpr size_t kQueueLines = 8192;
 constexpr size_t kMaxText = 512;
 constexpr mode_t kFileMode = 0640;
+constexpr uint64_t kLookNs = 1'000'000'000;  // whether the file is still there
 
 void AppendText(std::string& to, std::string_view key, std::string_view value) {
   if (value.empty()) {
@@ -63,7 +65,7 @@ class File {
   explicit File(config::AuditLog config) : config_(std::move(config)) {}
 
   Status Open() {
-    fd_ = Fd(open(config_.file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kFileMode));
+    fd_ = Fd(open(config_.file.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kFileMode));
     struct stat info{};
     if (!fd_ || fstat(fd_.get(), &info) != 0) {
       return FailErrno(errno, "cannot write the audit file " + config_.file);
@@ -72,22 +74,52 @@ class File {
       return Fail(Code::kInvalidArgument, "the audit file " + config_.file + " exists and is no file");
     }
     bytes_ = static_cast<uint64_t>(info.st_size);
+    char last = '\n';
+    half_ = bytes_ > 0 && pread(fd_.get(), &last, 1, info.st_size - 1) == 1 && last != '\n';
     return {};
   }
 
-  bool Write(const std::string& line) {
-    if (bytes_ > 0 && bytes_ + line.size() > config_.max_bytes) {
+  // False: the line is lost, and errno says why.
+  bool Write(std::string line) {
+    if (const uint64_t now_ns = MonotonicNs(); now_ns - looked_ns_ >= kLookNs) {
+      looked_ns_ = now_ns;
+      if (!IsStillThere()) {
+        fd_.Reset();
+      }
+    }
+    if (fd_ && bytes_ > 0 && bytes_ + line.size() > config_.max_bytes) {
       Rotate();
     }
     if (!fd_ && !Open()) {
       return false;
     }
+    if (half_) {  // what a full disk left of another
+      line.insert(0, "\n");
+    }
     const ssize_t wrote = write(fd_.get(), line.data(), line.size());
-    bytes_ += wrote > 0 ? static_cast<uint64_t>(wrote) : 0;
-    return std::cmp_equal(wrote, line.size());  // a part of a line is a lost line: the disk is full
+    if (std::cmp_equal(wrote, line.size())) {
+      bytes_ += line.size();
+      half_ = false;
+      return true;
+    }
+    const int error = wrote < 0 ? errno : ENOSPC;
+    if (wrote > 0) {  // a part of a line is a lost line
+      struct stat info{};
+      if (fstat(fd_.get(), &info) != 0 || info.st_size < wrote || ftruncate(fd_.get(), info.st_size - wrote) != 0) {
+        fd_.Reset();  // opened again, where a half line is ended
+      }
+    }
+    errno = error;
+    return false;
   }
 
  private:
+  bool IsStillThere() const {
+    struct stat ours{}, there{};
+    return fd_ && fstat(fd_.get(), &ours) == 0 && lstat(config_.file.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
+           ours.st_dev == there.st_dev;
+  }
+
   std::string Numbered(uint32_t number) const { return config_.file + "." + std::to_string(number); }
 
   void Rotate() {
@@ -104,6 +136,8 @@ class File {
   const config::AuditLog config_;
   Fd fd_;
   uint64_t bytes_ = 0;
+  uint64_t looked_ns_ = 0;
+  bool half_ = false;  // it ends within a line
 };
 
 class AuditImpl final : public Audit {
@@ -186,6 +220,9 @@ std::string ToJson(const AuditLine& line) {
   AppendText(out, "method", line.method);
   AppendText(out, "reason", line.reason);
   AppendText(out, "detail", line.detail);
+  if (line.times > 1) {
+    out += ",\"times\":" + std::to_string(line.times);
+  }
   if (call) {
     AppendText(out, "code", CodeName(line.code));
     out += ",\"duration_us\":" + std::to_string(line.duration_ns / 1000);

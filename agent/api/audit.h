@@ -26,6 +26,7 @@ struct AuditLine {
   std::string detail = {};  // the same in plain words
   int code = 0;  // of calls: gRPC's
   uint64_t duration_ns = 0;  // of calls
+  uint64_t times = 1;  // of a flood of connections: how many were refused so
 };
 
 // Without a line end. What the client chose (method, names) is cut at 512 bytes and made valid UTF-8.

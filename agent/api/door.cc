@@ -13,6 +13,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -33,6 +35,7 @@ constexpr uint64_t kLookNs = kSecond;       // at the files
 constexpr uint64_t kDrainNs = kSecond;      // of a refused client
 constexpr int kTickMs = 250;
 constexpr int kAcceptsAtOnce = 64;
+constexpr size_t kSourcesTold = 64;  // a second, of those that come too often
 constexpr int kDeadPeerSeconds = 60;
 constexpr uint64_t kListener = 0, kWake = 1, kFirstId = 2;  // in epoll's data: id * 2, and 1 for the inner side
 
@@ -72,6 +75,7 @@ class DoorImpl final : public Door {
  private:
   struct Entry {
     std::unique_ptr<DoorConnection> connection;
+    std::string source;
     uint64_t deadline_ns = UINT64_MAX;  // of the handshake, or of a refused client's draining
     std::string inner_name;             // set while it is open
     uint32_t outer_events = 0, inner_events = 0;
@@ -105,6 +109,10 @@ class DoorImpl final : public Door {
         Advance(id);
       }
       const uint64_t now_ns = MonotonicNs();
+      if (now_ns - told_ns_ >= kSecond) {
+        told_ns_ = now_ns;
+        TellFlood();
+      }
       if (now_ns - tick_ns >= kTickMs * kMs) {
         tick_ns = now_ns;
         EndOverdue(now_ns);
@@ -117,6 +125,7 @@ class DoorImpl final : public Door {
     while (!entries_.empty()) {
       Drop(entries_.begin()->first);
     }
+    TellFlood();
   }
 
   void Take(const epoll_event& event) {
@@ -158,17 +167,30 @@ class DoorImpl final : public Door {
         continue;  // the client has gone already
       }
       const std::string address = AddressText(from);
-      if (!sources_.Take(SourceOf(from), MonotonicNs())) {
-        TellRefused(address, Refusal::kRate, "more connections of this source than api.tcp.accept allows");
+      const std::string source = SourceOf(from);
+      const auto under_way = handshakes_.find(source);
+      if (!sources_.Take(source, MonotonicNs())) {
+        TellTooOften(source, address, Refusal::kRate, "more connections of this source than api.tcp.accept allows");
       } else if (entries_.size() - open_ >= config_.max_connections) {  // so many strangers do not shut out who can be let in
-        TellRefused(address, Refusal::kTooMany, "as many handshakes as api.tcp.max_connections are under way");
+        TellTooOften(source, address, Refusal::kTooMany, "as many handshakes as api.tcp.max_connections are under way");
+      } else if (under_way != handshakes_.end() && under_way->second >= MostHandshakes()) {
+        TellTooOften(source, address, Refusal::kTooMany, "as many handshakes of this source as it may have are under way");
       } else {
-        Admit(std::move(fd), address);
+        Admit(std::move(fd), source, address);
       }
     }
   }
 
-  void Admit(Fd fd, const std::string& address) {
+  // Of one source at once: nobody alone keeps the door busy for all others.
+  size_t MostHandshakes() const { return std::max<size_t>(4, config_.max_connections / 4); }
+
+  void HandshakeEnds(const std::string& source) {
+    if (const auto found = handshakes_.find(source); found != handshakes_.end() && --found->second == 0) {
+      handshakes_.erase(found);
+    }
+  }
+
+  void Admit(Fd fd, const std::string& source, const std::string& address) {
     const int on = 1, seconds = kDeadPeerSeconds, ms = kDeadPeerSeconds * 1000;
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -177,6 +199,8 @@ class DoorImpl final : public Door {
     const uint64_t id = next_id_++;
     Entry& entry = entries_[id];
     entry.connection = std::make_unique<DoorConnection>(std::move(fd), address, admission_);
+    entry.source = source;
+    ++handshakes_[source];
     entry.deadline_ns = MonotonicNs() + config_.handshake_ms * kMs;
     needs_.counters.opened.Add();
     if (!Poll(EPOLL_CTL_ADD, entry.connection->outer(), 0, id * 2)) {
@@ -198,7 +222,12 @@ class DoorImpl final : public Door {
       state = LetIn(id, entry);
     }
     if (state == State::kRefused && !was_draining) {
-      TellRefused(connection.address(), *connection.verdict().refusal, connection.verdict().detail);
+      const Verdict& verdict = connection.verdict();
+      if (*verdict.refusal == Refusal::kTooMany) {
+        TellTooOften(entry.source, connection.address(), *verdict.refusal, verdict.detail);
+      } else {
+        TellRefused(connection.address(), *verdict.refusal, verdict.detail);
+      }
       entry.deadline_ns = MonotonicNs() + kDrainNs;
       state = connection.Drain();
     }
@@ -225,6 +254,7 @@ class DoorImpl final : public Door {
     entry.inner_name = name;
     entry.deadline_ns = UINT64_MAX;
     ++open_;
+    HandshakeEnds(entry.source);
     needs_.counters.handshakes.Add();
     needs_.callers.Put(name, {connection.address(), connection.verdict().identity});
     Tell(connection, AuditLine::Decision::kAllowed, "", "");
@@ -252,6 +282,8 @@ class DoorImpl final : public Door {
     if (!found->second.inner_name.empty()) {
       needs_.callers.Erase(found->second.inner_name);
       --open_;
+    } else {
+      HandshakeEnds(found->second.source);
     }
     entries_.erase(found);  // closes, which takes it out of the poller
     needs_.counters.ended.Add();
@@ -303,11 +335,13 @@ class DoorImpl final : public Door {
     Result<std::shared_ptr<const Admission>> loaded = Admission::Load(config_);
     if (!loaded) {
       needs_.counters.reloads_failed.Add();
+      needs_.counters.stale = true;
       spdlog::error("{}; what was in force stays", loaded.error().message);
       return;
     }
     admission_ = std::move(*loaded);
     needs_.counters.reloads.Add();
+    needs_.counters.stale = false;
     spdlog::info("api.tcp: certificates and roles are read anew");
     std::vector<uint64_t> out;
     for (auto& [id, entry] : entries_) {
@@ -343,15 +377,48 @@ class DoorImpl final : public Door {
     Tell(connection, AuditLine::Decision::kClosed, RefusalName(refusal), detail);
   }
 
+  // Anybody can come as often as he likes: a line for each would push others' lines out of the audit. The first of a source and a second has one,
+  // the others of the second have one together.
+  void TellTooOften(const std::string& source, const std::string& address, Refusal refusal, const std::string& detail) {
+    if (told_.size() < kSourcesTold && told_.insert({refusal, source}).second) {
+      TellRefused(address, refusal, detail);
+      return;
+    }
+    needs_.counters.refused[static_cast<size_t>(refusal)].Add();
+    More& more = refusal == Refusal::kRate ? more_rate_ : more_too_many_;
+    ++more.times;
+    more.address = address;
+  }
+
+  void TellFlood() {
+    told_.clear();
+    for (auto [refusal, more] : {std::pair{Refusal::kRate, &more_rate_}, {Refusal::kTooMany, &more_too_many_}}) {
+      if (more->times > 0) {
+        WriteRefused(more->address, refusal, "more of the same second, of this or of other sources", more->times);
+        *more = {};
+      }
+    }
+  }
+
   void TellRefused(const std::string& address, Refusal refusal, const std::string& detail) const {
     needs_.counters.refused[static_cast<size_t>(refusal)].Add();
+    WriteRefused(address, refusal, detail, 1);
+  }
+
+  void WriteRefused(const std::string& address, Refusal refusal, const std::string& detail, uint64_t times) const {
     needs_.audit.Write({.event = AuditLine::Event::kConnection,
                         .decision = AuditLine::Decision::kDenied,
                         .unix_ns = WallNs(),
                         .peer = address,
                         .reason = RefusalName(refusal),
-                        .detail = detail});
+                        .detail = detail,
+                        .times = times});
   }
+
+  struct More {
+    uint64_t times = 0;
+    std::string address{};  // of the last
+  };
 
   config::TcpApi config_;  // the door's thread's, once it runs
   const Needs needs_;
@@ -363,6 +430,10 @@ class DoorImpl final : public Door {
   uint64_t next_id_ = kFirstId;
   std::unordered_map<uint64_t, Entry> entries_;
   size_t open_ = 0;  // of them
+  std::unordered_map<std::string, size_t> handshakes_;  // under way, or refused and not gone yet, by source
+  std::set<std::pair<Refusal, std::string>> told_;  // of this second
+  uint64_t told_ns_ = 0;
+  More more_rate_, more_too_many_;
   std::vector<uint64_t> again_;
   std::mutex mutex_;
   std::optional<config::TcpApi> next_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -30,6 +31,7 @@ struct ApiCounters {
   uint64_t rate_limited = 0;    // calls
   uint64_t denied = 0;          // calls, for want of a role
   uint64_t reloads = 0, reloads_failed = 0;  // of certificates
+  bool stale = false;  // the last of them failed: what was in force before stays
   AuditCounts audit;
 };
 
@@ -37,6 +39,7 @@ struct ApiCounters {
 struct DoorCounters {
   std::array<Counter, static_cast<size_t>(Refusal::kCount)> refused;
   Counter handshakes, opened, ended, closed, rate_limited, denied, reloads, reloads_failed;
+  std::atomic<bool> stale = false;
 };
 
 }  // namespace moat::api

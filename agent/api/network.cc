@@ -21,7 +21,9 @@ namespace moat::api {
 namespace {
 
 constexpr size_t kMaxRequestBytes = (1 << 20) + (64 << 10);   // a MiB of policies, and the rest of the message
-constexpr int kMaxReadBytes = 4 << 20;  // what is longer gRPC itself refuses, before it is read
+constexpr int kMaxReadBytes =
+    static_cast<int>(kMaxRequestBytes) + (64 << 10);  // what is longer gRPC itself refuses, before it is read
+constexpr size_t kDoorMemory = 64u << 20;  // of all connections together: under pressure gRPC reads less, and closes what is idle
 constexpr int kMaxStreamsPerConnection = 64;
 constexpr int kMaxMetadataBytes = 8 << 10;
 constexpr int kAgeGraceMs = 30'000;
@@ -72,6 +74,7 @@ class NetworkImpl final : public Network {
     MakeBare(builder);
     builder.RegisterCallbackGenericService(gate_.get());
     builder.SetMaxReceiveMessageSize(kMaxReadBytes);
+    builder.SetResourceQuota(grpc::ResourceQuota("door").Resize(kDoorMemory));
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(config.max_age_s) * 1000);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kAgeGraceMs);
     acceptor_ = builder.experimental().AddExternalConnectionAcceptor(

@@ -161,6 +161,7 @@ class ServerImpl final : public Server {
                     .denied = counters_.denied.Get(),
                     .reloads = counters_.reloads.Get(),
                     .reloads_failed = counters_.reloads_failed.Get(),
+                    .stale = counters_.stale,
                     .audit = audit_->Counts()};
     for (size_t reason = 0; reason < out.refused.size(); ++reason) {
       out.refused[reason] = counters_.refused[reason].Get();

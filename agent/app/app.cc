@@ -85,13 +85,15 @@ class AppImpl final : public App {
     if (next != loaded.config) {
       spdlog::warn("reload: settings other than assets and those of api.tcp differ from those in force; they need a restart");
     }
+    config_.tcp = next.tcp;
+    // Also when it is the same: who asks for it wants the files to be read. And whatever becomes of the assets.
+    server_->Reload(config_.tcp);
     // Assets may be named by policies: then both change together, or not at all.
     if (Status status = policies_ ? policies_->SetAssets(next.assets) : probe_->ReloadAssets(next); !status) {
       spdlog::error("reload: {}", status.error().message);
       return;
     }
     config_ = std::move(next);
-    server_->Reload(config_.tcp);  // also when it is the same: who asks for it wants the files to be read
     SetNames();
     LogAssets();
     spdlog::info("reload: {} assets in force", config_.assets.size());
@@ -107,8 +109,9 @@ class AppImpl final : public App {
       SetNames();
     }
     if (engine_) {
-      std::vector<detect::Draft> states = Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
-                                                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>());
+      std::vector<detect::Draft> states =
+          Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
+                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>(), server_ ? server_->Counters() : api::ApiCounters());
       std::ranges::move(Tampered(policies_ ? policies_->TakeTampering() : std::vector<std::string>()),
                         std::back_inserter(states));
       engine_->Post(std::move(states));

@@ -47,7 +47,7 @@ std::vector<detect::Draft> Tampered(const std::vector<std::string>& tampering) {
 }
 
 std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std::vector<std::string>& problems,
-                                    const std::vector<sink::SinkStats>& sinks) {
+                                    const std::vector<sink::SinkStats>& sinks, const api::ApiCounters& api) {
   std::vector<detect::Draft> drafts;
   for (const DomainStatus& domain : status.domains) {
     if (!domain.loaded && domain.error != "switched off by configuration") {
@@ -80,6 +80,28 @@ std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std
              "dropped.",
              "Look at the receiver and at the way to it. The spool is delivered when it is back."));
     }
+    if (sink.queue_full + sink.unspooled + sink.spool.dropped_by_cap + sink.spool.corrupt > 0) {
+      drafts.push_back(
+          Of("sink " + sink.name + " loses", event::Severity::kMedium, "findings on their way to " + sink.name + " were lost",
+             "Since this moatd has started, findings did not reach the sink " + sink.name +
+                 ": its queue or its spool was full, or its spool was damaged. Other sinks and moatctl findings have them.",
+             "moat_sink_dropped_total says how many. Look at the receiver and at the disk, and give spool.max or queue more "
+             "room."));
+    }
+  }
+  if (api.audit.dropped + api.audit.failed > 0) {
+    drafts.push_back(
+        Of("audit", event::Severity::kMedium, "lines of the API's audit were lost",
+           "Since this moatd has started, not every call and connection of the API has its line in the audit: the file "
+           "could not be written, or more came than can be written.",
+           "Look at the disk of api.audit.file; moat_api_audit_lost_total says how many lines and why."));
+  }
+  if (api.stale) {
+    drafts.push_back(Of(
+        "api.tcp", event::Severity::kMedium, "certificates or revocations of the API cannot be read, and older ones are in force",
+        "The files of api.tcp were changed to something that is not good. Who was revoked since then still comes in, and "
+        "a certificate that ends is not replaced.",
+        "The log of moatd names the file. When it is mended it is read within a second."));
   }
   return drafts;
 }

@@ -16,6 +16,6 @@ std::vector<detect::Draft> Tampered(const std::vector<std::string>& tampering);
 
 // Pure; any thread. problems: of the policies' files, when what is in force is older than they are.
 std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std::vector<std::string>& problems,
-                                    const std::vector<sink::SinkStats>& sinks);
+                                    const std::vector<sink::SinkStats>& sinks, const api::ApiCounters& api);
 
 }  // namespace moat::app

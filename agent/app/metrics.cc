@@ -84,6 +84,11 @@ metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, co
       input.refused_connections.push_back({api::RefusalName(static_cast<api::Refusal>(i)), api.refused[i]});
     }
   }
+  input.connections = api.connections;
+  input.rate_limited_calls = api.rate_limited;
+  input.denied_calls = api.denied;
+  input.reloads_failed = api.reloads_failed;
+  input.audit_lost = {{"queue_full", api.audit.dropped}, {"write", api.audit.failed}};
   return input;
 }
 

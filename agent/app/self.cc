@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -23,7 +24,10 @@ utsname Uname() {
 
 }  // namespace
 
-std::string HostName() { return Uname().nodename; }
+std::string HostName() {
+  const char* given = std::getenv("MOAT_HOSTNAME");  // NOLINT(concurrency-mt-unsafe): nothing here sets variables
+  return given != nullptr && *given != '\0' ? given : Uname().nodename;
+}
 std::string KernelRelease() { return Uname().release; }
 
 uint32_t HostPid() {

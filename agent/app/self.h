@@ -7,7 +7,7 @@
 
 namespace moat::app {
 
-std::string HostName();
+std::string HostName();    // MOAT_HOSTNAME where it is set: in a pod the kernel tells the pod's
 std::string KernelRelease();
 uint32_t HostPid();        // as events have it; 0: it is not known, this process is in a pid namespace of its own
 uint64_t CpuNs();          // user and system time of all threads

@@ -85,7 +85,7 @@ struct Finding {
   std::vector<FindingProcess> lineage;  // who did it first, then its parents
   std::vector<std::string> assets, devices, peers;  // by name
   std::vector<std::string> evidence;  // events in words, the first and the newest ones
-  uint64_t omitted = 0;  // assets, devices, peers and events that are not named for want of room
+  uint64_t omitted = 0;  // assets, devices, peers and events that are not named for want of room; in a message also what it cuts
   std::vector<Technique> techniques;
 };
 

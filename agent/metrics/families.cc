@@ -217,6 +217,16 @@ void AddApi(Builder& to, const Input& input) {
   for (const Counted& row : input.refused_connections) {
     to.Row({row.what}, Of(row.count));
   }
+  to.OneGauge("moat_api_connections", "Connections of the network that are open.", Of(input.connections));
+  to.OneCounter("moat_api_rate_limited_calls_total", "Calls that were refused because their caller asks too often.",
+                Of(input.rate_limited_calls));
+  to.OneCounter("moat_api_denied_calls_total", "Calls that were refused for want of a role.", Of(input.denied_calls));
+  to.OneCounter("moat_api_reloads_failed_total", "Certificates, revocations or roles that could not be read anew.",
+                Of(input.reloads_failed));
+  to.Counter("moat_api_audit_lost_total", "Lines of the audit that were lost, by reason.", {"reason"});
+  for (const Counted& row : input.audit_lost) {
+    to.Row({row.what}, Of(row.count));
+  }
   to.OneGauge("moat_api_subscribers", "Streams of events that are open.", Of(input.subscribers));
   to.OneCounter("moat_api_subscriber_losses_total", "Events that slow subscribers missed, and were told so.",
                 Of(input.subscriber_losses));

@@ -67,6 +67,10 @@ struct Input {
   std::vector<ApiCalls> api_calls{};
   std::vector<Counted> refused_connections{};  // by reason
   uint64_t subscribers = 0, subscriber_losses = 0;
+  uint64_t connections = 0;  // of the network, open now
+  uint64_t rate_limited_calls = 0, denied_calls = 0;
+  uint64_t reloads_failed = 0;  // of the API's certificates and roles
+  std::vector<Counted> audit_lost{};  // lines, by reason
 };
 
 // The text exposition format (0.0.4). Pure; any thread.

@@ -64,7 +64,10 @@ Status File::Open() {
   fd_ = std::move(fd);
   char last = '\n';
   if (size_ > 0 && ::pread(fd_.get(), &last, 1, stat.st_size - 1) == 1 && last != '\n') {
-    return Write("\n");
+    if (const Status ended = Write("\n"); !ended) {
+      fd_.Reset();  // or the next line would go on where the half one ends
+      return ended;
+    }
   }
   return {};
 }
@@ -96,7 +99,10 @@ Status File::Write(const std::string& lines) {
     return {};
   }
   auto failed = FailErrno(errno, config_.path + " cannot be written");
-  if (::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) {
+  struct stat stat{};
+  const bool known =
+      ::fstat(fd_.get(), &stat) == 0 && std::cmp_greater_equal(stat.st_size, size_);  // else somebody has cut it: never longer
+  if (!known || ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) {
     fd_.Reset();  // opened again, where a half line is ended
   }
   return failed;

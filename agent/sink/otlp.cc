@@ -93,7 +93,7 @@ class OtlpImpl final : public Otlp {
   Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(grpc::ChannelArguments& arguments) const;
   collector::ExportLogsServiceRequest Request(std::span<const Message> messages) const;
   Status AddHeaders(grpc::ClientContext& context) const;
-  // kDelivered: all. kRejected: all.
+  // kDelivered: all. kRejected: all, or so many at once.
   Delivery Export(std::span<const Message> messages, system_clock::time_point deadline);
 
   const config::OtlpSink config_;
@@ -193,11 +193,14 @@ Delivery OtlpImpl::Export(std::span<const Message> messages, system_clock::time_
   const auto say = [&](std::string_view text) { return where_ + ": " + Printable(text.substr(0, kMaxErrorBytes)); };
   if (!status.ok()) {
     // Only these are of the messages: a wrong token or a wrong address can be put right, and the findings then be delivered.
-    const bool for_good = status.error_code() == grpc::StatusCode::INVALID_ARGUMENT;
+    // RESOURCE_EXHAUSTED without a pause to keep may be of a request larger than the receiver takes: fewer may pass.
+    const uint64_t asked_ms = RetryAfterMs(status);
+    const bool for_good = status.error_code() == grpc::StatusCode::INVALID_ARGUMENT ||
+                          (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && asked_ms == 0 && messages.size() > 1);
     return {.delivered = 0,
             .outcome = for_good ? Outcome::kRejected : Outcome::kRetry,
             .why = say(status.error_message()) + " (gRPC status " + std::to_string(status.error_code()) + ")",
-            .retry_after_ms = RetryAfterMs(status)};
+            .retry_after_ms = asked_ms};
   }
   const auto& partial = response.partial_success();
   const uint64_t refused = static_cast<uint64_t>(std::max<int64_t>(partial.rejected_log_records(), 0));
@@ -213,7 +216,7 @@ Delivery OtlpImpl::Send(std::span<const Message> messages) {
   if (const Status connected = Connect(); !connected) {
     return {.delivered = 0, .outcome = Outcome::kRetry, .why = connected.error().message};
   }
-  // A request is rejected as a whole for one bad record: that one is found by halving.
+  // A request is rejected as a whole for one bad record, or for its size: the bad one, or a size that passes, is found by halving.
   size_t done = 0, most = messages.size();
   while (done < messages.size()) {
     const auto some = messages.subspan(done, std::min(most, messages.size() - done));

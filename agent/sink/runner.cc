@@ -14,6 +14,7 @@
 #include "agent/base/counters.h"
 #include "agent/base/queue.h"
 #include "agent/base/worker.h"
+#include "agent/sink/shrink.h"
 #include "agent/sink/transports.h"
 
 namespace moat::sink {
@@ -127,7 +128,7 @@ void SinkImpl::OnLifecycle(Lifecycle what, std::string_view message) {
   Enqueue({.finding = nullptr,
            .message = {.time_unix_ns = now,
                        .severity = event::Severity::kInfo,
-                       .id = LifecycleName(what),
+                       .id = std::string(LifecycleName(what)) + "-" + std::to_string(now),  // each is one of its own
                        .revision = 1,
                        .kind = LifecycleName(what),
                        .text = std::move(text)}});
@@ -167,7 +168,7 @@ void SinkImpl::Intake() {
                             .id = it.id,
                             .revision = it.revision,
                             .kind = event::FindingKindName(it.kind),
-                            .text = encoding_->Encode(it)});
+                            .text = EncodeBounded(*encoding_, it)});
       }
       bytes += messages.back().text.size();
     }
@@ -222,14 +223,20 @@ void SinkImpl::Sender() {
       return;
     }
     if (!sent) {
-      // Once a second all the same: a spool that could not be opened (too many files) may be readable again.
-      changed_.wait_for(lock, std::chrono::seconds(1), [&] { return wakes_ != wakes || intake_done_ != last; });
+      changed_.wait(lock, [&] { return wakes_ != wakes || intake_done_ != last; });
     }
   }
 }
 
 bool SinkImpl::SendSome() {
-  const std::vector<Message> messages = spool_->Take(options_.batch_messages, options_.batch_bytes);
+  const Result<std::vector<Message>> taken = spool_->Take(options_.batch_messages, options_.batch_bytes);
+  if (!taken) {  // too many files, or a disk that fails: it may be readable again
+    spool_errors_.Add();
+    Failed(taken.error().message);
+    Pause(0);
+    return true;
+  }
+  const std::vector<Message>& messages = *taken;
   if (messages.empty()) {
     return false;
   }

@@ -26,7 +26,7 @@ struct SinkStats {
   // seen = filtered + queue_full + queued; queued = spool.spooled + unspooled + those that the intake has in hand.
   uint64_t seen = 0, filtered = 0, queue_full = 0, queued = 0;
   uint64_t unspooled = 0;  // lost: the disk did not take them until the agent ended
-  uint64_t spool_errors = 0;  // attempts to write that failed
+  uint64_t spool_errors = 0;  // attempts to write or to read that failed
   uint64_t sends = 0, delivered = 0, retried = 0, rejected = 0;  // retried: sends that the receiver could not take
   TransportStats transport;
   SpoolStats spool;

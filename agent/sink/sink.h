@@ -40,7 +40,7 @@ std::unique_ptr<Encoding> MakeCef(Origin origin);  // cef.cc
 struct Message {
   uint64_t time_unix_ns = 0;  // when it was last seen
   event::Severity severity = event::Severity::kInfo;
-  std::string id;  // of the finding; of the agent's own life LifecycleName, as its kind
+  std::string id;  // of the finding; of the agent's own life its kind and the time, since no two are the same
   uint64_t revision = 0;
   std::string kind;  // FindingKindName
   std::string text;  // as encoded

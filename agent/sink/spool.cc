@@ -59,9 +59,9 @@ class SpoolImpl final : public Spool {
  public:
   SpoolImpl(SpoolDir dir, const SpoolOptions& options) : dir_(std::move(dir)), options_(options) {}
 
-  void Recover();
+  Status Recover();
   Result<size_t> Append(std::span<const Message> messages) override;
-  std::vector<Message> Take(size_t max_messages, size_t max_bytes) override;
+  Result<std::vector<Message>> Take(size_t max_messages, size_t max_bytes) override;
   void Settle(size_t n) override;
   void Bury(const Message& message, std::string_view why) override;
   SpoolStats stats() const override;
@@ -78,12 +78,13 @@ class SpoolImpl final : public Spool {
     uint64_t upto = 0;  // all before it was looked at
   };
 
-  void RecoverSegment(uint64_t number, uint64_t limit);
+  Status RecoverSegment(uint64_t number, uint64_t limit);
   std::vector<uint64_t> MakeRoom(uint64_t bytes);
   Status Write(const std::string& bytes, uint64_t committed);
-  bool Load(const Segment& front, uint64_t read_at);
+  Status Load(const Segment& front, uint64_t read_at);
   Parsed Parse(const Segment& front, uint64_t from, size_t max_messages, size_t max_bytes) const;
   void Lose(Segment& segment, const Holes& found);
+  void Less(uint64_t messages) { stats_.depth -= std::min(stats_.depth, messages); }
   std::vector<uint64_t> DropDelivered();
   void Remove(const std::vector<uint64_t>& segments) const;
 
@@ -102,6 +103,7 @@ class SpoolImpl final : public Spool {
   mutable std::mutex mutex_;
   std::deque<Segment> segments_;  // each ends where the next begins
   bool last_is_active_ = false;
+  bool active_gone_ = false;  // its file was removed by somebody: the next message is in another
   uint64_t cursor_ = 1;  // all before it are done with
   uint64_t total_ = 0;  // bytes of all segments
   uint64_t read_at_ = 0;  // in the first segment: the cursor's message is there or behind
@@ -109,10 +111,15 @@ class SpoolImpl final : public Spool {
   SpoolStats stats_;
 };
 
-void SpoolImpl::RecoverSegment(uint64_t number, uint64_t limit) {
-  const uint64_t size = dir_.Size(number);
-  const bool ours = size <= kLargestSegment;
-  const std::string bytes = ours ? dir_.Read(number, 0, size).value_or("") : "";
+Status SpoolImpl::RecoverSegment(uint64_t number, uint64_t limit) {
+  MOAT_ASSIGN(const uint64_t size, dir_.Size(number));
+  std::string bytes;
+  if (size > 0 && size <= kLargestSegment) {
+    MOAT_ASSIGN(bytes, dir_.Read(number, 0, size));
+    if (bytes.size() != size) {  // nobody else may write there
+      return Fail(Code::kUnavailable, "a segment of the spool changed while it was read");
+    }
+  }
   Segment segment{.first = number, .end = number, .bytes = size};
   const size_t end = EachRecord(bytes, number, limit, false, [&](const Record& record, size_t) {
     const bool good = record.is == Record::Is::kGood;
@@ -131,16 +138,17 @@ void SpoolImpl::RecoverSegment(uint64_t number, uint64_t limit) {
   }
   if (segment.end == number) {
     dir_.Remove(number);
-    return;
+    return {};
   }
   total_ += segment.bytes;
   segments_.push_back(std::move(segment));
+  return {};
 }
 
-void SpoolImpl::Recover() {
-  const std::vector<uint64_t> numbers = dir_.Segments();
+Status SpoolImpl::Recover() {
+  MOAT_ASSIGN(const std::vector<uint64_t> numbers, dir_.Segments());
   for (size_t i = 0; i < numbers.size(); ++i) {
-    RecoverSegment(numbers[i], i + 1 < numbers.size() ? numbers[i + 1] : UINT64_MAX);
+    MOAT_TRY(RecoverSegment(numbers[i], i + 1 < numbers.size() ? numbers[i + 1] : UINT64_MAX));
   }
   const uint64_t first = segments_.empty() ? 1 : segments_.front().first;
   cursor_ = std::max(dir_.Cursor().value_or(first), first);
@@ -151,6 +159,7 @@ void SpoolImpl::Recover() {
   }
   Remove(DropDelivered());
   stats_.oldest_unix_ns = segments_.empty() ? 0 : segments_.front().first_time;
+  return {};
 }
 
 // With the lock. The files to remove.
@@ -165,7 +174,7 @@ std::vector<uint64_t> SpoolImpl::MakeRoom(uint64_t bytes) {
     // Those that are lent may yet arrive: Settle() counts them.
     const uint64_t lost = front.GoodFrom(lent_.empty() ? cursor_ : lent_.back().seq + 1);
     stats_.dropped_by_cap += lost;
-    stats_.depth -= lost;
+    Less(lost);
     cursor_ = lent_.empty() ? std::max(cursor_, front.end) : cursor_;
     total_ -= front.bytes;
     read_at_ = 0;
@@ -211,9 +220,10 @@ Result<size_t> SpoolImpl::Append(std::span<const Message> messages) {
     std::unique_lock lock(mutex_);
     stats_.spooled += too_large;
     stats_.dropped_by_cap += too_large;
-    if (last_is_active_ && segments_.back().bytes + bytes.size() > options_.segment_bytes) {
+    if (last_is_active_ && (active_gone_ || segments_.back().bytes + bytes.size() > options_.segment_bytes)) {
       last_is_active_ = false;
     }
+    active_gone_ = false;
     const std::vector<uint64_t> gone = MakeRoom(bytes.size() + kSegmentMagic.size());
     committed = last_is_active_ ? segments_.back().bytes : 0;
     lock.unlock();
@@ -246,7 +256,7 @@ Result<size_t> SpoolImpl::Append(std::span<const Message> messages) {
   return taken;
 }
 
-bool SpoolImpl::Load(const Segment& front, uint64_t read_at) {
+Status SpoolImpl::Load(const Segment& front, uint64_t read_at) {
   if (ahead_of_ != front.first || ahead_at_ != read_at) {
     ahead_.clear();
     ahead_of_ = front.first;
@@ -254,13 +264,10 @@ bool SpoolImpl::Load(const Segment& front, uint64_t read_at) {
   }
   const uint64_t have = ahead_at_ + ahead_.size();
   if (have < front.bytes) {
-    auto more = dir_.Read(front.first, have, front.bytes - have);
-    if (!more) {
-      return false;
-    }
-    ahead_ += *more;
+    MOAT_ASSIGN(const std::string more, dir_.Read(front.first, have, front.bytes - have));
+    ahead_ += more;
   }
-  return true;
+  return {};
 }
 
 SpoolImpl::Parsed SpoolImpl::Parse(const Segment& front, uint64_t from, size_t max_messages, size_t max_bytes) const {
@@ -293,33 +300,36 @@ void SpoolImpl::Lose(Segment& segment, const Holes& found) {
   for (const auto& [begin, end] : found.ranges()) {
     const uint64_t fresh = end - begin - segment.lost.Count(begin, end);
     stats_.corrupt += fresh;
-    stats_.depth -= fresh;
+    Less(fresh);
     segment.lost.Add(begin, end);
   }
 }
 
-std::vector<Message> SpoolImpl::Take(size_t max_messages, size_t max_bytes) {
+Result<std::vector<Message>> SpoolImpl::Take(size_t max_messages, size_t max_bytes) {
   for (;;) {
     std::unique_lock lock(mutex_);
     lent_.clear();
     if (stats_.depth == 0) {
-      return {};
+      return std::vector<Message>();
     }
     const Segment front = segments_.front();
     const uint64_t from = std::max(cursor_, front.first), read_at = read_at_;
     lock.unlock();
-    if (!Load(front, read_at)) {
+    const Status loaded = Load(front, read_at);
+    const bool gone_file = !loaded && loaded.error().code == Code::kNotFound;
+    if (!loaded && !gone_file) {
       lock.lock();
       if (segments_.empty() || segments_.front().first != front.first) {
         continue;  // it was dropped meanwhile
       }
-      return {};
+      return std::unexpected(loaded.error());
     }
     Parsed parsed = Parse(front, from, max_messages, max_bytes);
     lock.lock();
     if (segments_.empty() || segments_.front().first != front.first) {
       continue;
     }
+    active_gone_ = active_gone_ || (gone_file && last_is_active_ && segments_.size() == 1);
     Lose(segments_.front(), parsed.lost);
     if (!parsed.messages.empty()) {
       lent_ = std::move(parsed.lent);
@@ -340,12 +350,12 @@ void SpoolImpl::Settle(size_t n) {
   std::unique_lock lock(mutex_);
   n = std::min(n, lent_.size());
   const uint64_t floor = segments_.empty() ? UINT64_MAX : segments_.front().first;
-  stats_.depth -= n;
+  Less(n);
   cursor_ = n > 0 ? lent_[n - 1].seq + 1 : cursor_;
   for (size_t i = n; i < lent_.size(); ++i) {
     if (lent_[i].seq < floor) {  // its segment gave way while it was lent, and it did not arrive
       ++stats_.dropped_by_cap;
-      --stats_.depth;
+      Less(1);
       cursor_ = lent_[i].seq + 1;
     }
   }
@@ -415,7 +425,9 @@ Result<std::unique_ptr<Spool>> Spool::Open(const std::string& path, const SpoolO
     complete.dead_bytes = options.max_bytes / 4;
   }
   auto spool = std::make_unique<SpoolImpl>(std::move(dir), complete);
-  spool->Recover();
+  if (const Status recovered = spool->Recover(); !recovered) {
+    return Fail(recovered.error().code, "the spool " + path + ": " + recovered.error().message);
+  }
   return spool;
 }
 

@@ -40,15 +40,17 @@ struct SpoolStats {
 
 class Spool {
  public:
-  // Creates the directory, also its parents, or recovers what is in it. Fails when it cannot be used, saying why.
+  // Creates the directory, also its parents, or recovers what is in it. Fails when it cannot be used, saying why; what cannot be read stays as
+  // it is.
   static Result<std::unique_ptr<Spool>> Open(const std::string& path, const SpoolOptions& options);
   virtual ~Spool() = default;
 
   // One write and one flush: how many of the first are on disk now, at least one. On an error none is.
   virtual Result<size_t> Append(std::span<const Message> messages) = 0;
 
-  // The oldest that are not delivered, at least one when there is one; empty: none. They stay until they are settled.
-  virtual std::vector<Message> Take(size_t max_messages, size_t max_bytes) = 0;
+  // The oldest that are not delivered, at least one when there is one; empty: none. They stay until they are settled. What a segment held that
+  // is gone is counted as corrupt; of one that cannot be read now the error is told, and it is there again when it can.
+  virtual Result<std::vector<Message>> Take(size_t max_messages, size_t max_bytes) = 0;
   // The first n of what Take() gave last are done with; the others come again.
   virtual void Settle(size_t n) = 0;
   // Keeps one that was refused for good; it has still to be settled.

@@ -46,7 +46,8 @@ std::string CursorText(uint64_t seq) {
   return text + " " + Hex(crc) + "\n";
 }
 
-std::string ReadFrom(int fd, uint64_t at, uint64_t size) {
+// Fewer bytes where it ends before.
+Result<std::string> ReadFrom(int fd, uint64_t at, uint64_t size) {
   std::string bytes(size, '\0');
   size_t got = 0;
   while (got < bytes.size()) {
@@ -54,7 +55,10 @@ std::string ReadFrom(int fd, uint64_t at, uint64_t size) {
     if (n < 0 && errno == EINTR) {
       continue;
     }
-    if (n <= 0) {
+    if (n < 0) {
+      return FailErrno(errno, "the spool cannot be read");
+    }
+    if (n == 0) {
       break;
     }
     got += static_cast<size_t>(n);
@@ -110,11 +114,23 @@ Result<SpoolDir> SpoolDir::Open(const std::string& path) {
   return dir;
 }
 
-std::vector<uint64_t> SpoolDir::Segments() const {
+Result<std::vector<uint64_t>> SpoolDir::Segments() const {
   std::vector<uint64_t> segments;
-  const int copy = ::openat(dir_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(copy < 0 ? nullptr : ::fdopendir(copy), &::closedir);
-  while (const dirent* entry = entries ? ::readdir(entries.get()) : nullptr) {
+  Fd copy(::openat(dir_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(copy ? ::fdopendir(copy.get()) : nullptr, &::closedir);
+  if (!entries) {
+    return FailErrno(errno, "the spool cannot be listed");
+  }
+  [[maybe_unused]] const int owned = copy.Release();
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(entries.get());
+    if (entry == nullptr && errno != 0) {
+      return FailErrno(errno, "the spool cannot be listed");
+    }
+    if (entry == nullptr) {
+      break;
+    }
     const std::string_view name = entry->d_name;
     if (name.size() == kDigits + kSuffix.size() && name.ends_with(kSuffix)) {
       if (const auto number = FromHex(name.substr(0, kDigits)); number && *number < kNoNumber) {
@@ -139,15 +155,17 @@ Result<Fd> SpoolDir::Create(uint64_t segment) const {
 Result<std::string> SpoolDir::Read(uint64_t segment, uint64_t at, uint64_t size) const {
   const Fd fd(::openat(dir_.get(), SegmentName(segment).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) {
-    return FailErrno(errno, "a segment of the spool cannot be read");
+    return FailErrno(errno, SegmentName(segment) + " of the spool cannot be read");
   }
   return ReadFrom(fd.get(), at, size);
 }
 
-uint64_t SpoolDir::Size(uint64_t segment) const {
+Result<uint64_t> SpoolDir::Size(uint64_t segment) const {
   struct stat stat{};
-  const bool is = ::fstatat(dir_.get(), SegmentName(segment).c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode);
-  return is ? static_cast<uint64_t>(stat.st_size) : 0;
+  if (::fstatat(dir_.get(), SegmentName(segment).c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FailErrno(errno, SegmentName(segment) + " of the spool cannot be looked at");
+  }
+  return S_ISREG(stat.st_mode) ? static_cast<uint64_t>(stat.st_size) : 0;
 }
 
 bool SpoolDir::Cut(uint64_t segment, uint64_t size) const {
@@ -160,7 +178,7 @@ void SpoolDir::Remove(uint64_t segment) const { ::unlinkat(dir_.get(), SegmentNa
 std::optional<uint64_t> SpoolDir::Cursor() const {
   const Fd fd(::openat(dir_.get(), "cursor", O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   const std::string want = CursorText(0);
-  const std::string text = fd ? ReadFrom(fd.get(), 0, want.size() + 1) : "";
+  const std::string text = fd ? ReadFrom(fd.get(), 0, want.size() + 1).value_or("") : "";  // unread all comes again
   const size_t at = want.find(' ', want.find(' ') + 1) + 1;
   const auto seq = text.size() == want.size() ? FromHex(std::string_view(text).substr(at, kDigits)) : std::nullopt;
   return seq && text == CursorText(*seq) ? seq : std::nullopt;

@@ -18,11 +18,11 @@ class SpoolDir {
   // Creates it where it is not there, and locks it.
   static Result<SpoolDir> Open(const std::string& path);
 
-  std::vector<uint64_t> Segments() const;  // by number, in order
+  Result<std::vector<uint64_t>> Segments() const;  // by number, in order
   Result<Fd> Create(uint64_t segment) const;  // to be written, its name flushed
-  // The file from `at` on, up to `size` bytes in all; fewer when the disk has no more. Fails when it cannot be opened.
+  // The file from `at` on, up to `size` bytes in all; fewer when it ends before. kNotFound: it is gone.
   Result<std::string> Read(uint64_t segment, uint64_t at, uint64_t size) const;
-  uint64_t Size(uint64_t segment) const;
+  Result<uint64_t> Size(uint64_t segment) const;  // 0: it is no file
   bool Cut(uint64_t segment, uint64_t size) const;
   void Remove(uint64_t segment) const;
 

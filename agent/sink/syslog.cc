@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "agent/sink/shrink.h"
 #include "agent/sink/transports.h"
 
 namespace moat::sink {
@@ -104,7 +105,9 @@ Status Syslog::Ready(Deadline deadline) {
     Lost();
   }
   if (connection_ && connection_->FilesChanged()) {
-    connection_->Close(std::min(deadline, steady_clock::now() + kLongestEnd));
+    if (!connection_->Close(std::min(deadline, steady_clock::now() + kLongestEnd))) {
+      Lost();  // nobody knows what it has read
+    }
     connection_.reset();
   }
   if (!connection_) {
@@ -147,7 +150,24 @@ Status Syslog::SendAll(std::span<const Message> messages, Deadline deadline) {
   return sent;
 }
 
+// A receiver cuts what is longer, or ends the connection each time that it comes.
+bool Syslog::Fits(const Message& message) const {
+  constexpr size_t kLongestHead = 1024;  // of what is not in the message
+  const size_t most = kLongestHead + 4 * message.kind.size() + 2 * message.id.size() + message.text.size();
+  return most <= kMaxMessage || FormatSyslog(message, config_.facility, hostname_, procid_).size() <= kMaxMessage;
+}
+
 Delivery Syslog::Send(std::span<const Message> messages) {
+  const auto long_one = std::ranges::find_if_not(messages, [this](const Message& message) { return Fits(message); });
+  if (long_one != messages.end()) {
+    const auto before = static_cast<size_t>(long_one - messages.begin());
+    Delivery delivery = before == 0 ? Delivery{} : Send(messages.first(before));
+    if (delivery.delivered == before) {
+      delivery.outcome = Outcome::kRejected;
+      delivery.why = "it is longer than " + std::to_string(kMaxMessage >> 10) + " KiB, the most that receivers of syslog take";
+    }
+    return delivery;
+  }
   const Deadline deadline = steady_clock::now() + milliseconds(config_.timeout_ms);
   Status sent = Ready(deadline);
   if (sent) {

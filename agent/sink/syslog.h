@@ -38,6 +38,7 @@ class Syslog final : public Transport {
   Status SendAgain(Deadline deadline);
   Status SendAll(std::span<const Message> messages, Deadline deadline);
   void Lost();
+  bool Fits(const Message& message) const;
 
   const config::SyslogSink config_;
   const std::string hostname_, procid_;

@@ -17,6 +17,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
+// More than a receiver has that it has not written: in its socket, of which alone the sender hears, and in its queue.
+constexpr uint64_t kUnread = 8u << 20;
+
 std::string ReadFd(int fd, uint64_t bytes) {
   std::string text(bytes, '\0');
   size_t got = 0;
@@ -110,7 +113,8 @@ void Window::Add(std::span<const Message> messages) {
 }
 
 void Window::SeenAlive() {
-  if (files_[newest_].bytes > 0 && steady_clock::now() - files_[newest_].first > options_.keep_for) {
+  const File& file = files_[newest_];
+  if (file.bytes > std::min<uint64_t>(kUnread, options_.bytes / 4) && steady_clock::now() - file.first > options_.keep_for) {
     Roll();
   }
 }

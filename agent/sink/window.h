@@ -20,7 +20,8 @@ namespace moat::sink {
 
 struct WindowOptions {
   size_t bytes = 32u << 20;  // of both files; half of it is always kept: above what a receiver's socket and its queue hold
-  std::chrono::milliseconds keep_for{60'000};  // by then a receiver that lives has written it
+  std::chrono::milliseconds keep_for{
+      60'000};  // by then a receiver that lives has written all but the newest 8 MiB, or a quarter of bytes
 };
 
 class Window {
@@ -31,7 +32,8 @@ class Window {
   bool empty() const { return files_[0].bytes + files_[1].bytes == 0; }
   // What was just delivered. What cannot be written is counted.
   void Add(std::span<const Message> messages);
-  // The receiver lives: what it got long ago is forgotten.
+  // The receiver's host lives: of what it got long ago, what is more than a receiver can hold unread is forgotten. Not all of it: that the host
+  // has it does not say that the receiver has read it.
   void SeenAlive();
   void Clear();
 

@@ -4,12 +4,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 namespace moat::api {
 namespace {
@@ -53,6 +59,8 @@ TEST(AuditJson, SaysWhoWhatAndHowItEnded) {
   const json connection = json::parse(ToJson({.event = AuditLine::Event::kConnection, .peer = "x"}));
   EXPECT_FALSE(connection.contains("code"));
   EXPECT_FALSE(connection.contains("identity"));
+  EXPECT_FALSE(connection.contains("times")) << "one is one";
+  EXPECT_EQ(json::parse(ToJson({.event = AuditLine::Event::kConnection, .times = 7}))["times"], 7);
 }
 
 TEST(AuditJson, HostileTextStaysOneLineOfJson) {
@@ -103,6 +111,67 @@ TEST_F(AuditFile, GoesOnAfterARestart) {
     (*audit)->Write({.method = "/m"});
   }
   EXPECT_EQ(Lines("audit").size(), 2u);
+}
+
+TEST_F(AuditFile, MovedAwayIsMadeAnew) {
+  const config::AuditLog config{.file = directory_ + "/audit", .max_bytes = 1 << 20, .keep = 2};
+  auto audit = Audit::Start(config);
+  ASSERT_TRUE(audit);
+  const auto written = [&](uint64_t lines) {
+    for (int i = 0; i < 1000 && (*audit)->Counts().written < lines; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return (*audit)->Counts().written == lines;
+  };
+  (*audit)->Write({.method = "/before"});
+  ASSERT_TRUE(written(1));
+  std::filesystem::rename(config.file, config.file + ".moved");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // it looks once a second
+  (*audit)->Write({.method = "/after"});
+  ASSERT_TRUE(written(2));
+  EXPECT_EQ(Lines("audit.moved").size(), 1u);
+  ASSERT_EQ(Lines("audit").size(), 1u);
+  EXPECT_EQ(json::parse(Lines("audit")[0])["method"], "/after");
+}
+
+TEST_F(AuditFile, AFullDiskLeavesNoHalfLine) {
+  const config::AuditLog config{.file = directory_ + "/audit", .max_bytes = 1 << 20, .keep = 2};
+  std::ofstream(config.file) << "{\"half\"";
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    signal(SIGXFSZ, SIG_IGN);
+    // A limit on the size of files stands for a full disk: it fails in the middle of a write, too.
+    const auto limit = [](rlim_t bytes) {
+      const rlimit limits{.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+      setrlimit(RLIMIT_FSIZE, &limits);
+    };
+    const auto write = [&](const std::string& method) {
+      auto audit = Audit::Start(config);
+      (*audit)->Write({.method = method});
+      audit->reset();
+    };
+    write("/first");
+    {
+      auto audit = Audit::Start(config);
+      limit(std::filesystem::file_size(config.file) + 10);
+      (*audit)->Write({.method = "/lost"});
+      for (int i = 0; i < 1000 && (*audit)->Counts().failed == 0; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+      limit(RLIM_INFINITY);
+      (*audit)->Write({.method = "/last"});
+    }
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  const auto lines = Lines("audit");
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0], "{\"half\"");
+  EXPECT_EQ(json::parse(lines[1])["method"], "/first");
+  EXPECT_EQ(json::parse(lines[2])["method"], "/last");
 }
 
 TEST_F(AuditFile, APlaceThatCannotBeWrittenIsTold) {

@@ -54,6 +54,11 @@ Input Full() {
   input.sinks = {sink};
   input.api_calls = {{"moat.v1.Monitor/Watch", "OK", 6}};
   input.refused_connections = {{"no_certificate", 9}};
+  input.connections = 5;
+  input.rate_limited_calls = 12;
+  input.denied_calls = 13;
+  input.reloads_failed = 14;
+  input.audit_lost = {{"queue_full", 15}};
   input.subscribers = 2;
   input.subscriber_losses = 11;
   return input;
@@ -113,6 +118,11 @@ TEST(Metrics, EveryFieldIsTold) {
       R"(moat_sink_errors_total{sink="siem",transport="syslog",reason="connect"} 8)",
       R"(moat_api_calls_total{method="moat.v1.Monitor/Watch",code="OK"} 6)",
       R"(moat_api_refused_connections_total{reason="no_certificate"} 9)",
+      R"(moat_api_connections 5)",
+      R"(moat_api_rate_limited_calls_total 12)",
+      R"(moat_api_denied_calls_total 13)",
+      R"(moat_api_reloads_failed_total 14)",
+      R"(moat_api_audit_lost_total{reason="queue_full"} 15)",
       R"(moat_api_subscribers 2)",
       R"(moat_api_subscriber_losses_total 11)",
   };

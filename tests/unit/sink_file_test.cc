@@ -114,6 +114,48 @@ TEST_F(SinkFileTest, WhatIsNoFileIsSaidAndTriedAgain) {
   EXPECT_EQ(ReadAll(path_), "0:xxxxxxx\n");
 }
 
+TEST_F(SinkFileTest, AFullDiskGluesNothingToAHalfLine) {
+  std::filesystem::create_directories(dir_ / "logs");
+  test::WriteAll(path_, "half a line");
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    auto file = Make();
+    rlimit limit{.rlim_cur = 11, .rlim_max = RLIM_INFINITY};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const Message message = MakeMessage(0, 9);
+    const Delivery full = file->Send({&message, 1});
+    limit.rlim_cur = RLIM_INFINITY;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const Delivery then = file->Send({&message, 1});
+    ::_exit(full.outcome == Outcome::kRetry && then.delivered == 1 ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(ReadAll(path_), "half a line\n0:xxxxxxx\n");
+}
+
+TEST_F(SinkFileTest, AFullDiskNeverMakesTheFileLonger) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    auto file = Make();
+    const Message messages[] = {MakeMessage(0, 9), MakeMessage(1, 9)};
+    file->Send(messages);
+    std::filesystem::resize_file(path_, 5);  // as logrotate's copytruncate does, and then the disk is full
+    const rlimit limit{.rlim_cur = 8, .rlim_max = 8};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    ::_exit(file->Send(messages).outcome == Outcome::kRetry ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_LE(ReadAll(path_).size(), 8u);
+}
+
 TEST_F(SinkFileTest, AFullDiskLeavesNoHalfLine) {
   // A limit on the size of files stands for a full disk: it fails in the middle of a write, too.
   const pid_t child = ::fork();

@@ -312,6 +312,35 @@ TEST_F(SinkRunnerTest, AFullSpoolDropsTheOldest) {
   EXPECT_EQ(ids, Numbers(3000 - static_cast<int>(ids.size()), 3000));
 }
 
+TEST_F(SinkRunnerTest, ASpoolThatCannotBeReadIsToldAndTriedAgain) {
+  options_.spool.segment_bytes = 64;  // each in one of its own
+  receiver_.Hang(true);
+  auto sink = Start(receiver_);
+  for (const char* id : {"a", "b", "c"}) {
+    sink->OnFinding(Finding(id));
+  }
+  ASSERT_TRUE(Until([&] { return sink->stats().spool.spooled == 3 && receiver_.hanging == 1; }));
+  std::set<std::string> segments;
+  for (const auto& entry : std::filesystem::directory_iterator(config_.spool.path)) {
+    if (entry.path().extension() == ".seg") {
+      segments.insert(entry.path());
+    }
+  }
+  ASSERT_EQ(segments.size(), 3u);
+  const std::string second = *std::next(segments.begin());
+  std::filesystem::rename(second, dir_ / "aside");
+  std::filesystem::create_directory(second);
+  receiver_.Hang(false);
+  ASSERT_TRUE(Until([&] { return sink->stats().failing; }));
+  EXPECT_THAT(sink->stats().last_error, HasSubstr("cannot be read"));
+  EXPECT_EQ(receiver_.Ids(), std::vector<std::string>{"a"});
+  std::filesystem::remove(second);
+  std::filesystem::rename(dir_ / "aside", second);
+  ASSERT_TRUE(Until([&] { return receiver_.Count() == 3; }));
+  EXPECT_THAT(receiver_.Ids(), ElementsAre("a", "b", "c"));
+  ASSERT_TRUE(Until([&] { return !sink->stats().failing; }));
+}
+
 TEST_F(SinkRunnerTest, NoSinkWaitsForAnother) {
   test::WriteAll(dir_ / "file", "");
   std::vector<config::Sink> config(2);
@@ -365,6 +394,17 @@ TEST_F(SinkRunnerTest, TheAgentsOwnLifeIsToldInOcsfToWhoTakesAll) {
   EXPECT_THAT(lines[0], HasSubstr("moatd 1 watches host"));
   EXPECT_THAT(lines[1], HasSubstr(R"("class_uid":2004)"));
   EXPECT_THAT(lines[2], HasSubstr("moatd 1 ends"));
+}
+
+TEST_F(SinkRunnerTest, EachChangeOfTheAgentsLifeIsOneOfItsOwn) {
+  auto sink = Sink::Create(config_, MakeOcsf({.hostname = "node", .version = "1"}), std::make_unique<Obeys>(receiver_), options_);
+  ASSERT_TRUE(sink) << sink.error().message;
+  (*sink)->OnLifecycle(Lifecycle::kUpdate, "once");
+  (*sink)->OnLifecycle(Lifecycle::kUpdate, "twice");
+  ASSERT_TRUE(Until([&] { return receiver_.Count() == 2; }));
+  const auto ids = receiver_.Ids();
+  EXPECT_NE(ids[0], ids[1]) << "who keeps one of each id and revision keeps both";
+  EXPECT_THAT(ids[0], ::testing::StartsWith("agent-update-"));
 }
 
 TEST_F(SinkRunnerTest, ASinkThatCannotBeIsNamed) {

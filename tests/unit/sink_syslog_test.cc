@@ -97,17 +97,25 @@ TEST(SyslogWindow, KeepsTheNewestInOrderAndOutlivesItsProcess) {
   EXPECT_TRUE(Rest(window).empty());
 }
 
-TEST(SyslogWindow, ForgetsWhatALivingReceiverGotLongAgo) {
+TEST(SyslogWindow, ForgetsByTimeOnlyWhatIsMoreThanAReceiverCanHoldUnread) {
   const test::TempDir directory;
-  Window window(directory.path(), {.bytes = 1 << 20, .keep_for = 10ms});
+  Window window(directory.path(), {.bytes = 40'000, .keep_for = 10ms});
   ASSERT_TRUE(window.Open());
-  for (uint64_t number = 0; number < 10; ++number) {
+  const auto add = [&](uint64_t number, size_t bytes) {
     std::this_thread::sleep_for(20ms);
     window.SeenAlive();
-    const sink::Message message = MakeMessage(number);
+    const sink::Message message = MakeMessage(number, bytes);
     window.Add({&message, 1});
+  };
+  for (uint64_t number = 0; number < 10; ++number) {  // a receiver's kernel may have them, and the receiver none
+    add(number, 20);
   }
-  EXPECT_EQ(Rest(window), (std::vector<uint64_t>{8, 9}));
+  EXPECT_EQ(Rest(window).size(), 10u);
+  add(10, 11'000);
+  add(11, 11'000);
+  EXPECT_EQ(Rest(window).size(), 12u) << "these are in the other file";
+  add(12, 20);
+  EXPECT_EQ(Rest(window), (std::vector<uint64_t>{11, 12}));
 }
 
 TEST(SyslogWindow, DamageTakesOnlyWhatItHits) {
@@ -152,6 +160,24 @@ struct Listener {
   Fd fd;
   uint16_t port = 0;
 };
+
+TEST(SyslogBound, WhatNoReceiverTakesIsRefusedWithoutOne) {
+  const test::TempDir directory;
+  config::SyslogSink config;
+  config.timeout_ms = 200;
+  config.port = 1;
+  config.tls.ca = directory / "none.pem";
+  sink::Syslog syslog(config, {.hostname = "h", .version = "1"}, directory.path());
+  const sink::Message longest = MakeMessage(1, 64u << 10);
+  sink::Delivery delivery = syslog.Send({&longest, 1});
+  EXPECT_EQ(delivery.outcome, sink::Outcome::kRejected);
+  EXPECT_NE(delivery.why.find("longer than 64 KiB"), std::string::npos) << delivery.why;
+  // What is before it comes first.
+  const sink::Message messages[] = {MakeMessage(1, 60u << 10), longest};
+  delivery = syslog.Send(messages);
+  EXPECT_EQ(delivery.outcome, sink::Outcome::kRetry);
+  EXPECT_EQ(delivery.delivered, 0u);
+}
 
 TEST(SyslogTimeout, NoReceiverHoldsItLonger) {
   const test::TempDir directory;

@@ -30,6 +30,7 @@ sys.dont_write_bytecode = True
 
 WITHIN = 2.0  # seconds
 POD = "research/notebook-0"
+NODE = "node-7"  # the pod's own host name is another
 # What must be found: step of the thief's, kind, and words that the record must have as an asset, device or peer, and as a technique.
 EXPECTED = [
     ("copy", "weight-collection", ["models"], "AML.T0035"),
@@ -143,7 +144,7 @@ def plan_of(objects: list[dict], image: str, tls: pathlib.Path) -> dict:
     files |= {f"{pods}/policies/{name}": text for name, text in policies.items()}
     files |= {f"{pods}/tls/{there}": (tls / here).read_text(encoding="ascii") for there, here in (("tls.crt", "node.crt"), ("tls.key", "node.key"), ("ca.crt", "ca.crt"))}
     files |= {f"/opt/day/{name}": (tls / name).read_text(encoding="ascii") for name in ("ca.crt", "viewer.crt", "viewer.key")}
-    container = manifest.container(objects, image, places)
+    container = manifest.container(objects, image, places, NODE)
     added = container["linux"]["security_context"]["capabilities"]["add_capabilities"]
     mask = sum(1 << CAPABILITIES[name] for name in added)
     folders = [mount["host_path"] for mount in container["mounts"] if not mount["host_path"].startswith("/sys/")]
@@ -188,6 +189,10 @@ def judge(day: Day, siem: Siem) -> int:
     if not any(record["class_uid"] == 6002 for _, record in siem.other):
         failed += 1
         print("the SIEM was not told of the agent's start")
+    hosts = {record["device"]["hostname"] for _, record in siem.came + siem.other}
+    if hosts != {NODE}:
+        failed += 1
+        print(f"records name {', '.join(sorted(hosts))} as their host, which is {NODE}")
     others = sorted({(names(record)["kind"], record["message"]) for _, record in siem.came if names(record)["pods"] != [POD]})
     failed += len(others)
     for kind, message in others:

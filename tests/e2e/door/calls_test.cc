@@ -117,8 +117,9 @@ TEST_F(DoorCallsTest, WhatIsNoCallOfOursIsRefused) {
     Expect(StatusCode::UNIMPLEMENTED, "denied", "unknown_method", method,
            [&](grpc::ClientContext* context) { return Generic(context, viewer, method); });
   }
-  Expect(StatusCode::RESOURCE_EXHAUSTED, "denied", "too_long", "/moat.v1.Policies/Check",
-         [&](grpc::ClientContext* context) { return Generic(context, viewer, "/moat.v1.Policies/Check", 2 << 20); });
+  Expect(StatusCode::RESOURCE_EXHAUSTED, "denied", "too_long", "/moat.v1.Policies/Check", [&](grpc::ClientContext* context) {
+    return Generic(context, viewer, "/moat.v1.Policies/Check", (1 << 20) + (96 << 10));
+  });
   EXPECT_THAT(message_, HasSubstr("longer than"));
   // Longer than gRPC itself reads: the call is cut off before the gate sees a message.
   const size_t before = Audit().size();

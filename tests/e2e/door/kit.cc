@@ -66,8 +66,10 @@ void DoorTest::StartAgent(const Settings& settings) {
   ASSERT_NE(health_port_, 0);
 }
 
-Fd DoorTest::Dial() const {
+Fd DoorTest::Dial(in_addr_t from) const {
   Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in own{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(from)}, .sin_zero = {}};
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)), 0) << std::strerror(errno);
   const sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(port_), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
   EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0) << std::strerror(errno);
   const timeval limit{.tv_sec = 5, .tv_usec = 0};
@@ -76,7 +78,7 @@ Fd DoorTest::Dial() const {
 }
 
 TlsAnswer DoorTest::Tls(const TlsWish& wish) const {
-  const Fd fd = Dial();
+  const Fd fd = Dial(wish.from);
   const std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   if (wish.most != 0) {
     SSL_CTX_set_cipher_list(context.get(), "ALL:@SECLEVEL=0");  // else nothing is left of the old versions

@@ -2,6 +2,7 @@
 // An agent with a door to the network, right and wrong clients for it, and what it wrote in its audit.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/mount.h>
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct TlsWish {
   std::string ca = "";                // PEM; empty: the server's certificate is not looked at
   std::string alpn = "\x02h2";        // empty: none
   int least = 0, most = 0;            // TLS versions; 0: OpenSSL's own
+  in_addr_t from = INADDR_LOOPBACK;   // the client's address
 };
 struct TlsAnswer {
   bool handshake = false;
@@ -46,7 +48,7 @@ class DoorTest : public ::testing::Test {
   void StartAgent(const Settings& settings);
   std::string Api(const Settings& settings) const;  // the settings of moatd.yaml's "api" beside the socket
 
-  Fd Dial() const;
+  Fd Dial(in_addr_t from = INADDR_LOOPBACK) const;
   TlsAnswer Tls(const TlsWish& wish) const;
   // Sends bytes and reads until the end, or for so long.
   std::string Raw(const std::string& bytes, std::chrono::milliseconds limit = 3s) const;

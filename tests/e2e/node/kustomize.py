@@ -8,7 +8,7 @@ import pathlib
 import yaml
 
 KNOWN = {"apiVersion", "kind", "namespace", "labels", "resources", "configMapGenerator", "patches", "components"}
-ORDER = ["Namespace", "ServiceAccount", "ConfigMap", "Service", "DaemonSet", "NetworkPolicy"]
+ORDER = ["Namespace", "ResourceQuota", "ServiceAccount", "ConfigMap", "Service", "DaemonSet", "NetworkPolicy"]
 MERGE_KEYS = ("mountPath", "containerPort", "name")  # of lists of maps, as the schema's x-kubernetes-patch-merge-key has them
 CLUSTER_WIDE = {"Namespace"}
 

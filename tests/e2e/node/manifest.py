@@ -17,8 +17,8 @@ def config_maps(objects: list[dict]) -> dict[str, dict[str, str]]:
     return {thing["metadata"]["name"]: thing["data"] for thing in objects if thing["kind"] == "ConfigMap"}
 
 
-def container(objects: list[dict], image: str, places: dict[str, object]) -> dict:
-    """places: where on the node a volume is, by its name; one that is not named is a hostPath, and there."""
+def container(objects: list[dict], image: str, places: dict[str, object], node: str = "node-7") -> dict:
+    """places: where on the node a volume is, by its name; one that is not named is a hostPath, and there. node: its name."""
     spec = pod_spec(objects)
     (only,) = spec["containers"]
     context = only["securityContext"]
@@ -28,6 +28,8 @@ def container(objects: list[dict], image: str, places: dict[str, object]) -> dic
         source = places.get(mount["name"]) or volumes[mount["name"]]["hostPath"]["path"]
         mounts.append({"container_path": mount["mountPath"], "host_path": str(source), "readonly": mount.get("readOnly", False),
                        "propagation": PROPAGATION[mount.get("mountPropagation")]})  # fmt: skip
+    fields = {"spec.nodeName": node}
+    envs = [{"key": env["name"], "value": env.get("value") or fields[env["valueFrom"]["fieldRef"]["fieldPath"]]} for env in only.get("env", [])]
     security = {
         "capabilities": {"add_capabilities": context["capabilities"]["add"], "drop_capabilities": context["capabilities"]["drop"]},
         "namespace_options": {"network": "NODE", "pid": "NODE" if spec["hostPID"] else "CONTAINER"},
@@ -37,4 +39,4 @@ def container(objects: list[dict], image: str, places: dict[str, object]) -> dic
         "masked_paths": [*MASKED, "/sys/firmware"],
         "readonly_paths": READONLY,
     }
-    return {"image": {"image": image}, "args": only["args"], "mounts": mounts, "linux": {"security_context": security}}
+    return {"image": {"image": image}, "args": only["args"], "envs": envs, "mounts": mounts, "linux": {"security_context": security}}

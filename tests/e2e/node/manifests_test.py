@@ -126,6 +126,14 @@ class ManifestsTest(unittest.TestCase):
             self.assertEqual(context["capabilities"]["drop"], ["ALL"])
             self.assertNotIn("SYS_ADMIN", context["capabilities"]["add"])
 
+    def test_no_taint_and_no_quota_keeps_it_away(self):
+        for objects in self.rendered.values():
+            pod = kustomize.find(objects, "DaemonSet", "moat")["spec"]["template"]["spec"]
+            for effect in ("NoSchedule", "NoExecute"):
+                self.assertIn({"operator": "Exists", "effect": effect}, pod["tolerations"])
+            (scope,) = kustomize.find(objects, "ResourceQuota", "moat")["spec"]["scopeSelector"]["matchExpressions"]
+            self.assertEqual((scope["scopeName"], scope["values"]), ("PriorityClass", [pod["priorityClassName"]]))
+
     def test_mounts_and_volumes_agree(self):
         writable = {"/run/moat", "/var/lib/moat", "/sys/fs/bpf"}
         for objects in self.rendered.values():
@@ -179,7 +187,7 @@ class ManifestsTest(unittest.TestCase):
         policies = [kustomize.find(self.rendered[overlay], "ConfigMap", "moat-policies")["data"] for overlay in ("observe", "enforce")]
         self.assertEqual(policies[0]["serving.yaml"].replace("mode: dry-run", "mode: enforce"), policies[1]["serving.yaml"])
         self.assertNotEqual(policies[0], policies[1])
-        self.assertEqual(self.rendered["mtls"][2]["metadata"]["name"], "moat-config")
+        kustomize.find(self.rendered["mtls"], "ConfigMap", "moat-config")  # once, under the name that is mounted
         self.assertEqual(kustomize.find(self.rendered["mtls"], "ConfigMap", "moat-policies")["data"], policies[1])
 
 

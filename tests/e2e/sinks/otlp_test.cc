@@ -209,6 +209,29 @@ TEST(OtlpSink, ThePauseIsTheReceivers) {
   }
 }
 
+// As receivers with a small grpc max_recv_msg_size say it, for whom no pause would help.
+TEST(OtlpSink, ARequestThatIsTooLargeIsHalved) {
+  const uint16_t port = FreePort();
+  const auto messages = Messages(20);
+  const auto otlp = sink::Otlp::Create(At(port), kOrigin);
+  Collector collector(port);
+  int most = 0;
+  const auto limit = [&](int records) {
+    collector.Set([&most, records](const auto& request, auto*) {
+      const int got = request.resource_logs(0).scope_logs(0).log_records_size();
+      most = std::max(most, got <= records ? got : 0);
+      return got <= records ? grpc::Status::OK : grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "larger than max");
+    });
+  };
+  limit(6);
+  ASSERT_TRUE(test::Until([&] { return otlp->Send(messages).delivered == 20; }));
+  EXPECT_EQ(most, 5);
+  limit(0);
+  const sink::Delivery delivery = otlp->Send(messages);
+  EXPECT_EQ(delivery.delivered, 0u);
+  EXPECT_EQ(delivery.outcome, Outcome::kRetry) << "one alone is not refused for good: it may be of the receiver's load";
+}
+
 TEST(OtlpSink, AReceiverThatHangsIsLeft) {
   const uint16_t port = FreePort();
   Collector collector(port);
