@@ -20,6 +20,7 @@
 #include "agent/app/policy_plan.h"
 #include "agent/app/resolvers.h"
 #include "agent/app/support.h"
+#include "agent/app/tampering.h"
 #include "agent/base/clock.h"
 #include "agent/base/worker.h"
 #include "agent/policy/compile.h"
@@ -103,10 +104,7 @@ class PoliciesImpl final : public Policies {
                                      : std::vector<BudgetUse>();
   }
 
-  std::vector<std::string> TakeTampering() override {
-    const std::lock_guard lock(tampering_mutex_);
-    return std::exchange(tampering_, {});
-  }
+  std::vector<std::string> TakeTampering() override { return tampering_.Take(); }
 
   InForce Get() const override {
     const std::lock_guard lock(mutex_);
@@ -223,18 +221,9 @@ class PoliciesImpl final : public Policies {
     return Refuse(std::move(problems));
   }
 
-  void Tampered(std::string what) {
-    constexpr size_t kMost = 256;
-    spdlog::error("policies: {}", what);
-    const std::lock_guard lock(tampering_mutex_);
-    if (tampering_.size() < kMost) {
-      tampering_.push_back(std::move(what));
-    }
-  }
-
   void WriteAgain(const std::vector<std::string>& altered) {
     for (const std::string& what : altered) {
-      Tampered(what + " were changed by somebody, and are written again");
+      tampering_.Add(what + " were changed by somebody, and are written again");
     }
     ApplyAgain();
     resolvers_.clear();
@@ -442,7 +431,7 @@ class PoliciesImpl final : public Policies {
         guard_ns = MonotonicNs() + kGuardNs;
         const std::lock_guard lock(reading_);
         for (std::string& what : probe_.Repair()) {
-          Tampered(std::move(what));
+          tampering_.Add(std::move(what));
         }
         if (const std::vector<std::string> altered = probe_.Policies()->Altered(); !altered.empty()) {
           WriteAgain(altered);
@@ -472,8 +461,7 @@ class PoliciesImpl final : public Policies {
     }
   }
 
-  std::mutex tampering_mutex_;
-  std::vector<std::string> tampering_;
+  Tampering tampering_;
 
   std::mutex reading_;  // one reading, or one handful of news, at a time; taken before mutex_
   config::Config config_;

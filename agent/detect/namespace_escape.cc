@@ -9,7 +9,7 @@
 // a directory, /proc of a process namespace of one's own; a network namespace that is joined (ip netns, CNI); the way back into a namespace
 // that the same process has left itself, outside of containers.
 //
-// What the newer calls (fsopen, fsmount, move_mount) mount is not seen: no event says of which type it is.
+// Of the newer way to mount (fsopen, fsconfig, fsmount, move_mount) the type is known, not the device nor the place.
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -283,7 +283,8 @@ class NamespaceEscape final : public Detector {
                    .tried = "load another kernel",
                    .means = "Who chooses the kernel that runs next has the whole host."};
       case PrivilegeOp::kSetns: return Joined(header, call, container);
-      case PrivilegeOp::kMount: return Mounted(header, call, container);
+      case PrivilegeOp::kMount:
+      case PrivilegeOp::kFsopen: return Mounted(header, call, container);
       case PrivilegeOp::kOpenTree:
       case PrivilegeOp::kChroot:
         if (!IsOthersRoot(call.target.view()) &&
@@ -327,36 +328,38 @@ class NamespaceEscape final : public Detector {
 
   static std::optional<Act> Mounted(const event::Header& header, const event::Privilege& call, bool container) {
     const std::string_view source = call.source.view(), target = call.target.view(), type = call.type.view();
-    const std::string where = " on " + Printable(target);
+    const bool opened = call.op == PrivilegeOp::kFsopen;  // it tells the type alone, and its flags are others
+    const uint64_t flags = opened ? 0 : call.flags;
+    const std::string where = opened ? " (" + Printable(type) + ")" : " on " + Printable(target);
     const auto act = [&](Severity severity, uint8_t confidence, const std::string& what, const char* means) {
       return Act{.severity = severity,
                  .attempt = Severity::kLow,
                  .confidence = confidence,
-                 .did = "mounted " + what + where,
+                 .did = (opened ? "began to mount " : "mounted ") + what + where,
                  .tried = "mount " + what + where,
                  .means = means};
     };
-    if ((call.flags & MS_BIND) != 0 && IsOthersRoot(source)) {
+    if ((flags & MS_BIND) != 0 && IsOthersRoot(source)) {
       return act(Severity::kHigh, 70, Printable(source), "That is the file system of others, which the workload was not given.");
     }
-    if ((call.flags & MS_REMOUNT) != 0) {
+    if ((flags & MS_REMOUNT) != 0) {
       const bool open = container && (call.flags & MS_RDONLY) == 0 &&
                         (Plain(target).starts_with("/proc/sys") || Plain(target).starts_with("/sys"));
       return open ? std::optional(act(Severity::kHigh, 65, "for writing what was for reading alone",
                                       "By files there the kernel is told what to run on the host."))
                   : std::nullopt;
     }
-    if ((call.flags & kNoFileSystem) != 0) {
+    if ((flags & kNoFileSystem) != 0) {
       return std::nullopt;
     }
     // Whatever the device is called: a node can be made anywhere (mknod), and is found from any directory.
     if (IsOne(kOnDisks, type)) {
       const event::Process* const self = header.info.get();
       if (!container && self != nullptr && (self->exec_flags & event::kExecSetuid) != 0 && IsInstalled(self->exe) &&
-          Plain(source).starts_with("/dev/loop") && IsOne(kImages, type)) {
+          (opened || Plain(source).starts_with("/dev/loop")) && IsOne(kImages, type)) {
         return std::nullopt;
       }
-      return act(Severity::kHigh, 70, "the block device " + Printable(source),
+      return act(Severity::kHigh, 70, opened ? "a block device" : "the block device " + Printable(source),
                  "A disk has the files of the host or of other workloads on it, with no regard to whose they are.");
     }
     if (type == "cgroup") {

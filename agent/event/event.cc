@@ -46,9 +46,9 @@ static_assert(std::size(kGpuClassNames) == static_cast<size_t>(GpuClass::kCount)
 constexpr const char* kAccessNames[] = {"unknown", "attach", "poke", "registers", "vm_write", "vm_read", "mem_write", "mem_read"};
 static_assert(std::size(kAccessNames) == static_cast<size_t>(AccessOp::kCount));
 
-constexpr const char* kPrivilegeNames[] = {"unknown",     "setns",        "unshare",    "mount",
-                                           "pivot_root",  "open_tree",    "move_mount", "chroot",
-                                           "init_module", "finit_module", "kexec_load", "kexec_file_load", "fsopen"};
+constexpr const char* kPrivilegeNames[] = {"unknown",    "setns",           "unshare", "mount",       "pivot_root",
+                                           "open_tree",  "move_mount",      "chroot",  "init_module", "finit_module",
+                                           "kexec_load", "kexec_file_load", "fsopen"};
 static_assert(std::size(kPrivilegeNames) == static_cast<size_t>(PrivilegeOp::kCount));
 
 constexpr const char* kLoginNames[] = {"unknown", "authenticate", "account", "session"};

@@ -17,7 +17,8 @@ enum moat_privilege_op {
 	MOAT_PRIVILEGE_FINIT_MODULE = 9,
 	MOAT_PRIVILEGE_KEXEC_LOAD = 10,
 	MOAT_PRIVILEGE_KEXEC_FILE_LOAD = 11,
-	MOAT_PRIVILEGE_FSOPEN = 12, /* how mount(8) begins to mount a file system since util-linux 2.39; what and where is not told */
+	MOAT_PRIVILEGE_FSOPEN =
+		12, /* how mount(8) begins to mount a file system since util-linux 2.39; what and where is not told */
 	MOAT_PRIVILEGE_COUNT = 13,
 };
 

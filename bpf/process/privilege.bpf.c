@@ -43,7 +43,8 @@ static __always_inline void moat_fill_namespaces(struct moat_privilege *e, const
 
 static __always_inline int moat_is_rare(__u32 operation)
 {
-	return operation == MOAT_PRIVILEGE_SETNS || (operation >= MOAT_PRIVILEGE_INIT_MODULE && operation <= MOAT_PRIVILEGE_KEXEC_FILE_LOAD);
+	return operation == MOAT_PRIVILEGE_SETNS ||
+	       (operation >= MOAT_PRIVILEGE_INIT_MODULE && operation <= MOAT_PRIVILEGE_KEXEC_FILE_LOAD);
 }
 
 MOAT_FUNCTION int moat_privileged(const struct moat_privilege_call *call)
@@ -60,8 +61,9 @@ MOAT_FUNCTION int moat_privileged(const struct moat_privilege_call *call)
 	 * What was refused, and what a container may do in a loop (chroot, mounts in a namespace of its own), may come by the million: not where
 	 * it could push a verdict out.
 	 */
-	e = call->result >= 0 && moat_is_rare(call->operation) ? MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_PRIVILEGE, struct moat_privilege)
-			      : MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_PRIVILEGE, struct moat_privilege);
+	e = call->result >= 0 && moat_is_rare(call->operation)
+		    ? MOAT_RESERVE(moat_ring_urgent, MOAT_KIND_PRIVILEGE, struct moat_privilege)
+		    : MOAT_RESERVE(moat_ring_bulk, MOAT_KIND_PRIVILEGE, struct moat_privilege);
 	if (!e)
 		return 0;
 	moat_fill(&e->hdr, MOAT_KIND_PRIVILEGE, sizeof(*e), task);

@@ -106,6 +106,7 @@ TEST_F(NamespaceEscape, AttackThatLeavesItsNamespaceFirst) {
 TEST_F(NamespaceEscape, AttackByMounts) {
   const Call calls[] = {
       {.op = PrivilegeOp::kMount, .target = "/mnt", .source = "/dev/nvme0n1p1", .type = "ext4"},
+      {.op = PrivilegeOp::kFsopen, .type = "ext4"},
       {.op = PrivilegeOp::kMount, .target = "/tmp/c", .source = "x", .type = "cgroup", .user_ns = 0xf0000200},
       {.op = PrivilegeOp::kMount, .target = "/tmp/d", .source = "x", .type = "devtmpfs"},
       {.op = PrivilegeOp::kMount, .target = "/tmp/p", .source = "x", .type = "proc", .pid_ns = kHostPid},
