@@ -19,6 +19,7 @@ namespace {
 using detect::Declared;
 
 constexpr uint64_t kFreshNs = 2'000'000'000;  // what is known of a cgroup is asked for again
+constexpr uint64_t kUnknownNs = 20'000'000;  // what is not known yet: a container does things before its runtime says whose it is
 constexpr size_t kMaxCgroups = 4096;
 
 Declared From(const policy::Decision& decision, const policy::Identity& who) {
@@ -112,7 +113,7 @@ class WorldImpl final : public World {
       known_.clear();
     }
     auto workload = std::make_shared<const event::Workload>(WhoseCgroup(cgroup, workloads_));
-    known_[cgroup] = {workload, now_ns + kFreshNs};
+    known_[cgroup] = {workload, now_ns + (workload->known ? kFreshNs : kUnknownNs)};
     return workload;
   }
 

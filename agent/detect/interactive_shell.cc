@@ -187,6 +187,9 @@ class InteractiveShell final : public Detector {
     if (header.cgroup_id == 0 || (who != nullptr && (who->cgroup == "/" || IsContainerRuntime(who->exe)))) {
       return nullptr;
     }
+    if (who != nullptr && IsRuntimeCopy(*who) && workloads_.Find({.id = header.cgroup_id}) == nullptr) {
+      return nullptr;  // a runtime that is about to start the container's first process
+    }
     Row& row = workloads_.Touch({.id = header.cgroup_id}, fresh);
     if (*fresh) {
       row.first = KeyOf(header.process);

@@ -175,7 +175,7 @@ class NamespaceEscape final : public Detector {
     bool fresh = false;
     containers_.Touch({.id = header.cgroup_id}, &fresh) = {};
     bool runtime = IsRuntime(image);
-    if (runtime && header.kind == Kind::kExec && !IsCopy(image) && !image.filename.starts_with("/proc/self/")) {
+    if (runtime && header.kind == Kind::kExec && !IsRuntimeCopy(image) && !image.filename.starts_with("/proc/self/")) {
       const auto parent = scene.Find(image.parent);
       runtime = parent != nullptr && parent->cgroup_id == image.cgroup_id;
     }
@@ -195,7 +195,7 @@ class NamespaceEscape final : public Detector {
       return IsSettingUp(self, scene);
     }
     // systemd makes a service's namespaces in its child, before it runs the program.
-    if (IsStarter(self.exe) || (IsCopy(self) && IsOfRuntime(self, scene))) {
+    if (IsStarter(self.exe) || (IsRuntimeCopy(self) && IsOfRuntime(self, scene))) {
       return true;
     }
     if (header.labels != 0) {
@@ -222,16 +222,10 @@ class NamespaceEscape final : public Detector {
     return process != nullptr && IsStarter(process->exe) && !IsContainerRuntime(process->exe);
   }
 
-  // runc before 1.2 runs a copy of itself from memory, which a container cannot change; since then from a mount of its own, as "/runc".
-  static bool IsCopy(const event::Process& process) {
-    const bool root = process.exe.size() > 1 && process.exe.rfind('/') == 0;
-    return (process.exec_flags & event::kExecMemfd) != 0 ||
-           (root && IsContainerRuntime("/usr/bin" + process.exe) && process.filename.starts_with("/proc/self/"));
-  }
-  static bool IsRuntime(const event::Process& process) { return IsContainerRuntime(process.exe) || IsCopy(process); }
+  static bool IsRuntime(const event::Process& process) { return IsContainerRuntime(process.exe) || IsRuntimeCopy(process); }
   static bool IsOfRuntime(const event::Process& copy, const Scene& scene) {
     auto process = scene.Find(copy.parent);
-    for (size_t i = 0; process != nullptr && IsCopy(*process) && i < kParents; ++i) {
+    for (size_t i = 0; process != nullptr && IsRuntimeCopy(*process) && i < kParents; ++i) {
       process = scene.Find(process->parent);
     }
     return process != nullptr && IsContainerRuntime(process->exe);

@@ -116,6 +116,12 @@ bool IsContainerRuntime(std::string_view exe) {
 }
 bool IsSuperServer(std::string_view exe) { return IsInstalled(exe) && IsOne(kSuperServers, BaseName(exe)); }
 bool IsStarter(std::string_view exe) { return IsContainerRuntime(exe) || (IsInstalled(exe) && IsOne(kStarters, BaseName(exe))); }
+bool IsRuntimeCopy(const event::Process& process) {
+  const bool anew = process.filename.starts_with("/proc/self/") || process.filename.starts_with("/dev/fd/");
+  const bool root = process.exe.size() > 1 && process.exe.rfind('/') == 0;
+  return (process.exec_flags & event::kExecMemfd) != 0 || (process.exe.empty() && anew) ||
+         (root && process.filename.starts_with("/proc/self/") && IsContainerRuntime("/usr/bin" + process.exe));
+}
 bool IsGpuTool(std::string_view exe) { return IsInstalled(exe) && IsOne(kGpuTools, BaseName(exe)); }
 
 bool IsInstalled(std::string_view exe) {

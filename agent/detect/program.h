@@ -18,6 +18,9 @@ bool IsSummer(std::string_view exe);  // reads a file for a checksum or virus sc
 bool IsContainerRuntime(std::string_view exe);
 bool IsSuperServer(std::string_view exe);  // starts a program for each connection: inetd, systemd, git-daemon
 bool IsStarter(std::string_view exe);  // starts workloads as somebody described them: container runtimes, systemd, slurmstepd
+// What may be runc at work in a container that it makes: it runs a copy of itself that the container cannot change. Before 1.2 from memory, or
+// from a mount of its own file alone, detached, of which there is no path; since then from such a mount as "/runc". Anybody can look like it.
+bool IsRuntimeCopy(const event::Process& process);
 bool IsGpuTool(std::string_view exe);  // nvidia-smi, dcgm, Nsight, cuda-gdb, rocm-smi, ...
 // Where packages put programs: /usr, /bin, /sbin, /lib, /opt. Of what lies in a container's own file system that says little.
 bool IsInstalled(std::string_view exe);
