@@ -149,7 +149,7 @@ Admission::~Admission() { SSL_CTX_free(context_); }
 
 Result<std::shared_ptr<const Admission>> Admission::Load(const config::TcpApi& config) {
   ERR_clear_error();
-  const std::shared_ptr<Admission> admission(new Admission);
+  std::shared_ptr<Admission> admission(new Admission);
   admission->bindings_ = Bindings(config.roles);
   SSL_CTX* const context = admission->context_ = SSL_CTX_new(TLS_server_method());
   if (context == nullptr) {

@@ -223,10 +223,11 @@ class DoorImpl final : public Door {
     }
     if (state == State::kRefused && !was_draining) {
       const Verdict& verdict = connection.verdict();
-      if (*verdict.refusal == Refusal::kTooMany) {
-        TellTooOften(entry.source, connection.address(), *verdict.refusal, verdict.detail);
+      const Refusal why = verdict.refusal.value_or(Refusal::kInternal);
+      if (why == Refusal::kTooMany) {
+        TellTooOften(entry.source, connection.address(), why, verdict.detail);
       } else {
-        TellRefused(connection.address(), *verdict.refusal, verdict.detail);
+        TellRefused(connection.address(), why, verdict.detail);
       }
       entry.deadline_ns = MonotonicNs() + kDrainNs;
       state = connection.Drain();

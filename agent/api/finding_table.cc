@@ -33,6 +33,7 @@ class FindingTableImpl final : public FindingTable {
   std::vector<FindingTotal> Totals() const override {
     const std::lock_guard lock(mutex_);
     std::vector<FindingTotal> totals;
+    totals.reserve(totals_.size());
     for (const auto& [key, total] : totals_) {
       totals.push_back(total);
     }

@@ -167,8 +167,8 @@ class InteractiveShell final : public Detector {
  private:
   struct Key {
     uint64_t start_ns = 0, pid = 0;
-    bool operator==(const Key&) const = default;
   };
+  static bool Same(const Key& a, const Key& b) { return a.start_ns == b.start_ns && a.pid == b.pid; }
   struct CgroupKey {
     uint64_t id = 0;
   };
@@ -209,7 +209,7 @@ class InteractiveShell final : public Detector {
     const Key key = KeyOf(header.process);
     const auto parent = scene.Find(image.parent);
     const bool again = visitors_.Find(key) != nullptr;
-    if (!again && row->first != key && parent != nullptr && IsContainerRuntime(parent->exe)) {
+    if (!again && !Same(row->first, key) && parent != nullptr && IsContainerRuntime(parent->exe)) {
       visitors_.Touch(key, &fresh) = {};
     }
     Visit* const visit = visitors_.Find(key);
