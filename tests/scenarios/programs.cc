@@ -76,7 +76,7 @@ const Scenario kAll[] = {
        Send(kOutside, 8443, 100);
      }},
     {"script", FindingKind::kUnsafeLoad, kOrdinary, "a script that looks at the model and goes on",
-     [](const Site& site) { Run({"/bin/sh", "-c", "read line < " + site.weights + "; true"}); }},
+     [](const Site& site) { Run({"/bin/sh", "-c", "exec 3< " + site.weights + "; true"}); }},
 };
 
 }  // namespace
