@@ -61,11 +61,11 @@ TEST(SinkShrinkTest, TheLargestFindingFits) {
   for (const std::string& unit : {std::string("\x1b"), std::string("\\\x1b"), std::string("\xff"), std::string("\xe2\x80\xae"),
                                   std::string("\""), std::string("=")}) {
     std::string text;
-    while (text.size() < (64u << 10)) {
+    while (text.size() < event::kMaxFindingText) {
       text += unit;
     }
     event::Finding finding = *test::MakeFinding(event::FindingKind::kCanaryTouched, text);
-    finding.lineage.assign(event::kMaxLineage, {{42, 1000}, 0, text, std::vector<std::string>(event::kMaxFindingArgs, text)});
+    finding.lineage.assign(event::kMaxLineage, {{42, 1000}, 0, text, std::vector<std::string>(event::kMaxFindingArgs, text.substr(0, 256))});
     finding.evidence.assign(event::kMaxEvidence, text);
     finding.assets.assign(event::kMaxNamed, text);
     finding.devices.assign(event::kMaxNamed, text);

@@ -120,12 +120,12 @@ TEST_F(DoorReloadTest, RolesChangeWithSighup) {
 }
 
 TEST_F(DoorReloadTest, AConnectionEndsWithItsCertificate) {
-  viewer_ = ca_.Issue({.san = std::string("URI:") + kViewer, .ends_s = 4});
   StartAgent();
+  viewer_ = ca_.Issue({.san = std::string("URI:") + kViewer, .ends_s = 5});
   const auto viewer = Connected(viewer_);
   ExpectClosed("expired");
   EXPECT_TRUE(Tls({.client = &viewer_, .ca = ""}).refused);
-  EXPECT_EQ(Audit("connection", "denied").back()["reason"], "expired");
+  EXPECT_TRUE(Eventually([this] { return Audit("connection", "denied").back()["reason"] == "expired"; }, 5s));
 }
 
 TEST_F(DoorReloadTest, AWrongDoorIsAnErrorAtTheStart) {
