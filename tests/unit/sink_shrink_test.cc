@@ -65,7 +65,8 @@ TEST(SinkShrinkTest, TheLargestFindingFits) {
       text += unit;
     }
     event::Finding finding = *test::MakeFinding(event::FindingKind::kCanaryTouched, text);
-    finding.lineage.assign(event::kMaxLineage, {{42, 1000}, 0, text, std::vector<std::string>(event::kMaxFindingArgs, text.substr(0, 256))});
+    finding.lineage.assign(event::kMaxLineage,
+                           {{42, 1000}, 0, text, std::vector<std::string>(event::kMaxFindingArgs, text.substr(0, 256))});
     finding.evidence.assign(event::kMaxEvidence, text);
     finding.assets.assign(event::kMaxNamed, text);
     finding.devices.assign(event::kMaxNamed, text);
