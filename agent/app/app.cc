@@ -3,9 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <chrono>
-#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -109,12 +107,10 @@ class AppImpl final : public App {
       SetNames();
     }
     if (engine_) {
-      std::vector<detect::Draft> states =
+      engine_->Post(
           Degraded(Snapshot(), policies_ ? policies_->Get().problems : std::vector<std::string>(),
-                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>(), server_ ? server_->Counters() : api::ApiCounters());
-      std::ranges::move(Tampered(policies_ ? policies_->TakeTampering() : std::vector<std::string>()),
-                        std::back_inserter(states));
-      engine_->Post(std::move(states));
+                   sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>(), server_ ? server_->Counters() : api::ApiCounters()),
+          Tampered(policies_ ? policies_->TakeTampering() : std::vector<std::string>()));
     }
   }
 

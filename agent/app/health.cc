@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "agent/detect/techniques.h"
+
 namespace moat::app {
 namespace {
 
@@ -17,7 +19,7 @@ detect::Draft Of(std::string cause, event::Severity severity, std::string title,
           .explanation = std::move(explanation),
           .action = std::move(action),
           .evidence = {std::move(title)},
-          .techniques = {{"T1562", "Impair Defenses"}}};
+          .techniques = {detect::technique::kImpairDefenses}};
 }
 
 }  // namespace
@@ -41,7 +43,7 @@ std::vector<detect::Draft> Tampered(const std::vector<std::string>& tampering) {
              "Take the host for an intruder's: drain it, and look who was root on it in these seconds (moatctl watch --since "
              "oldest). A kernel with BPF LSM or fmod_ret refuses this to every container (moatctl doctor).",
          .evidence = {what},
-         .techniques = {{"T1562.001", "Impair Defenses: Disable or Modify Tools"}}});
+         .techniques = {detect::technique::kImpairTools}});
   }
   return drafts;
 }

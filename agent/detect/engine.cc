@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/detect/engine.h"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <mutex>
 #include <set>
 #include <utility>
@@ -112,8 +114,9 @@ class EngineImpl final : public Engine, Scene, Raise {
   }
 
   // What was not posted the last time is news.
-  void Post(std::vector<Draft> states) override {
+  void Post(std::vector<Draft> states, std::vector<Draft> happened) override {
     const std::lock_guard lock(mutex_);
+    std::ranges::move(happened, std::back_inserter(posted_));
     std::set<std::string> causes;
     for (Draft& draft : states) {
       causes.insert(draft.cause);

@@ -35,7 +35,8 @@ class Engine : public event::Producer {
   static std::unique_ptr<Engine> Create(const config::Detect& config, std::vector<std::unique_ptr<Detector>> detectors,
                                         World& world, std::string run, uint32_t agent_pid = 0);
   // Any thread. What is so now: raised with the next OnTime() when the last call did not have it (by its cause).
-  virtual void Post(std::vector<Draft> states) = 0;
+  // happened: each is raised, however like the last.
+  virtual void Post(std::vector<Draft> states, std::vector<Draft> happened = {}) = 0;
   virtual FoldStats stats() const = 0;  // any thread
 };
 

@@ -39,6 +39,7 @@ inline constexpr Technique kDns = {"T1071.004", "Application Layer Protocol: DNS
 inline constexpr Technique kHijacking = {"T1496", "Resource Hijacking"};
 inline constexpr Technique kMetadataApi = {"T1552.005", "Unsecured Credentials: Cloud Instance Metadata API"};
 inline constexpr Technique kArchive = {"T1560", "Archive Collected Data"};
+inline constexpr Technique kImpairDefenses = {"T1562", "Impair Defenses"};
 inline constexpr Technique kImpairTools = {"T1562.001", "Impair Defenses: Disable or Modify Tools"};
 inline constexpr Technique kContainerAdministration = {"T1609", "Container Administration Command"};
 inline constexpr Technique kEscapeToHost = {"T1611", "Escape to Host"};

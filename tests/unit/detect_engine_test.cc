@@ -312,5 +312,18 @@ TEST(EngineTest, AStateIsRaisedWhenItBeginsAndWhenItBeginsAgain) {
   EXPECT_EQ(post(true, 5 * kSecond), 1u);
 }
 
+TEST(EngineTest, WhatHappensTwiceIsRaisedTwiceHoweverAlike) {
+  NoWorld world;
+  const auto engine = Engine::Create({.fold_ms = 1}, {}, world, "run");
+  for (uint64_t second = 1; second <= 3; ++second) {
+    engine->Post({}, {{.kind = event::FindingKind::kAgentTampering, .cause = "detached", .title = "t"}});
+    engine->OnTime(second * kSecond);
+    std::vector<event::Event> made;
+    engine->Take(made);
+    ASSERT_EQ(made.size(), 1u) << second;
+    EXPECT_EQ(std::get<event::FindingPtr>(made[0].body)->count, second);
+  }
+}
+
 }  // namespace
 }  // namespace moat::detect
