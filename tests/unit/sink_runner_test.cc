@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -29,7 +30,7 @@ struct Receiver {
   std::vector<Message> got;
   std::vector<std::chrono::steady_clock::time_point> asked;
   bool hangs = false;
-  int hanging = 0;
+  std::atomic<int> hanging = 0;
 
   void Hang(bool is) {
     std::lock_guard lock(mutex);
