@@ -18,25 +18,7 @@ namespace {
 
 using event::Kind;
 
-static_assert(static_cast<size_t>(Kind::kCount) <= 32, "kinds_ is a 32-bit mask");
 static_assert(static_cast<size_t>(event::FindingKind::kCount) <= 64, "finding_kinds_ is a 64-bit mask");
-
-constexpr uint32_t Bit(Kind kind) { return 1u << static_cast<uint32_t>(kind); }
-
-struct Group {
-  std::string_view name;
-  uint32_t kinds;
-};
-constexpr Group kGroups[] = {
-    {"process", Bit(Kind::kFork) | Bit(Kind::kExec) | Bit(Kind::kExit) | Bit(Kind::kScan) | Bit(Kind::kProcessAccess) |
-                    Bit(Kind::kPrivilege)},
-    {"auth", Bit(Kind::kLogin)},
-    {"file", Bit(Kind::kFileOpen) | Bit(Kind::kFileMap) | Bit(Kind::kFileTamper) | Bit(Kind::kFileIo)},
-    {"gpu", Bit(Kind::kGpuOpen) | Bit(Kind::kGpuIoctl) | Bit(Kind::kGpuMap)},
-    {"net", Bit(Kind::kNetConnect) | Bit(Kind::kNetSend) | Bit(Kind::kNetListen) | Bit(Kind::kNetAccept) | Bit(Kind::kNetClose) |
-                Bit(Kind::kNetFlow) | Bit(Kind::kNetDns)},
-    {"policy", Bit(Kind::kVerdict)},
-};
 
 // A value of the request in a message: short, and nothing in it that a terminal would act on.
 std::string Quoted(const std::string& value) {
@@ -75,24 +57,8 @@ Status CheckSize(const char* field, const std::vector<T>& values) {
 }
 
 Result<uint32_t> ParseKind(const std::string& name) {
-  for (const Group& group : kGroups) {
-    if (name == group.name) {
-      return group.kinds;
-    }
-  }
-  if (Kind kind = event::KindFromName(name); kind != Kind::kNone) {
-    return Bit(kind);
-  }
-  std::vector<std::string_view> right;
-  for (const Group& group : kGroups) {
-    right.push_back(group.name);
-  }
-  for (size_t i = 1; i < static_cast<size_t>(Kind::kCount); ++i) {
-    if (std::string_view text = event::KindName(static_cast<Kind>(i)); text != "unknown") {
-      right.push_back(text);
-    }
-  }
-  return NotOne("kind", name, right);
+  const uint32_t kinds = event::KindsFromName(name);
+  return kinds != 0 ? Result<uint32_t>(kinds) : NotOne("kind", name, event::KindWords());
 }
 
 template <typename T>
@@ -261,7 +227,8 @@ bool Filter::Matches(const event::Event& event) const {
   }
   const event::Header& header = event.header;
   if (const auto* gap = std::get_if<event::Gap>(&event.body)) {
-    return kinds_ == 0 || gap->lost_kind == Kind::kNone || (kinds_ & (Bit(gap->lost_kind) | Bit(Kind::kGap)));
+    return kinds_ == 0 || gap->lost_kind == Kind::kNone ||
+           (kinds_ & (event::KindBit(gap->lost_kind) | event::KindBit(Kind::kGap)));
   }
   if (const auto* finding = std::get_if<event::FindingPtr>(&event.body); finding != nullptr && *finding != nullptr) {
     if (static_cast<uint32_t>((*finding)->severity) < min_severity_ ||
@@ -269,7 +236,7 @@ bool Filter::Matches(const event::Event& event) const {
       return false;
     }
   }
-  if (kinds_ && !(kinds_ & Bit(header.kind))) {
+  if (kinds_ && !(kinds_ & event::KindBit(header.kind))) {
     return false;
   }
   if (!pids_.empty() && !std::ranges::binary_search(pids_, header.process.pid)) {

@@ -163,6 +163,7 @@ class HubImpl final : public Hub {
   }
 
   std::string Cursor(uint64_t seq) const override { return run_ + "-" + std::to_string(seq); }
+  const std::string& run() const override { return run_; }
 
  private:
   static Status ParseCursor(const std::string& text, std::string* run, uint64_t* seq) {

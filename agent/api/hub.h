@@ -44,6 +44,7 @@ class Hub : public event::Consumer {
   virtual void Unsubscribe(const std::shared_ptr<Subscription>& subscription) = 0;
   // "RUN-SEQ": what Start::cursor takes. RUN tells this run of the agent from any other.
   virtual std::string Cursor(uint64_t seq) const = 0;
+  virtual const std::string& run() const = 0;
 };
 
 }  // namespace moat::api

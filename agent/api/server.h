@@ -46,6 +46,14 @@ struct StatusSnapshot {
     uint64_t seen = 0, told = 0, open = 0, closed = 0, crowded = 0, forgotten = 0;
   };
   std::optional<Findings> findings;  // none: nothing looks for any
+  struct Sink {
+    std::string name, transport, encoding;
+    uint64_t delivered = 0, waiting = 0, lag_ns = 0, lost = 0, refused = 0;  // as message Sink of status.proto
+    bool failing = false;
+    std::string last_error;
+    uint64_t last_error_unix_ns = 0;
+  };
+  std::vector<Sink> sinks;
   uint64_t last_seq = 0;
   uint64_t cpu_ns = 0, rss_bytes = 0;
 };

@@ -114,6 +114,20 @@ void SetStatus(v1::AgentStatus* to, const StatusSnapshot& from) {
     findings->set_crowded(from.findings->crowded);
     findings->set_forgotten(from.findings->forgotten);
   }
+  for (const StatusSnapshot::Sink& sink : from.sinks) {
+    v1::Sink* out = to->add_sinks();
+    out->set_name(sink.name);
+    out->set_transport(sink.transport);
+    out->set_encoding(sink.encoding);
+    out->set_delivered(sink.delivered);
+    out->set_waiting(sink.waiting);
+    out->set_lag_ns(sink.lag_ns);
+    out->set_lost(sink.lost);
+    out->set_refused(sink.refused);
+    out->set_failing(sink.failing);
+    out->set_last_error(ToUtf8(sink.last_error));
+    out->set_last_error_unix_ns(sink.last_error_unix_ns);
+  }
   to->set_last_seq(from.last_seq);
   to->set_cpu_ns(from.cpu_ns);
   to->set_rss_bytes(from.rss_bytes);

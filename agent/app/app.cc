@@ -11,7 +11,6 @@
 #include "agent/api/hub.h"
 #include "agent/api/server.h"
 #include "agent/app/canary.h"
-#include "agent/app/finding_fan.h"
 #include "agent/app/health.h"
 #include "agent/app/identity.h"
 #include "agent/app/metrics.h"
@@ -35,7 +34,7 @@
 #include "agent/probe/pins.h"
 #include "agent/probe/probe.h"
 #include "agent/probe/record.h"
-#include "agent/sink/runner.h"
+#include "agent/sink/sinks.h"
 
 namespace moat::app {
 namespace {
@@ -171,8 +170,7 @@ class AppImpl final : public App {
 
   Status StartSinks() {
     if (!config_.sinks.empty()) {
-      MOAT_ASSIGN(sinks_, sink::Sinks::Create(config_.sinks, {.hostname = HostName(), .version = kVersion}));
-      finding_fan_ = std::make_unique<FindingFan>(*sinks_);
+      MOAT_ASSIGN(sinks_, sink::Sinks::Create(config_.sinks, {.hostname = HostName(), .version = kVersion, .run = hub_->run()}));
       sinks_->OnLifecycle(sink::Lifecycle::kStart, std::string("moatd ") + kVersion + " watches " + config_.scope);
     }
     return {};
@@ -184,7 +182,6 @@ class AppImpl final : public App {
       sinks_->OnLifecycle(sink::Lifecycle::kStop, std::string("moatd ") + kVersion + " ends");
       sinks_->Stop(kSinkGrace);
     }
-    finding_fan_.reset();
     sinks_.reset();
   }
 
@@ -193,8 +190,8 @@ class AppImpl final : public App {
     if (findings_) {
       consumers.push_back(findings_.get());
     }
-    if (finding_fan_) {
-      consumers.push_back(finding_fan_.get());
+    if (sinks_) {
+      consumers.push_back(sinks_.get());
     }
     return consumers;
   }
@@ -309,6 +306,11 @@ class AppImpl final : public App {
       const detect::FoldStats stats = engine_->stats();
       out.findings = {stats.raised, stats.told, stats.open, stats.closed, stats.crowded, stats.forgotten};
     }
+    for (sink::SinkStats& sink : sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>()) {
+      out.sinks.push_back({std::move(sink.name), std::move(sink.type), std::move(sink.encoding), sink.delivered, sink.spool.depth,
+                           sink.lag_ns, LostBy(sink), sink.spool.dead + sink.spool.dead_dropped, sink.failing,
+                           std::move(sink.last_error), sink.last_error_unix_ns});
+    }
     out.last_seq = pipeline_->last_seq();
     out.cpu_ns = CpuNs();
     out.rss_bytes = RssBytes();
@@ -338,7 +340,6 @@ class AppImpl final : public App {
   std::unique_ptr<api::FindingTable> findings_;  // null: nothing looks for any
   std::unique_ptr<detect::Engine> engine_;  // null, too
   std::unique_ptr<sink::Sinks> sinks_;  // null: none are configured
-  std::unique_ptr<FindingFan> finding_fan_;  // null, too
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system
   std::unique_ptr<Policies> policies_;  // null: none are configured

@@ -75,20 +75,20 @@ std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std
   }
   for (const sink::SinkStats& sink : sinks) {
     if (sink.failing && sink.lag_ns > kLagNs) {
-      drafts.push_back(
-          Of("sink " + sink.name, event::Severity::kMedium,
-             "findings have not reached " + sink.name + " for more than five minutes: " + sink.last_error,
-             "What is found lies on this host's disk until the receiver takes it again; when the spool is full the oldest is "
-             "dropped.",
-             "Look at the receiver and at the way to it. The spool is delivered when it is back."));
+      drafts.push_back(Of(
+          "sink " + sink.name, event::Severity::kMedium,
+          "nothing has reached " + sink.name + " for more than five minutes: " + sink.last_error,
+          "What is found, and each event that goes there too, lies on this host's disk until the receiver takes it again; when the spool is full the oldest is "
+          "dropped.",
+          "Look at the receiver and at the way to it. The spool is delivered when it is back."));
     }
-    if (sink.queue_full + sink.unspooled + sink.spool.dropped_by_cap + sink.spool.corrupt > 0) {
-      drafts.push_back(
-          Of("sink " + sink.name + " loses", event::Severity::kMedium, "findings on their way to " + sink.name + " were lost",
-             "Since this moatd has started, findings did not reach the sink " + sink.name +
-                 ": its queue or its spool was full, or its spool was damaged. Other sinks and moatctl findings have them.",
-             "moat_sink_dropped_total says how many. Look at the receiver and at the disk, and give spool.max or queue more "
-             "room."));
+    if (sink::LostBy(sink) > 0) {
+      drafts.push_back(Of(
+          "sink " + sink.name + " loses", event::Severity::kMedium, "messages on their way to " + sink.name + " were lost",
+          "Since this moatd has started, findings, or events that it asks for, did not reach the sink " + sink.name +
+              ": its queue or its spool was full, or its spool was damaged. Other sinks and moatctl findings have the findings.",
+          "moat_sink_dropped_total says how many. Look at the receiver and at the disk, and give spool.max or queue more "
+          "room."));
     }
   }
   if (api.audit.dropped + api.audit.failed > 0) {

@@ -62,7 +62,7 @@ metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, co
   for (const sink::SinkStats& from : sinks) {
     metrics::Sink& to = input.sinks.emplace_back(metrics::Sink{.name = from.name, .transport = from.type});
     to.delivered = from.delivered;
-    to.dropped = from.queue_full + from.unspooled + from.spool.dropped_by_cap + from.spool.corrupt;
+    to.dropped = sink::LostBy(from);
     to.dead_letters = from.spool.dead + from.spool.dead_dropped;
     to.spool_messages = from.spool.depth;
     to.spool_bytes = from.spool.depth_bytes;

@@ -29,6 +29,20 @@ std::string AssetTable(const v1::AgentStatus& agent, bool color) {
   return Table({"ASSET", "CLASS", "FILES", "SIZE"}, rows, color) + problems;
 }
 
+std::string SinkTable(const v1::AgentStatus& agent, bool color) {
+  std::vector<std::vector<std::string>> rows;
+  std::string problems;
+  for (const auto& sink : agent.sinks()) {
+    rows.push_back({Safe(sink.name()), Safe(sink.transport()), Safe(sink.encoding()), Number(sink.delivered()),
+                    Number(sink.waiting()) + (sink.waiting() > 0 ? ", " + Span(sink.lag_ns()) : ""), Number(sink.lost()),
+                    Number(sink.refused())});
+    if (sink.failing()) {
+      problems += Paint(color, Color::kYellow, "  " + Safe(sink.name()) + ": " + Safe(sink.last_error())) + "\n";
+    }
+  }
+  return Table({"SINK", "TYPE", "ENCODING", "DELIVERED", "WAITING", "LOST", "REFUSED"}, rows, color) + problems;
+}
+
 }  // namespace
 
 int RunStatus(const Options& options) {
@@ -66,6 +80,9 @@ int RunStatus(const Options& options) {
     rings.push_back({Safe(ring.name()), Bytes(ring.size_bytes()), Bytes(ring.used_bytes())});
   }
   Print("\n" + Table({"RING", "SIZE", "USED"}, rings, color));
+  if (agent.sinks_size() > 0) {
+    Print("\n" + SinkTable(agent, color));
+  }
   Print("\n" + (agent.assets_size() ? AssetTable(agent, color) : "No assets are configured: nothing is labelled.\n"));
   std::vector<std::vector<std::string>> devices;
   for (const auto& device : agent.devices()) {

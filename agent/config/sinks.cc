@@ -16,13 +16,18 @@
 namespace moat::config {
 namespace {
 
-// As event::SeverityName() and FindingKindName(), which this folder may not see; a unit test holds them together.
+// As event::SeverityName(), FindingKindName() and KindWords(), which this folder may not see; a unit test holds them together.
 const std::vector<std::string_view> kSeverities = {"info", "low", "medium", "high", "critical"};
 constexpr std::array<std::string_view, 22> kKinds = {
     "weight-exfiltration", "weight-collection", "canary-touched",    "weight-tamper",    "unsafe-load",      "reverse-shell",
     "fileless-exec",       "code-injection",    "gpu-undeclared",    "gpu-misuse",       "lateral-movement", "metadata-access",
     "dns-tunnel",          "failed-logins",     "interactive-shell", "namespace-escape", "policy-denial",    "policy-would-deny",
     "budget-exhausted",    "agent-tampering",   "agent-degraded",    "events-lost"};
+constexpr std::array<std::string_view, 28> kEvents = {
+    "process",    "auth",      "file",           "gpu",       "net",     "policy",      "fork",     "exec",
+    "exit",       "scan",      "process_access", "privilege", "login",   "file_open",   "file_map", "file_tamper",
+    "file_io",    "gpu_open",  "gpu_ioctl",      "gpu_map",   "net_dns", "net_connect", "net_send", "net_listen",
+    "net_accept", "net_close", "net_flow",       "verdict"};
 // RFC 5424, table 1, by their usual names.
 const std::vector<std::string_view> kFacilities = {
     "kern", "user",  "mail",  "daemon", "auth",   "syslog", "lpr",    "news",   "uucp",   "cron",   "authpriv", "ftp",
@@ -196,6 +201,17 @@ Sink ReadSink(const Reading& reading, const Node& node) {
                        "sinks[].kinds[] has no such kind of finding: " + Quoted(kind.value) + DidYouMean(kind.value, kKinds));
     }
   });
+  section.Each("events", [&](const Node& kind) {
+    if (kind.type == Node::Type::kScalar && std::ranges::find(kEvents, kind.value) != kEvents.end()) {
+      sink.events.push_back(kind.value);
+    } else {
+      section.Complain(kind,
+                       "sinks[].events[] has no such kind of event: " + Quoted(kind.value) + DidYouMean(kind.value, kEvents));
+    }
+  });
+  if (!sink.events.empty() && sink.encoding == "cef") {
+    section.Complain(*section.Child("events"), "sinks[].events needs the encoding ocsf: as cef only findings can be told");
+  }
   section.Number("queue", sink.queue, 16, 1u << 20);
   {
     Section spool(reading, section.Child("spool"), "sinks[].spool");

@@ -180,6 +180,49 @@ Kind KindFromName(std::string_view name) {
   return Kind::kNone;
 }
 
+namespace {
+
+struct Group {
+  std::string_view name;
+  uint32_t kinds;
+};
+constexpr Group kGroups[] = {
+    {"process", KindBit(Kind::kFork) | KindBit(Kind::kExec) | KindBit(Kind::kExit) | KindBit(Kind::kScan) |
+                    KindBit(Kind::kProcessAccess) | KindBit(Kind::kPrivilege)},
+    {"auth", KindBit(Kind::kLogin)},
+    {"file", KindBit(Kind::kFileOpen) | KindBit(Kind::kFileMap) | KindBit(Kind::kFileTamper) | KindBit(Kind::kFileIo)},
+    {"gpu", KindBit(Kind::kGpuOpen) | KindBit(Kind::kGpuIoctl) | KindBit(Kind::kGpuMap)},
+    {"net", KindBit(Kind::kNetConnect) | KindBit(Kind::kNetSend) | KindBit(Kind::kNetListen) | KindBit(Kind::kNetAccept) |
+                KindBit(Kind::kNetClose) | KindBit(Kind::kNetFlow) | KindBit(Kind::kNetDns)},
+    {"policy", KindBit(Kind::kVerdict)},
+};
+static_assert(static_cast<size_t>(Kind::kCount) <= 32, "kinds are bits of 32");
+
+}  // namespace
+
+uint32_t KindsFromName(std::string_view name) {
+  for (const Group& group : kGroups) {
+    if (name == group.name) {
+      return group.kinds;
+    }
+  }
+  const Kind kind = KindFromName(name);
+  return kind == Kind::kNone ? 0 : KindBit(kind);
+}
+
+std::vector<std::string_view> KindWords() {
+  std::vector<std::string_view> words;
+  for (const Group& group : kGroups) {
+    words.push_back(group.name);
+  }
+  for (const char* name : kKindNames) {
+    if (name != nullptr) {
+      words.emplace_back(name);
+    }
+  }
+  return words;
+}
+
 const char* TamperOpName(TamperOp op) {
   auto index = static_cast<size_t>(op);
   return index < std::size(kTamperNames) ? kTamperNames[index] : "unknown";

@@ -46,6 +46,11 @@ enum class Kind : uint8_t {
 const char* KindName(Kind kind);  // "exec", "file_open", ...; "unknown"
 Kind KindFromName(std::string_view name);  // kNone when there is no such kind
 
+// Kinds as users name them: "exec" for one, "process" for all of a group. Bit n: Kind n.
+constexpr uint32_t KindBit(Kind kind) { return 1u << static_cast<uint32_t>(kind); }
+uint32_t KindsFromName(std::string_view name);  // 0: there is no such kind or group
+std::vector<std::string_view> KindWords();      // all that KindsFromName() knows, groups first
+
 // Header::flags, Process::exec_flags and asset numbers, as bpf/abi has them (MOAT_F_*, MOAT_EXEC_*, MOAT_NO_ASSET), for those who
 // may not include it; decode holds them together by static_assert.
 inline constexpr uint32_t kFlagTruncated = 0x1;  // a string or array was cut at its stated limit

@@ -192,6 +192,9 @@ class Ocsf final : public Encoding {
     return ocsf::OneLine(json);
   }
 
+  std::string EncodeEvent(const event::Event& event, const event::Names& names, uint64_t time_unix_ns) const override {
+    return OcsfEvent(event, names, origin_, time_unix_ns);
+  }
   std::string EncodeLifecycle(Lifecycle what, std::string_view message, uint64_t time_unix_ns) const override {
     return OcsfLifecycle(what, message, origin_, time_unix_ns);
   }

@@ -13,7 +13,11 @@
 
 namespace moat::sink {
 
-// Empty: OCSF has no class for this kind (gaps), or it is a finding (MakeOcsf). time_unix_ns: of the event.
+std::string EventId(const event::Event& event, const Origin& origin);
+event::Severity SeverityOf(const event::Event& event);  // medium where something was denied, otherwise info
+
+// Empty: OCSF has no class for this kind (gaps), or it is a finding (MakeOcsf). time_unix_ns: of the event. At most kMaxText (shrink.h):
+// of one that would be longer texts are cut, and unmapped.moat.shortened says how many.
 std::string OcsfEvent(const event::Event& event, const event::Names& names, const Origin& origin, uint64_t time_unix_ns);
 
 std::string OcsfLifecycle(Lifecycle what, std::string_view message, const Origin& origin, uint64_t time_unix_ns);

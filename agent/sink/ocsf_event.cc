@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/sink/ocsf_parts.h"
+#include "agent/sink/shrink.h"
 
 namespace moat::sink {
 namespace {
@@ -68,6 +69,7 @@ Json EndpointOf(const event::Address& address, bool ipv6) {
 }
 
 struct Encoder {
+  const event::Event& event;
   const event::Header& header;
   const event::Names& names;
   const Origin& origin;
@@ -75,10 +77,11 @@ struct Encoder {
 
   Json Actor() const { return {{"process", ProcessOf(header.process, header.uid, header.info.get())}}; }
 
-  Json Begin(const ocsf::Class& class_of, Activity activity, event::Severity severity = event::Severity::kInfo) const {
+  Json Begin(const ocsf::Class& class_of, Activity activity) const {
     const bool verdict = header.kind == Kind::kVerdict;
-    Json json = ocsf::Base(class_of, activity.id, activity.name, severity, time_unix_ns, origin,
+    Json json = ocsf::Base(class_of, activity.id, activity.name, SeverityOf(event), time_unix_ns, origin,
                            verdict ? std::vector<const char*>{"security_control"} : std::vector<const char*>{});
+    json["metadata"]["uid"] = EventId(event, origin);
     json["metadata"]["event_code"] = event::KindName(header.kind);
     json["metadata"]["log_name"] = "events";
     json["metadata"]["sequence"] = header.seq & ocsf::kLargestInteger;
@@ -375,8 +378,6 @@ struct Encoder {
     using Is = event::VerdictAction;
     Json json = VerdictBase(verdict);
     const bool denied = verdict.action == Is::kDeny, allowed = verdict.action == Is::kAllow;
-    json["severity_id"] = denied ? 3 : 1;
-    json["severity"] = denied ? "Medium" : "Informational";
     json["action_id"] = denied ? 2 : allowed ? 1 : 3;
     json["action"] = denied ? "Denied" : allowed ? "Allowed" : "Observed";
     json["disposition_id"] = denied ? 2 : allowed ? 1 : 17;
@@ -398,9 +399,31 @@ struct Encoder {
 
 }  // namespace
 
+std::string EventId(const event::Event& event, const Origin& origin) {
+  return origin.run + "-" + std::to_string(event.header.seq);
+}
+
+event::Severity SeverityOf(const event::Event& event) {
+  const auto* verdict = std::get_if<event::Verdict>(&event.body);
+  return verdict != nullptr && verdict->action == event::VerdictAction::kDeny ? event::Severity::kMedium : event::Severity::kInfo;
+}
+
 std::string OcsfEvent(const event::Event& event, const event::Names& names, const Origin& origin, uint64_t time_unix_ns) {
-  const Json json = std::visit(Encoder{event.header, names, origin, time_unix_ns}, event.body);
-  return json.is_null() ? "" : ocsf::OneLine(json);
+  const Json json = std::visit(Encoder{event, event.header, names, origin, time_unix_ns}, event.body);
+  if (json.is_null()) {
+    return "";
+  }
+  std::string line = ocsf::OneLine(json);
+  for (const size_t longest : {1024u, 256u, 96u}) {
+    if (line.size() <= kMaxText) {
+      break;
+    }
+    Json shorter = json;
+    const uint64_t shortened = ocsf::Shorten(shorter, longest);
+    Encoder::Own(shorter)["shortened"] = shortened;
+    line = ocsf::OneLine(shorter);
+  }
+  return line;
 }
 
 const char* LifecycleName(Lifecycle what) {

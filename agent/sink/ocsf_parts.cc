@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "agent/base/utf8.h"
+#include "agent/sink/shrink.h"
 
 namespace moat::sink::ocsf {
 namespace {
@@ -89,6 +90,18 @@ std::string OneLine(const Json& json) {
     rest.remove_prefix(first.length);
   }
   return line;
+}
+
+uint64_t Shorten(Json& json, size_t longest) {
+  if (json.is_structured()) {
+    uint64_t cut = 0;
+    for (Json& part : json) {
+      cut += Shorten(part, longest);
+    }
+    return cut;
+  }
+  auto* text = json.get_ptr<Json::string_t*>();
+  return text != nullptr && CutText(*text, longest) ? 1 : 0;
 }
 
 Json Base(const Class& class_of, int activity, const char* activity_name, event::Severity severity, uint64_t time_unix_ns,

@@ -23,6 +23,8 @@ void PutText(Json& to, const char* key, std::string_view bytes);  // unless it i
 uint64_t Ms(uint64_t unix_ns);
 // One line, without control characters: beside what JSON demands, all that moves a cursor or turns the reading direction is \uNNNN.
 std::string OneLine(const Json& json);
+// Cuts texts that are longer, in bytes; says how many those were.
+uint64_t Shorten(Json& json, size_t longest);
 
 struct Class {
   int uid;

@@ -76,6 +76,13 @@ uint64_t RetryAfterMs(const grpc::Status& status) {
   return 0;
 }
 
+// Kinds of findings and of events have no name in common.
+const char* EventName(std::string_view kind) {
+  return event::FindingKindFromName(kind) != event::FindingKind::kNone ? "moat.finding"
+         : event::KindFromName(kind) != event::Kind::kNone             ? "moat.event"
+                                                                       : "moat.agent";
+}
+
 class OtlpImpl final : public Otlp {
  public:
   OtlpImpl(config::OtlpSink config, Origin origin) : config_(std::move(config)), origin_(std::move(origin)) {
@@ -145,7 +152,7 @@ collector::ExportLogsServiceRequest OtlpImpl::Request(std::span<const Message> m
   AddText(*from.mutable_resource(), "service.version", ToUtf8(origin_.version));
   AddText(*from.mutable_resource(), "host.name", ToUtf8(origin_.hostname));
   logs::ScopeLogs& scope = *from.add_scope_logs();
-  scope.mutable_scope()->set_name("moat.findings");
+  scope.mutable_scope()->set_name("moat");
   const uint64_t now = WallNs();
   for (const Message& message : messages) {
     logs::LogRecord& record = *scope.add_log_records();
@@ -153,7 +160,7 @@ collector::ExportLogsServiceRequest OtlpImpl::Request(std::span<const Message> m
     record.set_observed_time_unix_nano(now);
     record.set_severity_number(NumberOf(message.severity));
     record.set_severity_text(event::SeverityName(message.severity));
-    record.set_event_name("moat.finding");
+    record.set_event_name(EventName(message.kind));
     record.mutable_body()->set_string_value(ToUtf8(message.text));
     AddText(record, "id", ToUtf8(message.id));
     AddText(record, "kind", ToUtf8(message.kind));

@@ -2,6 +2,7 @@
 #include "agent/sink/runner.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bitset>
 #include <condition_variable>
 #include <mutex>
@@ -9,13 +10,13 @@
 #include <span>
 #include <stop_token>
 #include <utility>
+#include <variant>
 
 #include "agent/base/clock.h"
 #include "agent/base/counters.h"
 #include "agent/base/queue.h"
 #include "agent/base/worker.h"
-#include "agent/sink/shrink.h"
-#include "agent/sink/transports.h"
+#include "agent/sink/message.h"
 
 namespace moat::sink {
 namespace {
@@ -29,9 +30,10 @@ static_assert(std::variant_size_v<decltype(config::Sink::transport)> == kTypes);
 
 class SinkImpl final : public Sink {
  public:
-  SinkImpl(const config::Sink& config, const SinkOptions& options, std::unique_ptr<Encoding> encoding,
+  SinkImpl(const config::Sink& config, Origin origin, const SinkOptions& options, std::unique_ptr<Encoding> encoding,
            std::unique_ptr<Transport> transport, std::unique_ptr<Spool> spool)
       : config_(config),
+        origin_(std::move(origin)),
         options_(options),
         least_(event::SeverityFromName(config.min_severity)),
         encoding_(std::move(encoding)),
@@ -45,12 +47,16 @@ class SinkImpl final : public Sink {
     if (config.kinds.empty()) {
       kinds_.set();
     }
+    for (const std::string& name : config.events) {
+      events_ |= event::KindsFromName(name);
+    }
     intake_ = Worker("sink-" + config.name, [this](const std::stop_token&) { Intake(); });
     sender_ = Worker("send-" + config.name, [this](const std::stop_token&) { Sender(); });
   }
   ~SinkImpl() override { SinkImpl::Stop(milliseconds(0)); }
 
   void OnFinding(const event::FindingPtr& finding) override;
+  void OnBatch(const event::BatchPtr& batch) override;
   void OnLifecycle(Lifecycle what, std::string_view message) override;
   SinkStats stats() const override;
   bool Flush(milliseconds timeout) override;
@@ -70,20 +76,27 @@ class SinkImpl final : public Sink {
   void Failed(std::string why);
   bool Ending() const { return stopping_ && Clock::now() >= deadline_; }
 
+  bool Wants(const event::Event& event) const {
+    return (events_ & event::KindBit(event.header.kind)) != 0 && event.body.index() != 0;  // 0: a record that nothing is known of
+  }
+
   const config::Sink config_;
+  const Origin origin_;
   const SinkOptions options_;
   const event::Severity least_;
   std::bitset<static_cast<size_t>(event::FindingKind::kCount)> kinds_;
+  uint32_t events_ = 0;  // bit n: Kind n
   const std::unique_ptr<Encoding> encoding_;
   const std::unique_ptr<Transport> transport_;
   const std::unique_ptr<Spool> spool_;
-  // On its way to the spool: a finding, or what is encoded already.
-  struct Item {
-    event::FindingPtr finding;
-    Message message;
-  };
-  void Enqueue(Item item);
+  // On its way to the spool: a finding, what is encoded already, or a batch that has events to tell.
+  using Item = std::variant<std::monostate, event::FindingPtr, Message, event::BatchPtr>;
+  void Enqueue(Item item, size_t messages);
+  class Outgoing;
+  void Encode(const Item& item, Outgoing& to);
   BoundedQueue<Item> queue_;
+  std::atomic<size_t> batches_ = 0;  // in the queue or in the intake's hand
+  WallClock clock_;  // the intake's
 
   Counter seen_, filtered_, queue_full_, queued_, unspooled_, spool_errors_, sends_, delivered_, retried_, rejected_;
 
@@ -94,7 +107,7 @@ class SinkImpl final : public Sink {
   mutable std::mutex mutex_;  // of what is below
   std::condition_variable changed_;
   uint64_t settled_ = 0;  // of queued_, those that are on disk or lost
-  uint64_t wakes_ = 0;    // each time that there is more to send
+  uint64_t wakes_ = 0;  // each time that there is more to send
   bool intake_done_ = false, stopping_ = false, failing_ = false;
   Clock::time_point deadline_{};
   std::string last_error_;
@@ -110,14 +123,32 @@ void SinkImpl::OnFinding(const event::FindingPtr& finding) {
   if (finding->severity < least_ || kind >= kinds_.size() || !kinds_.test(kind)) {
     filtered_.Add();
   } else {
-    Enqueue({.finding = finding, .message = {}});
+    Enqueue(finding, 1);
   }
 }
 
+// On the pipeline's thread, for each batch: a bit each event, and nothing at all where no events are wanted.
+void SinkImpl::OnBatch(const event::BatchPtr& batch) {
+  if (events_ == 0) {
+    return;
+  }
+  const auto wanted =
+      static_cast<size_t>(std::ranges::count_if(batch->events, [this](const auto& event) { return Wants(event); }));
+  if (wanted == 0) {
+    return;
+  }
+  seen_.Add(wanted);
+  if (batches_.load() >= options_.queue_batches) {  // the only thread that adds some
+    queue_full_.Add(wanted);
+    return;
+  }
+  ++batches_;
+  Enqueue(batch, wanted);
+}
+
 void SinkImpl::OnLifecycle(Lifecycle what, std::string_view message) {
-  const uint64_t now = WallNs();
-  std::string text = encoding_->EncodeLifecycle(what, message, now);
-  if (text.empty()) {
+  Message told = LifecycleMessage(*encoding_, what, message, WallNs());
+  if (told.text.empty()) {
     return;
   }
   seen_.Add();
@@ -125,20 +156,14 @@ void SinkImpl::OnLifecycle(Lifecycle what, std::string_view message) {
     filtered_.Add();
     return;
   }
-  Enqueue({.finding = nullptr,
-           .message = {.time_unix_ns = now,
-                       .severity = event::Severity::kInfo,
-                       .id = std::string(LifecycleName(what)) + "-" + std::to_string(now),  // each is one of its own
-                       .revision = 1,
-                       .kind = LifecycleName(what),
-                       .text = std::move(text)}});
+  Enqueue(std::move(told), 1);
 }
 
-void SinkImpl::Enqueue(Item item) {
-  if (queue_.Push(std::move(item))) {
-    queue_full_.Add();
-  } else {
-    queued_.Add();
+void SinkImpl::Enqueue(Item item, size_t messages) {
+  const auto refused = queue_.Push(std::move(item));
+  (refused ? queue_full_ : queued_).Add(messages);
+  if (refused && std::holds_alternative<event::BatchPtr>(*refused)) {
+    --batches_;
   }
 }
 
@@ -149,34 +174,60 @@ void SinkImpl::Failed(std::string why) {
   failing_ = true;
 }
 
+// Messages for one write to the spool.
+class SinkImpl::Outgoing {
+ public:
+  explicit Outgoing(SinkImpl& sink) : sink_(sink) {}
+  bool empty() const { return messages_.empty(); }
+  void Add(Message message) {
+    bytes_ += message.text.size();
+    messages_.push_back(std::move(message));
+    if (messages_.size() >= sink_.options_.batch_messages || bytes_ >= sink_.options_.batch_bytes) {
+      Put();
+    }
+  }
+  void Put() {
+    sink_.Put(messages_);
+    messages_.clear();
+    bytes_ = 0;
+  }
+
+ private:
+  SinkImpl& sink_;
+  std::vector<Message> messages_;
+  size_t bytes_ = 0;
+};
+
 void SinkImpl::Intake() {
+  Outgoing to(*this);
   for (;;) {
-    auto item = queue_.Pop(std::chrono::seconds(1));
-    if (!item && queue_.closed()) {
+    if (const auto item = to.empty() ? queue_.Pop(std::chrono::seconds(1)) : queue_.TryPop()) {
+      Encode(*item, to);
+    } else if (!to.empty()) {
+      to.Put();
+    } else if (queue_.closed()) {
       break;
     }
-    std::vector<Message> messages;
-    size_t bytes = 0;
-    for (; item;
-         item = messages.size() < options_.batch_messages && bytes < options_.batch_bytes ? queue_.TryPop() : std::nullopt) {
-      if (item->finding == nullptr) {
-        messages.push_back(std::move(item->message));
-      } else {
-        const event::Finding& it = *item->finding;
-        messages.push_back({.time_unix_ns = it.last_unix_ns,
-                            .severity = it.severity,
-                            .id = it.id,
-                            .revision = it.revision,
-                            .kind = event::FindingKindName(it.kind),
-                            .text = EncodeBounded(*encoding_, it)});
-      }
-      bytes += messages.back().text.size();
-    }
-    Put(messages);
   }
   std::lock_guard lock(mutex_);
   intake_done_ = true;
   changed_.notify_all();
+}
+
+void SinkImpl::Encode(const Item& item, Outgoing& to) {
+  if (const auto* finding = std::get_if<event::FindingPtr>(&item)) {
+    to.Add(FindingMessage(*encoding_, **finding));
+  } else if (const auto* message = std::get_if<Message>(&item)) {
+    to.Add(*message);
+  } else if (const auto* batch = std::get_if<event::BatchPtr>(&item)) {
+    clock_.Refresh();
+    for (const event::Event& event : (*batch)->events) {
+      if (Wants(event)) {
+        to.Add(EventMessage(*encoding_, event, *(*batch)->names, origin_, clock_.ToUnixNs(event.header.time_ns)));
+      }
+    }
+    --batches_;
+  }
 }
 
 // Until the disk has all, or the agent ends.
@@ -340,67 +391,12 @@ SinkStats SinkImpl::stats() const {
 
 }  // namespace
 
-Result<std::unique_ptr<Sink>> Sink::Create(const config::Sink& config, std::unique_ptr<Encoding> encoding,
+Result<std::unique_ptr<Sink>> Sink::Create(const config::Sink& config, const Origin& origin, std::unique_ptr<Encoding> encoding,
                                            std::unique_ptr<Transport> transport, const SinkOptions& options) {
   SpoolOptions spool_options = options.spool;
   spool_options.max_bytes = config.spool.max_bytes;
   MOAT_ASSIGN(auto spool, Spool::Open(config.spool.path, spool_options));
-  return std::make_unique<SinkImpl>(config, options, std::move(encoding), std::move(transport), std::move(spool));
-}
-
-Result<std::unique_ptr<Sinks>> Sinks::Create(const std::vector<config::Sink>& config, const Origin& origin,
-                                             const SinkOptions& options) {
-  auto sinks = std::make_unique<Sinks>();
-  const auto make = [&](const config::Sink& one) -> Result<std::unique_ptr<Sink>> {
-    MOAT_ASSIGN(auto encoding, MakeEncoding(one, origin));
-    MOAT_ASSIGN(auto transport, MakeTransport(one, origin));
-    return Sink::Create(one, std::move(encoding), std::move(transport), options);
-  };
-  for (const config::Sink& one : config) {
-    auto sink = make(one);
-    if (!sink) {
-      return Fail(sink.error().code, "sink " + one.name + ": " + sink.error().message);
-    }
-    sinks->sinks_.push_back(std::move(*sink));
-  }
-  return sinks;
-}
-
-void Sinks::OnFinding(const event::FindingPtr& finding) {
-  for (const auto& sink : sinks_) {
-    sink->OnFinding(finding);
-  }
-}
-
-void Sinks::OnLifecycle(Lifecycle what, std::string_view message) {
-  for (const auto& sink : sinks_) {
-    sink->OnLifecycle(what, message);
-  }
-}
-
-std::vector<SinkStats> Sinks::stats() const {
-  std::vector<SinkStats> stats;
-  stats.reserve(sinks_.size());
-  for (const auto& sink : sinks_) {
-    stats.push_back(sink->stats());
-  }
-  return stats;
-}
-
-bool Sinks::Flush(std::chrono::milliseconds timeout) {
-  const auto until = Clock::now() + timeout;
-  return std::ranges::all_of(sinks_, [&](const auto& sink) {
-    return sink->Flush(std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(until - Clock::now())));
-  });
-}
-
-void Sinks::Stop(std::chrono::milliseconds grace) {
-  for (const auto& sink : sinks_) {
-    sink->BeginStop(grace);
-  }
-  for (const auto& sink : sinks_) {
-    sink->Stop(grace);
-  }
+  return std::make_unique<SinkImpl>(config, origin, options, std::move(encoding), std::move(transport), std::move(spool));
 }
 
 }  // namespace moat::sink

@@ -67,18 +67,7 @@ class Shrinker {
     return of;
   }
 
-  void Text(std::string& text, size_t longest) {
-    if (text.size() <= longest) {
-      return;
-    }
-    size_t keep = longest - std::min(longest, kCut.size());
-    while (keep > 0 && (static_cast<unsigned char>(text[keep]) & 0xc0) == 0x80) {  // not within a character
-      --keep;
-    }
-    text.resize(keep);
-    text += kCut;
-    ++omitted_;
-  }
+  void Text(std::string& text, size_t longest) { omitted_ += CutText(text, longest) ? 1 : 0; }
   void Texts(std::vector<std::string>& texts) {
     std::ranges::for_each(texts, [this](std::string& text) { Text(text, limits_.text); });
   }
@@ -126,6 +115,19 @@ class Shrinker {
 };
 
 }  // namespace
+
+bool CutText(std::string& text, size_t longest) {
+  if (text.size() <= longest) {
+    return false;
+  }
+  size_t keep = longest - std::min(longest, kCut.size());
+  while (keep > 0 && (static_cast<unsigned char>(text[keep]) & 0xc0) == 0x80) {  // not within a character
+    --keep;
+  }
+  text.resize(keep);
+  text += kCut;
+  return true;
+}
 
 std::string EncodeBounded(const Encoding& encoding, const event::Finding& finding) {
   std::string text = encoding.Encode(finding);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The borders of sinks. A finding is encoded once for its sink, lies in the sink's spool until its transport has delivered it, and is never
+// The borders of sinks. A finding, or an event, is encoded once for its sink, lies in the sink's spool until its transport has delivered it, and is never
 // asked for again. An encoding and a transport are a file each; runner.h ties them together.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/event/batch.h"
 #include "agent/event/finding.h"
 
 namespace moat::sink {
@@ -18,6 +19,7 @@ namespace moat::sink {
 // What every message says of where it comes from.
 struct Origin {
   std::string hostname, version;  // of moatd
+  std::string run{};  // tells this run of moatd from any other; with an event's number it is the event's id
 };
 
 // What becomes of the agent itself; activity_id of OCSF's class 6002. kUpdate: another configuration.
@@ -30,19 +32,20 @@ class Encoding {
   virtual ~Encoding() = default;
   virtual const char* name() const = 0;  // "ocsf", "cef"
   virtual std::string Encode(const event::Finding& finding) const = 0;
-  // Empty: the encoding has no words for it.
+  // Empty, both: the encoding has no words for it. An event is at most kMaxText long (shrink.h). time_unix_ns: of the event.
+  virtual std::string EncodeEvent(const event::Event&, const event::Names&, uint64_t /*time_unix_ns*/) const { return ""; }
   virtual std::string EncodeLifecycle(Lifecycle, std::string_view /*message*/, uint64_t /*time_unix_ns*/) const { return ""; }
 };
-std::unique_ptr<Encoding> MakeOcsf(Origin origin);  // ocsf.cc: OCSF 1.8.0, class 2004
+std::unique_ptr<Encoding> MakeOcsf(Origin origin);  // ocsf.cc: OCSF 1.8.0
 std::unique_ptr<Encoding> MakeCef(Origin origin);  // cef.cc
 
 // One that is on its way. What a transport needs beside the text, so that it need not read it.
 struct Message {
   uint64_t time_unix_ns = 0;  // when it was last seen
   event::Severity severity = event::Severity::kInfo;
-  std::string id;  // of the finding; of the agent's own life its kind and the time, since no two are the same
+  std::string id;  // of the finding or the event; of the agent's own life its kind and the time, since no two are the same
   uint64_t revision = 0;
-  std::string kind;  // FindingKindName
+  std::string kind;  // FindingKindName, KindName or LifecycleName
   std::string text;  // as encoded
 };
 

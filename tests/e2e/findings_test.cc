@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,6 +62,52 @@ TEST_F(FindingsTest, WhoTouchesACanaryIsFound) {
   EXPECT_THAT(Moatctl({"findings", "-f", "--for", "500ms", "--min-severity", "critical"}), Not(HasSubstr("canary-touched")));
   EXPECT_EQ(Unaccounted(agent.Line(v1::KIND_FINDING)), 0);
   EXPECT_GE(agent.Line(v1::KIND_FINDING).delivered(), 2u) << "the first, and an update";
+}
+
+// What a sink writes is what Watch tells: each event once, by its cursor, and nothing that was not asked for.
+TEST_F(FindingsTest, ASinkGetsTheEventsThatItAsksFor) {
+  const std::string out = place_.File("events.json");
+  Agent agent(place_, Assets() + "sinks:\n  - {name: lake, type: file, path: " + out + ", events: [file, exit], spool: {path: " +
+                          place_.File("spool") + "}}\n  - {name: nowhere, type: file, path: " + weights_ +
+                          "/x, spool: {path: " + place_.File("nowhere") + "}}\n");
+  ASSERT_TRUE(agent.WaitReady());
+  v1::Filter filter;
+  filter.add_kinds("file");
+  filter.add_kinds("exit");
+  Watcher watcher(agent, filter);
+  ASSERT_TRUE(watcher.WaitConnected());
+  Open(weights_, 700);  // more than one batch
+  Open(canary_, 23);
+  ASSERT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_FILE_OPEN) >= 723 && watcher.Count(v1::KIND_EXIT) >= 2; }));
+  std::map<std::string, int> told, written;
+  for (const Watcher::Seen& seen : watcher.seen()) {
+    ++told["-" + std::to_string(seen.event.seq())];
+  }
+  size_t findings = 0;
+  const auto read = [&] {
+    written.clear();
+    findings = 0;
+    std::ifstream file(out);
+    for (std::string line; std::getline(file, line);) {
+      const auto json = nlohmann::json::parse(line);
+      if (const int class_of = json["class_uid"]; class_of == 2004 || class_of == 6002) {
+        findings += class_of == 2004 ? 1 : 0;
+        continue;
+      }
+      const std::string uid = json["metadata"]["uid"];
+      ++written[uid.substr(uid.find('-'))];
+      EXPECT_EQ(json["class_uid"], json["metadata"]["event_code"] == "exit" ? 1007 : 1001) << line;
+      EXPECT_EQ(json["actor"]["process"]["pid"].is_number(), true) << line;
+    }
+    return written.size() >= told.size() && findings > 0;
+  };
+  ASSERT_TRUE(Eventually(read)) << written.size() << " of " << told.size();
+  EXPECT_EQ(written, told);
+  EXPECT_THAT(Moatctl({"status"}), AllOf(HasSubstr("lake     file  ocsf      " + std::to_string(written.size() + 2)),
+                                         HasSubstr("nowhere  file  ocsf      0          2, "),
+                                         HasSubstr("nowhere: " + weights_ + "/x cannot be opened: Not a directory")))
+      << "with a finding and that moatd has started";
+  EXPECT_THAT(Moatctl({"watch", "--for", "1s", "--since", "oldest", "--kind", "finding"}), Not(HasSubstr("agent-degraded")));
 }
 
 TEST_F(FindingsTest, NobodyLooksWhereThatIsSwitchedOff) {

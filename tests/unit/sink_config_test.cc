@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "agent/config/config.h"
+#include "agent/event/event.h"
 #include "agent/event/finding.h"
 #include "tests/unit/sink_tools.h"
 
@@ -50,7 +51,7 @@ TEST_F(SinkConfigTest, ReadsEverySetting) {
     address: localhost
     headers: [{name: authorization, value: "Bearer x"}, {name: x-key, value_file: /key}]
   - {name: remote, type: otlp, address: "10.0.0.1:9", tls: {ca: /ca.pem}}
-  - {name: local, type: file, path: /out.json, max: 64KiB, keep: 0}
+  - {name: local, type: file, path: /out.json, max: 64KiB, keep: 0, events: [policy, login]}
 )");
   EXPECT_THAT(loaded.problems, IsEmpty()) << ToString(loaded.problems[0]);
   const Sink siem{
@@ -58,6 +59,7 @@ TEST_F(SinkConfigTest, ReadsEverySetting) {
       .encoding = "cef",
       .min_severity = "high",
       .kinds = {"canary-touched", "dns-tunnel"},
+      .events = {},
       .queue = 128,
       .spool = {.path = "/spool/siem", .max_bytes = 1 << 20},
       .transport = SyslogSink{.host = "fd00::1",
@@ -81,6 +83,7 @@ TEST_F(SinkConfigTest, ReadsEverySetting) {
   EXPECT_EQ(collector.headers[1].value_file, "/key");
   EXPECT_EQ(std::get<OtlpSink>(sinks[3].transport).tls->server_name, "10.0.0.1");
   EXPECT_EQ(std::get<FileSink>(sinks[4].transport), (FileSink{.path = "/out.json", .max_bytes = 64 << 10, .keep = 0}));
+  EXPECT_THAT(sinks[4].events, ElementsAre("policy", "login"));
 }
 
 TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
@@ -101,6 +104,8 @@ TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
   - {name: e, type: file, path: /f, spool: {path: /var/lib/moat/spool/d}}
   - {name: f, type: file}
   - {name: g, path: /x, colour: red}
+  - {name: h, type: file, path: /h, events: [exce, finding]}
+  - {name: i, type: file, path: /i, encoding: cef, events: [exec]}
 )"),
       ElementsAre(
           "moatd.yaml:2:5: \"sinks[].name\" is missing",
@@ -128,7 +133,10 @@ TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
           "moatd.yaml:14:5: two sinks have the spool \"/var/lib/moat/spool/d\"; the other is in line 12",
           "moatd.yaml:14:5: two sinks have the file \"/f\"; the other is in line 13",
           "moatd.yaml:15:5: \"sinks[].path\" is missing", "moatd.yaml:16:5: \"sinks[].type\" is missing",
-          HasSubstr("moatd.yaml:16:25: unknown key \"colour\" in sinks[]")));
+          HasSubstr("moatd.yaml:16:25: unknown key \"colour\" in sinks[]"),
+          "moatd.yaml:17:46: sinks[].events[] has no such kind of event: \"exce\" (did you mean 'exec'?)",
+          HasSubstr("moatd.yaml:17:52: sinks[].events[] has no such kind of event: \"finding\""),
+          "moatd.yaml:18:60: sinks[].events needs the encoding ocsf: as cef only findings can be told"));
   std::string many = "sinks:\n";
   for (int i = 0; i < 17; ++i) {
     many += "  - {name: s" + std::to_string(i) + ", type: file, path: /f" + std::to_string(i) + "}\n";
@@ -158,7 +166,7 @@ TEST_F(SinkConfigTest, Addresses) {
   }
 }
 
-// The folder of the configuration may not see that of events: these two lists are held together here.
+// The folder of the configuration may not see that of events: these lists are held together here.
 TEST_F(SinkConfigTest, KnowsEveryKindAndSeverity) {
   std::string kinds;
   for (int kind = 1; kind < static_cast<int>(event::FindingKind::kCount); ++kind) {
@@ -167,6 +175,11 @@ TEST_F(SinkConfigTest, KnowsEveryKindAndSeverity) {
   const Loaded loaded = LoadText("sinks: [{name: a, type: file, path: /a, kinds: [" + kinds + "]}]\n");
   EXPECT_THAT(loaded.problems, IsEmpty());
   EXPECT_EQ(loaded.config.sinks[0].kinds.size(), static_cast<size_t>(event::FindingKind::kCount) - 1);
+  for (const std::string_view word : event::KindWords()) {
+    const std::string name(word);
+    const bool event = name != "finding" && name != "gap";  // findings are no events; a gap is told as a finding, events-lost
+    EXPECT_EQ(ProblemsIn("sinks: [{name: a, type: file, path: /a, events: [" + name + "]}]\n").empty(), event) << name;
+  }
   for (int severity = 1; severity <= 5; ++severity) {
     const std::string name = event::SeverityName(static_cast<event::Severity>(severity));
     EXPECT_THAT(ProblemsIn("sinks: [{name: a, type: file, path: /a, min_severity: " + name + "}]\n"), IsEmpty()) << name;

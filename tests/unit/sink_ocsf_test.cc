@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/sink/ocsf.h"
+#include "agent/sink/shrink.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,7 +25,7 @@ using event::Kind;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-const Origin kOrigin = {.hostname = "gpu-node-1", .version = "0.1.0"};
+const Origin kOrigin = {.hostname = "gpu-node-1", .version = "0.1.0", .run = "00c0ffee00c0ffee"};
 constexpr uint64_t kTime = 1'790'000'000'123'456'789;
 
 // What tests/ocsf/validate.py says of some records: its last line names how many of each class there were.
@@ -342,6 +343,10 @@ TEST(SinkOcsfTest, WhichEventIsWhichClass) {
     classes[event.header.kind].insert(got["class_uid"].get<int>());
     EXPECT_EQ(got["time"], 1'790'000'000'123);
     EXPECT_EQ(got["metadata"]["event_code"], event::KindName(event.header.kind));
+    EXPECT_EQ(got["metadata"]["uid"], "00c0ffee00c0ffee-" + std::to_string(event.header.seq));
+    const bool denied = got.value("action", "") == "Denied";
+    EXPECT_EQ(got["severity"], denied ? "Medium" : "Informational");
+    EXPECT_EQ(SeverityOf(event), denied ? event::Severity::kMedium : event::Severity::kInfo);
   }
   for (const Kind kind : {Kind::kFork, Kind::kExec, Kind::kScan, Kind::kExit}) {
     EXPECT_THAT(classes[kind], ::testing::ElementsAre(1007));
@@ -361,6 +366,35 @@ TEST(SinkOcsfTest, WhichEventIsWhichClass) {
   EXPECT_EQ(OcsfEvent(test::MakeEvent(Kind::kGap, event::Gap{}, nullptr), *names, kOrigin, kTime), "");
   EXPECT_EQ(OcsfEvent(Event{}, *names, kOrigin, kTime), "");
   EXPECT_EQ(OcsfEvent(test::MakeEvent(Kind::kFinding, test::MakeFinding(), nullptr), *names, kOrigin, kTime), "");
+}
+
+// The longest that a process can make its names, each byte of them six in JSON.
+TEST(SinkOcsfTest, AnEventIsBoundedAndSaysWhatItCut) {
+  const auto names = test::MakeNames();
+  const std::string longest(4096, '\x1b');
+  names->paths[{8, 77}] = "/models/" + longest;
+  std::vector<std::string> lines;
+  size_t shortened = 0;
+  for (Event& event : AllEvents("x")) {
+    auto process = test::MakeProcess(7);
+    process->exe = process->filename = process->cgroup = "/" + longest;
+    process->args = {longest, longest};
+    event.header.info = process;
+    if (auto* exec = std::get_if<event::Exec>(&event.body)) {
+      exec->image = process;
+    }
+    lines.push_back(OcsfEvent(event, *names, kOrigin, kTime));
+    EXPECT_LE(lines.back().size(), kMaxText);
+    const json got = json::parse(lines.back());
+    EXPECT_GT(got["unmapped"]["moat"].value("shortened", 0), 3) << event::KindName(event.header.kind);
+    EXPECT_TRUE(got["actor"]["process"].value("cmd_line", "...").ends_with("..."));
+    ++shortened;
+  }
+  EXPECT_GT(shortened, 20u);
+  const auto [status, said] = Validate(lines);
+  EXPECT_EQ(status, 0) << said.substr(0, 4000);
+  const json plain = json::parse(OcsfEvent(AllEvents("x").front(), *test::MakeNames(), kOrigin, kTime));
+  EXPECT_FALSE(plain["unmapped"]["moat"].contains("shortened"));
 }
 
 TEST(SinkOcsfTest, AConnectionFieldByField) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/sink/runner.h"
+#include "agent/sink/sinks.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -76,6 +76,8 @@ class Obeys final : public Transport {
   Receiver& receiver_;
 };
 
+const Origin kOrigin = {.hostname = "node", .version = "1"};
+
 class Plain final : public Encoding {
  public:
   const char* name() const override { return "plain"; }
@@ -99,7 +101,7 @@ class SinkRunnerTest : public ::testing::Test {
     options_.longest_pause = milliseconds(8);
   }
   std::unique_ptr<Sink> Start(Receiver& receiver) {
-    auto sink = Sink::Create(config_, std::make_unique<Plain>(), std::make_unique<Obeys>(receiver), options_);
+    auto sink = Sink::Create(config_, kOrigin, std::make_unique<Plain>(), std::make_unique<Obeys>(receiver), options_);
     EXPECT_TRUE(sink) << sink.error().message;
     return sink ? std::move(*sink) : nullptr;
   }
@@ -398,7 +400,7 @@ TEST_F(SinkRunnerTest, TheAgentsOwnLifeIsToldInOcsfToWhoTakesAll) {
 }
 
 TEST_F(SinkRunnerTest, EachChangeOfTheAgentsLifeIsOneOfItsOwn) {
-  auto sink = Sink::Create(config_, MakeOcsf({.hostname = "node", .version = "1"}), std::make_unique<Obeys>(receiver_), options_);
+  auto sink = Sink::Create(config_, kOrigin, MakeOcsf(kOrigin), std::make_unique<Obeys>(receiver_), options_);
   ASSERT_TRUE(sink) << sink.error().message;
   (*sink)->OnLifecycle(Lifecycle::kUpdate, "once");
   (*sink)->OnLifecycle(Lifecycle::kUpdate, "twice");

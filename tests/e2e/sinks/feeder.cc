@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "agent/base/fd.h"
-#include "agent/sink/runner.h"
+#include "agent/sink/sinks.h"
 #include "tests/e2e/sinks/receivers.h"
 #include "tests/unit/sink_tools.h"
 
@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   const std::string certificates = argv[2];
   const uint64_t findings = std::strtoull(argv[5], nullptr, 10);
-  config::Sink config{.name = "feeder", .kinds = {}, .spool = {}, .transport = {}};
+  config::Sink config{.name = "feeder", .kinds = {}, .events = {}, .spool = {}, .transport = {}};
   config.spool = {.path = argv[3], .max_bytes = 256u << 20};
   config::SyslogSink syslog;
   syslog.host = syslog.tls.server_name = "127.0.0.1";

@@ -12,7 +12,7 @@
 #include <mutex>
 
 #include "agent/sink/otlp.h"
-#include "agent/sink/runner.h"
+#include "agent/sink/sinks.h"
 #include "otlp/logs_service.grpc.pb.h"
 #include "otlp/retry.pb.h"
 #include "tests/e2e/sinks/receivers.h"
@@ -169,7 +169,7 @@ TEST(OtlpSink, RecordsHaveThePublicFieldNumbers) {
                             {"id", message.id}, {"kind", message.kind}, {"severity", "critical"}, {"revision", "5"}}));
   EXPECT_EQ(At(bytes, {1, 1, 1, 1}), "service.name");
   EXPECT_EQ(At(bytes, {1, 1, 1, 2, 1}), "moatd");
-  EXPECT_EQ(At(bytes, {1, 2, 1, 1}), "moat.findings");
+  EXPECT_EQ(At(bytes, {1, 2, 1, 1}), "moat");
 }
 
 TEST(OtlpSink, WhatCannotBeTakenNowIsSentAgain) {
@@ -263,7 +263,7 @@ TEST(OtlpSink, OneBadRecordIsFoundAndTheOthersArrive) {
     return grpc::Status();
   });
   const test::TempDir directory;
-  config::Sink config{.name = "otlp", .kinds = {}, .spool = {.path = directory / "spool"}, .transport = At(port)};
+  config::Sink config{.name = "otlp", .kinds = {}, .events = {}, .spool = {.path = directory / "spool"}, .transport = At(port)};
   const auto messages = Messages(100);
   const auto otlp = sink::Otlp::Create(At(port), kOrigin);
   const sink::Delivery first = otlp->Send(messages);
@@ -354,8 +354,11 @@ TEST(OtlpSink, AllArriveThroughTheRunnerOverRestartsOfTheReceiver) {
   const test::TempDir directory;
   const uint16_t port = FreePort();
   auto collector = std::make_unique<Collector>(port);
-  config::Sink config{
-      .name = "otlp", .kinds = {}, .spool = {.path = directory / "spool", .max_bytes = 256u << 20}, .transport = At(port)};
+  config::Sink config{.name = "otlp",
+                      .kinds = {},
+                      .events = {},
+                      .spool = {.path = directory / "spool", .max_bytes = 256u << 20},
+                      .transport = At(port)};
   auto sinks = sink::Sinks::Create({config}, kOrigin, {.longest_pause = std::chrono::milliseconds(500)});
   ASSERT_TRUE(sinks) << sinks.error().message;
   const auto pattern = test::MakeFinding();

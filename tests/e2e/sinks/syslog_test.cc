@@ -12,7 +12,7 @@
 #include <thread>
 #include <tuple>
 
-#include "agent/sink/runner.h"
+#include "agent/sink/sinks.h"
 #include "agent/sink/syslog.h"
 #include "tests/e2e/sinks/receivers.h"
 #include "tests/unit/sink_tools.h"
@@ -185,6 +185,7 @@ TEST_P(SyslogReceiver, GetsAHundredThousandOnceAndInOrder) {
   ASSERT_TRUE(receiver->Start());
   config::Sink config{.name = "siem",
                       .kinds = {},
+                      .events = {},
                       .spool = {.path = directory_ / "spool", .max_bytes = 512u << 20},
                       .transport = receiver->Sink()};
   auto sinks = sink::Sinks::Create({config}, kOrigin);
