@@ -203,9 +203,23 @@ def list_tests(binary: pathlib.Path, only: str, without: str) -> list[str]:
     return names
 
 
-def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: list[str]) -> dict[str, Result]:
+def shares(kernels: list[str], names: list[str], jobs: int) -> list[tuple[str, list[str]]]:
+    """A kernel and its tests, for one guest after another. Kernels that would leave cores idle at the end are shared out by chunks."""
+    whole = len(kernels) - len(kernels) % jobs
+    work = [(kernel, names) for kernel in kernels[:whole]]
+    chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
+    for kernel in kernels[whole:]:
+        parts = [sum(chunks[i::jobs], []) for i in range(jobs)]
+        work += [(kernel, part) for part in parts if part]
+    return work
+
+
+def run_kernel(
+    cache: Cache, image: Image, options: argparse.Namespace, names: list[str], stem: str
+) -> tuple[dict[str, Result], dict[str, list[str]]]:
+    """The results, and the lines for tables, by kind."""
     results: dict[str, Result] = {}
-    log_path = options.logs / f"vm-{image.name}.log"
+    log_path = options.logs / f"{stem}.log"
     with open(log_path, "wb") as log:
 
         def sink(data: bytes) -> None:
@@ -230,7 +244,7 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
                 programs.append((str(pathlib.Path(options.binary).with_name(name)), f"/moat/{name}"))
             wanted = Options(command, FILES + programs, MODULES, smp=2, mem=1536, timeout=SILENCE_SECONDS, quiet=True)
             wanted.gpu = wanted.clones = True
-            wanted.console = options.logs / f"vm-{image.name}.console"
+            wanted.console = options.logs / f"{stem}.console"
             outcome = boot(cache, image, wanted, sink, say)
             ended, running = read_told(outcome.told)
             for kind, lines in read_tsv(outcome.told).items():
@@ -251,11 +265,9 @@ def run_kernel(cache: Cache, image: Image, options: argparse.Namespace, names: l
                 say(f"{image.name}: {outcome.text}, between tests or before the first; see {log_path}")
                 break
             alone.update(running)
-    for kind, lines in written.items():
-        (options.logs / f"vm-{image.name}.{kind}.tsv").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     for name in names:
         results.setdefault(name, last.get(name, Result("FAILED", f"not run; see {log_path}")))
-    return results
+    return results, written
 
 
 def report(name: str, results: dict[str, Result]) -> list[str]:
@@ -306,23 +318,42 @@ def main() -> int:
         total[verdict] += 1
         print(f"   {verdict:<7} {name}: {why}", flush=True)
 
-    def run(name: str) -> tuple[str, dict[str, Result], float]:
-        began = time.monotonic()
-        try:
-            results = run_kernel(cache, cache.image(name), options, names)
-        except Failure as failure:
-            results = {test: Result("FAILED", f"not run: {failure}") for test in names}
-        return name, results, time.monotonic() - began
+    began: dict[str, float] = {}
 
-    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, options.jobs)) as pool:
-        runs = [pool.submit(run, name) for name in kernels if name not in missing]
+    def run(name: str, tests: list[str], stem: str) -> tuple[str, dict[str, Result], dict[str, list[str]]]:
+        began.setdefault(name, time.monotonic())
+        try:
+            return name, *run_kernel(cache, cache.image(name), options, tests, stem)
+        except Failure as failure:
+            return name, {test: Result("FAILED", f"not run: {failure}") for test in tests}, {}
+
+    jobs = max(1, options.jobs)
+    work = shares([name for name in kernels if name not in missing], names, jobs)
+    left = collections.Counter(name for name, _ in work)
+    parts: collections.Counter[str] = collections.Counter()
+    of: dict[str, dict[str, Result]] = collections.defaultdict(dict)
+    written: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
+    with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
+        runs = []
+        for name, tests in work:
+            parts[name] += 1
+            runs.append(pool.submit(run, name, tests, f"vm-{name}" + (f".part{parts[name]}" if left[name] > 1 else "")))
         for done in concurrent.futures.as_completed(runs):
-            name, results, seconds = done.result()
+            name, ended, lines_of = done.result()
+            of[name].update(ended)
+            for kind, lines in lines_of.items():
+                written[name][kind] += lines
+            left[name] -= 1
+            if left[name] > 0:
+                continue
+            for kind, lines in written[name].items():
+                (options.logs / f"vm-{name}.{kind}.tsv").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            results, seconds = of[name], time.monotonic() - began[name]
             counts = collections.Counter(result.verdict for result in results.values())
             total.update(counts)
             print("\n".join(report(name, results) + [""]), end="")
             told = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in ("passed", "FAILED", "skipped"))
-            print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {options.logs}/vm-{name}.log", flush=True)
+            print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {options.logs}/vm-{name}*.log", flush=True)
     if not options.only and not options.without:
         verdict, text = check_tables(options.logs, [name for name in kernels if name not in missing])
         total[verdict] += 1

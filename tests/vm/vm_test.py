@@ -174,6 +174,16 @@ class MatrixTest(unittest.TestCase):
         self.assertEqual(matrix.read_told(told + f"start C/0.One/1:C/0.Two\n{xml[:30]}"), (wanted, ["C/0.One/1", "C/0.Two"]))
         self.assertEqual(matrix.read_told(""), ({}, []))
 
+    def test_no_core_idles_behind_the_last_kernel(self):
+        names = [f"A.{i}" for i in range(matrix.CHUNK * 3)]
+        work = matrix.shares(["1", "2", "3"], names, 2)
+        self.assertEqual([kernel for kernel, _ in work], ["1", "2", "3", "3"])
+        self.assertEqual(work[0][1], names)
+        self.assertEqual(sorted(work[2][1] + work[3][1]), sorted(names))
+        self.assertEqual(work[3][1], names[matrix.CHUNK : 2 * matrix.CHUNK])
+        self.assertEqual(matrix.shares(["1", "2"], names, 2), [("1", names), ("2", names)])
+        self.assertEqual(matrix.shares(["1"], ["A.1"], 4), [("1", ["A.1"])])
+
     def test_same_reasons_are_one_line(self):
         results = {
             "A.One": matrix.Result("FAILED", "pid 17 is gone"),
