@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "agent/app/health.h"
 #include "agent/app/identity.h"
 #include "agent/app/metrics.h"
+#include "agent/app/mount_watch.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
@@ -101,6 +103,7 @@ class AppImpl final : public App {
   }
 
   void LookAgain() override {
+    LookAtMounts();
     if (std::vector<probe::ResolvedDevice> devices = probe_->Devices(); devices != devices_) {
       devices_ = std::move(devices);
       SetNames();
@@ -114,7 +117,43 @@ class AppImpl final : public App {
   }
 
  private:
+  // A volume that was mounted by now, or is gone: its files are found anew.
+  void LookAtMounts() {
+    const InForce in_force = policies_ ? policies_->Get() : InForce();
+    config::Config now = config_;
+    now.assets = in_force.set ? in_force.set->assets : config_.assets;
+    std::vector<std::string> paths;
+    for (const config::Asset& asset : now.assets) {
+      paths.insert(paths.end(), asset.paths.begin(), asset.paths.end());
+    }
+    if (!mounts_ || !mounts_->Changed(paths)) {
+      return;
+    }
+    // By the policies, which count in sizes of assets. Where they cannot be read, by those in force.
+    Status status = policies_ ? policies_->SetAssets(config_.assets) : probe_->ReloadAssets(now);
+    if (!status && policies_) {
+      status = probe_->ReloadAssets(now);
+    }
+    if (!status) {
+      spdlog::error("a mount at an asset's path came or went, and the assets cannot be looked for: {}", status.error().message);
+      return;
+    }
+    SetNames();
+    size_t files = 0;
+    for (const probe::ResolvedAsset& asset : probe_->Assets()) {
+      files += asset.files.size();
+    }
+    spdlog::info("a mount at an asset's path came or went: {} assets have {} files and directories now", now.assets.size(),
+                 files);
+    LogAssets();
+  }
+
   Status StartProbe() {
+    if (auto mounts = MountWatch::Open(); mounts) {
+      mounts_ = std::move(*mounts);
+    } else {
+      spdlog::warn("weights that are mounted from now on are found at SIGHUP only: {}", mounts.error().message);
+    }
     MOAT_ASSIGN(probe_, probe::Probe::Start(config_));
     attach_ms_ = SinceStartNs() / 1'000'000;
     for (const DomainStatus& domain : probe_->Domains()) {
@@ -339,6 +378,7 @@ class AppImpl final : public App {
   const std::unique_ptr<World> world_ = World::Create();
   std::unique_ptr<api::FindingTable> findings_;  // null: nothing looks for any
   std::unique_ptr<detect::Engine> engine_;  // null, too
+  std::optional<MountWatch> mounts_;  // none: there is no table of mounts
   std::unique_ptr<sink::Sinks> sinks_;  // null: none are configured
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -238,6 +240,48 @@ std::map<std::string, std::pair<int, int>> CountHooks(const v1::AgentStatus& sta
 }
 
 // The rest of its domain and the other domains run.
+// A volume of a pod is mounted when the pod starts, long after moatd.
+TEST_F(LifecycleTest, WeightsThatAreMountedLaterAreFound) {
+  const std::string volume = place_.File("volume"), weights = volume + "/model.safetensors";
+  ASSERT_EQ(::mkdir(volume.c_str(), 0755), 0);
+  Agent agent(place_, "assets: {inline: [{name: model, paths: [" + volume + "]}]}\n", {}, [] {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+      ::_exit(97);  // nothing of this is for the host
+    }
+  });
+  ASSERT_TRUE(agent.WaitReady());
+  const auto files = [&] { return agent.Status().assets_size() == 1 ? agent.Status().assets(0).files() : 0; };
+  EXPECT_EQ(files(), 1u) << "the directory";
+  v1::Filter filter;
+  filter.add_assets("model");
+  Watcher watcher(agent, filter);
+  ASSERT_TRUE(watcher.WaitConnected());
+  const auto there = [&](const std::function<bool()>& work) {  // in moatd's mount namespace
+    return WaitFor(place_.Spawn([&] {
+      const Fd mounts(::open(("/proc/" + std::to_string(agent.pid()) + "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
+      if (::setns(mounts.get(), CLONE_NEWNS) != 0 || !work()) {
+        ::_exit(1);
+      }
+    }));
+  };
+  const auto open = [&] { return Fd(::open(weights.c_str(), O_RDONLY | O_CLOEXEC)) ? true : false; };
+  ASSERT_EQ(there([&] {
+              return ::mount("moat-test", volume.c_str(), "tmpfs", 0, nullptr) == 0 &&
+                     Fd(::open(weights.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+            }),
+            0);
+  ASSERT_TRUE(Eventually([&] { return files() == 2; })) << agent.Log();
+  ASSERT_EQ(there(open), 0);
+  EXPECT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_FILE_OPEN) == 1; }));
+  // Another one beside it is none of ours, and nothing is looked for.
+  ASSERT_EQ(there([&] { return ::mount("moat-test", "/mnt", "tmpfs", 0, nullptr) == 0; }), 0);
+  ASSERT_EQ(there([&] { return ::umount(volume.c_str()) == 0; }), 0);
+  ASSERT_TRUE(Eventually([&] { return files() == 1; })) << agent.Log();
+  const std::string log = agent.Log();
+  EXPECT_THAT(log, HasSubstr("a mount at an asset's path came or went: 1 assets have 2 files and directories now"));
+  EXPECT_THAT(log, HasSubstr("a mount at an asset's path came or went: 1 assets have 1 files and directories now"));
+}
+
 TEST_F(LifecycleTest, AProgramThatCannotLoadIsReportedAndTheOthersRun) {
   Refusal refusal("moat_net_state");
   Agent agent(place_, "", {}, refusal.InChild());
