@@ -43,7 +43,7 @@ struct StatusSnapshot {
   std::vector<Device> devices;
   uint64_t subscribers = 0, subscriber_losses = 0;
   struct Findings {
-    uint64_t seen = 0, told = 0, open = 0, closed = 0, crowded = 0, forgotten = 0;
+    uint64_t seen = 0, told = 0, open = 0, closed = 0, crowded = 0, forgotten = 0, expected = 0;
   };
   std::optional<Findings> findings;  // none: nothing looks for any
   struct Sink {

@@ -113,6 +113,7 @@ void SetStatus(v1::AgentStatus* to, const StatusSnapshot& from) {
     findings->set_closed(from.findings->closed);
     findings->set_crowded(from.findings->crowded);
     findings->set_forgotten(from.findings->forgotten);
+    findings->set_expected(from.findings->expected);
   }
   for (const StatusSnapshot::Sink& sink : from.sinks) {
     v1::Sink* out = to->add_sinks();

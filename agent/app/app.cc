@@ -343,7 +343,7 @@ class AppImpl final : public App {
     out.subscriber_losses = hub_->subscriber_losses();
     if (engine_) {
       const detect::FoldStats stats = engine_->stats();
-      out.findings = {stats.raised, stats.told, stats.open, stats.closed, stats.crowded, stats.forgotten};
+      out.findings = {stats.raised, stats.told, stats.open, stats.closed, stats.crowded, stats.forgotten, stats.expected};
     }
     for (sink::SinkStats& sink : sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>()) {
       out.sinks.push_back({std::move(sink.name), std::move(sink.type), std::move(sink.encoding), sink.delivered, sink.spool.depth,

@@ -56,6 +56,7 @@ metrics::Input MetricsOf(api::StatusSnapshot status, const InForce& policies, co
   input.policy_exposures = policies.exposures.size();
   input.policy_problems = policies.problems.size();
   input.decisions = DecisionsOf(policies);
+  input.expected_findings = status.findings ? status.findings->expected : 0;
   for (const api::FindingTotal& total : findings) {
     input.findings.push_back({event::FindingKindName(total.kind), event::SeverityName(total.severity), total.news, total.seen});
   }

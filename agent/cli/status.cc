@@ -68,7 +68,8 @@ int RunStatus(const Options& options) {
     const v1::FindingStatus& findings = agent.findings();
     Print(Number(findings.open()) + " findings, seen " + Number(findings.seen()) + " times, told " + Number(findings.told()) +
           " times; " + Number(findings.crowded()) + " times told together, " + Number(findings.closed()) + " findings and " +
-          Number(findings.forgotten()) + " things that detectors remember gave way for want of room\n");
+          Number(findings.forgotten()) + " things that detectors remember gave way for want of room; " +
+          Number(findings.expected()) + " times detect.expected\n");
   }
   Print(Heading("Hooks", color) + HookTable(agent, color));
   if (std::string unseen = UnseenList(agent); !unseen.empty()) {

@@ -141,36 +141,6 @@ void ReadBackends(const Reading& reading, Section& top, Config& config) {
   });
 }
 
-void ReadDetect(const Reading& reading, Section& top, Detect& detect) {
-  Section section(reading, top.Child("detect"), "detect");
-  section.Flag("enabled", detect.enabled);
-  section.Number("fold_ms", detect.fold_ms, 100, 3'600'000);
-  section.Number("fold_max_ms", detect.fold_max_ms, 100, 86'400'000);
-  section.Number("max_open", detect.max_open, 16, 1u << 20);
-  section.Number("exfiltration_percent", detect.exfiltration_percent, 1, 100);
-  section.Number("exfiltration_mib", detect.exfiltration_mib, 1, 1u << 20);
-  section.Number("exfiltration_served_percent", detect.exfiltration_served_percent, 1, 1000);
-  section.Number("exfiltration_copied_percent", detect.exfiltration_copied_percent, 1, 1000);
-  section.Number("collection_percent", detect.collection_percent, 1, 100);
-  section.Number("collection_window_s", detect.collection_window_s, 1, 30 * 86'400);
-  section.Number("collection_learn_s", detect.collection_learn_s, 0, 30 * 86'400);
-  section.Number("load_s", detect.load_s, 1, 3600);
-  section.Number("lateral_window_s", detect.lateral_window_s, 1, 86'400);
-  section.Number("lateral_peers", detect.lateral_peers, 1, 65'536);
-  section.Number("lateral_ports", detect.lateral_ports, 1, 65'536);
-  section.Number("lateral_failures", detect.lateral_failures, 1, 65'536);
-  section.Number("failed_logins", detect.failed_logins, 1, 65'536);
-  section.Number("failed_logins_window_s", detect.failed_logins_window_s, 1, 86'400);
-  section.Number("failed_logins_users", detect.failed_logins_users, 2, 64);
-  section.Number("failed_logins_users_window_s", detect.failed_logins_users_window_s, 1, 7 * 86'400);
-  section.Number("failed_logins_slow", detect.failed_logins_slow, 2, 65'536);
-  section.Number("dns_window_s", detect.dns_window_s, 1, 86'400);
-  section.Number("dns_names", detect.dns_names, 1, 65'536);
-  section.Number("dns_length", detect.dns_length, 8, 250);
-  section.Number("dns_entropy", detect.dns_entropy, 0, 800);
-  section.Number("dns_kib", detect.dns_kib, 1, 1u << 20);
-}
-
 void ReadTop(const Reading& reading, const Node* document, Config& config, std::vector<Node>& asset_files) {
   Section top(reading, document, "");
   AssetReader assets(config.assets);

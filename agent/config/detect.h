@@ -3,8 +3,20 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace moat::config {
+
+// What workloads are there to do, and is no finding: at least one kind, one name and a reason.
+struct Expected {
+  std::vector<std::string> kinds;       // of findings, by FindingKindName
+  std::vector<std::string> pods;        // "NAMESPACE/NAME", these three with "*" for any text
+  std::vector<std::string> units;       // of systemd
+  std::vector<std::string> containers;  // by the name that docker or podman has for them
+  std::string reason;                   // for whoever reads the file
+  bool operator==(const Expected&) const = default;
+};
 
 struct Detect {
   bool enabled = true;
@@ -53,7 +65,14 @@ struct Detect {
   // Whatever the names look like: this much in those that are new. What is asked for of a
   // company's own hosts is less; a tunnel that stays below moves less than 10 MiB a day.
   uint32_t dns_kib = 64;
+  std::vector<Expected> expected;
   bool operator==(const Detect&) const = default;
 };
+
+class Section;
+struct Reading;
+
+// The key "detect" of the file's top.
+void ReadDetect(const Reading& reading, Section& top, Detect& detect);
 
 }  // namespace moat::config

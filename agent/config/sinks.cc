@@ -11,18 +11,14 @@
 #include <system_error>
 
 #include "agent/base/strings.h"
+#include "agent/config/finding_kinds.h"
 #include "agent/config/section.h"
 
 namespace moat::config {
 namespace {
 
-// As event::SeverityName(), FindingKindName() and KindWords(), which this folder may not see; a unit test holds them together.
+// As event::SeverityName() and KindWords(), which this folder may not see; a unit test holds them together.
 const std::vector<std::string_view> kSeverities = {"info", "low", "medium", "high", "critical"};
-constexpr std::array<std::string_view, 22> kKinds = {
-    "weight-exfiltration", "weight-collection", "canary-touched",    "weight-tamper",    "unsafe-load",      "reverse-shell",
-    "fileless-exec",       "code-injection",    "gpu-undeclared",    "gpu-misuse",       "lateral-movement", "metadata-access",
-    "dns-tunnel",          "failed-logins",     "interactive-shell", "namespace-escape", "policy-denial",    "policy-would-deny",
-    "budget-exhausted",    "agent-tampering",   "agent-degraded",    "events-lost"};
 constexpr std::array<std::string_view, 28> kEvents = {
     "process",    "auth",      "file",           "gpu",       "net",     "policy",      "fork",     "exec",
     "exit",       "scan",      "process_access", "privilege", "login",   "file_open",   "file_map", "file_tamper",
@@ -193,14 +189,7 @@ Sink ReadSink(const Reading& reading, const Node& node) {
   }
   section.OneOf("encoding", sink.encoding, {"ocsf", "cef"});
   section.OneOf("min_severity", sink.min_severity, kSeverities);
-  section.Each("kinds", [&](const Node& kind) {
-    if (kind.type == Node::Type::kScalar && std::ranges::find(kKinds, kind.value) != kKinds.end()) {
-      sink.kinds.push_back(kind.value);
-    } else {
-      section.Complain(kind,
-                       "sinks[].kinds[] has no such kind of finding: " + Quoted(kind.value) + DidYouMean(kind.value, kKinds));
-    }
-  });
+  ReadFindingKinds(section, sink.kinds);
   section.Each("events", [&](const Node& kind) {
     if (kind.type == Node::Type::kScalar && std::ranges::find(kEvents, kind.value) != kEvents.end()) {
       sink.events.push_back(kind.value);

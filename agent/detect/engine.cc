@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "agent/base/clock.h"
+#include "agent/detect/expected.h"
 #include "agent/detect/lineage.h"
 
 namespace moat::detect {
@@ -52,6 +53,7 @@ class EngineImpl final : public Engine, Scene, Raise {
       : detectors_(std::move(detectors)),
         world_(world),
         agent_pid_(agent_pid),
+        expectations_(config.expected),
         fold_(config, std::move(run), [this](event::FindingPtr finding) { Made(std::move(finding)); }) {
     for (const auto& detector : detectors_) {
       for (size_t kind = 0; kind < by_kind_.size(); ++kind) {
@@ -185,6 +187,10 @@ class EngineImpl final : public Engine, Scene, Raise {
     }
     subject.workload = cgroup.empty() ? nullptr : world_.Whose(cgroup);
     subject.place = PlaceOf(subject.workload.get(), cgroup);
+    if (expectations_.Names(draft.kind, subject.workload.get())) {
+      expected_ += draft.times;
+      return;
+    }
     raised_ = {draft.process, who};
     fold_.Raise(std::move(draft), std::move(subject), now_ns_, clock_.ToUnixNs(now_ns_));
     raised_ = {};
@@ -212,6 +218,7 @@ class EngineImpl final : public Engine, Scene, Raise {
 
   void Publish() {
     FoldStats stats = fold_.stats();
+    stats.expected = expected_;
     stats.forgotten = lineage_.evicted();
     for (const auto& detector : detectors_) {
       stats.forgotten += detector->forgotten();
@@ -223,6 +230,8 @@ class EngineImpl final : public Engine, Scene, Raise {
   const std::vector<std::unique_ptr<Detector>> detectors_;
   World& world_;
   const uint32_t agent_pid_;
+  const Expectations expectations_;
+  uint64_t expected_ = 0;
   std::array<std::vector<Detector*>, static_cast<size_t>(event::Kind::kCount)> by_kind_;
   Lineage lineage_;
   WallClock clock_;

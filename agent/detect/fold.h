@@ -30,6 +30,7 @@ struct FoldStats {
   uint64_t open = 0;  // remembered now
   uint64_t closed = 0;  // forgotten for want of room; should the same be seen again, it is counted from 1
   uint64_t crowded = 0;  // that were told together, since one workload had too many of one kind
+  uint64_t expected = 0;  // that detect.expected names: none of the above
   uint64_t forgotten = 0;  // processes, reads, peers and the like that detectors remember no more for want of room
 };
 

@@ -396,7 +396,7 @@ class NamespaceEscape final : public Detector {
         .explanation =
             who + " " + what + ". " + act.means +
             " A workload that runs models has no reason to. It is harmless if this workload is there to manage the "
-            "host (a storage or network driver of the cluster, an installer of GPU drivers, containers in containers).",
+            "host (a storage or network driver of the cluster, an installer of GPU drivers, containers in containers): then name it in detect.expected.",
         .action = failed
                       ? "Find out what in this workload wants that; a container without CAP_SYS_ADMIN and CAP_SYS_MODULE cannot."
                       : "Take the host for an intruder's. Run the workload without privileged, without CAP_SYS_ADMIN and "

@@ -180,6 +180,11 @@ void AddFindings(Builder& to, const Input& input) {
   }
 }
 
+void AddExpected(Builder& to, uint64_t times) {
+  to.OneCounter("moat_findings_expected_total",
+                "How often something was seen that detect.expected names, and that is no finding.", Of(times));
+}
+
 void AddSinks(Builder& to, const std::vector<Sink>& sinks) {
   const auto each = [&](auto field) {
     for (const Sink& sink : sinks) {
@@ -246,6 +251,7 @@ std::vector<MetricFamily> Families(const Input& input) {
   AddLedger(to, input.ledger);
   AddPolicies(to, input);
   AddFindings(to, input);
+  AddExpected(to, input.expected_findings);
   AddSinks(to, input.sinks);
   AddApi(to, input);
   return to.Take();

@@ -63,6 +63,7 @@ struct Input {
   uint64_t policy_generation = 0, policy_exposures = 0, policy_problems = 0;
   std::vector<Decisions> decisions{};
   std::vector<Findings> findings{};
+  uint64_t expected_findings = 0;  // times that the configuration expects of its workload
   std::vector<Sink> sinks{};
   std::vector<ApiCalls> api_calls{};
   std::vector<Counted> refused_connections{};  // by reason

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "agent/detect/engine.h"
+#include "agent/detect/expected.h"
 #include "agent/detect/fold.h"
 #include "agent/detect/lineage.h"
 
@@ -27,7 +28,7 @@ class FoldTest : public testing::Test {
                  .evidence = {"seen at " + std::to_string(now_ns / kMs)}},
                 {.place = place}, now_ns, now_ns);
   }
-  config::Detect config_{.fold_ms = 1000, .fold_max_ms = 8000, .max_open = 200};
+  config::Detect config_{.fold_ms = 1000, .fold_max_ms = 8000, .max_open = 200, .expected = {}};
   std::vector<event::FindingPtr> told_;
   Fold fold_{config_, "run", [this](event::FindingPtr finding) { told_.push_back(std::move(finding)); }};
 };
@@ -166,6 +167,7 @@ class NoWorld final : public World {
   std::shared_ptr<const event::Workload> Whose(const std::string& cgroup) override {
     auto workload = std::make_shared<event::Workload>();
     workload->cgroup = cgroup;
+    workload->pod_uid = "u";
     workload->pod_namespace = "prod";
     workload->pod_name = "vllm-0";
     return workload;
@@ -268,6 +270,73 @@ TEST(EngineTest, AddsWhoAndWhoseAndMakesEventsOfItsOwn) {
   EXPECT_EQ(engine->stats().told, 2u);
 }
 
+TEST(EngineTest, WhatIsExpectedOfAWorkloadIsNoFindingAndIsCounted) {
+  NoWorld world;
+  const auto told = [&](config::Expected expected) {
+    std::vector<std::unique_ptr<Detector>> detectors;
+    detectors.push_back(std::make_unique<Every>());
+    config::Detect config;
+    config.expected.push_back(std::move(expected));
+    const auto engine = Engine::Create(config, std::move(detectors), world, "run");
+    auto batch = std::make_shared<event::Batch>();
+    for (int i = 0; i < 3; ++i) {
+      batch->events.push_back(Made(event::Kind::kFileOpen, {2, 20}, event::FileOpen{}));
+      batch->events.back().header.info = Image({2, 20}, {1, 10}, "/bin/cat");
+    }
+    engine->OnBatch(batch);
+    std::vector<event::Event> made;
+    engine->Take(made);
+    engine->OnEnd(2 * kSecond);
+    return std::pair(made.size(), engine->stats().expected);
+  };
+  using Pair = std::pair<size_t, uint64_t>;
+  EXPECT_EQ(told({.kinds = {"canary-touched"}, .pods = {"prod/vllm-*"}, .units = {}, .containers = {}, .reason = "x"}),
+            Pair(0, 3));
+  EXPECT_EQ(told({.kinds = {"fileless-exec"}, .pods = {"prod/vllm-*"}, .units = {}, .containers = {}, .reason = "x"}),
+            Pair(1, 0));
+  EXPECT_EQ(told({.kinds = {"canary-touched"}, .pods = {"dev/vllm-*"}, .units = {}, .containers = {}, .reason = "x"}),
+            Pair(1, 0));
+}
+
+TEST(ExpectationsTest, AWorkloadIsWhatItIsAndNothingElse) {
+  const auto kind = event::FindingKind::kNamespaceEscape;
+  const Expectations expectations({{.kinds = {"namespace-escape"},
+                                    .pods = {"kube-system/*", "gpu/driver-?"},
+                                    .units = {"docker.service", "slurm*"},
+                                    .containers = {"buildkit"},
+                                    .reason = "x"}});
+  const auto pod = [](const char* space, const char* name, const char* id = "") {
+    event::Workload workload;
+    workload.pod_uid = "u";
+    workload.pod_namespace = space;
+    workload.pod_name = name;
+    workload.container_id = id;
+    workload.container_name = "buildkit";  // of docker's only
+    workload.unit = "docker.service";      // what its path says
+    return workload;
+  };
+  const auto expected = [&](const event::Workload& workload) { return expectations.Names(kind, &workload); };
+  EXPECT_TRUE(expected(pod("kube-system", "calico-1")));
+  EXPECT_TRUE(expected(pod("kube-system", "calico-1", "c0")));
+  EXPECT_TRUE(expected(pod("gpu", "driver-1")));
+  EXPECT_FALSE(expected(pod("gpu", "driver-10")));
+  EXPECT_FALSE(expected(pod("kube-system2", "calico-1")));
+  EXPECT_FALSE(expected(pod("", ""))) << "no runtime has told of it yet";
+  EXPECT_FALSE(expected(pod("kube-system", "")));
+  EXPECT_FALSE(expectations.Names(kind, nullptr));
+  EXPECT_FALSE(
+      expectations.Names(event::FindingKind::kReverseShell, &*std::make_unique<event::Workload>(pod("kube-system", "a"))));
+  event::Workload other;
+  EXPECT_FALSE(expected(other));
+  other.unit = "docker.service";
+  EXPECT_TRUE(expected(other));
+  other.container_id = "c0";
+  EXPECT_FALSE(expected(other)) << "a container below docker's unit is not docker";
+  other.container_name = "buildkit";
+  EXPECT_TRUE(expected(other));
+  EXPECT_FALSE(Expectations({}).Names(kind, &other));
+}
+
 TEST(EngineTest, WhatTheAgentAndItsChildrenDoRaisesNothing) {
   NoWorld world;
   const event::ProcessKey agent{7, 70}, child{8, 80}, grandchild{9, 90}, other{17, 70};
@@ -293,7 +362,7 @@ TEST(EngineTest, WhatTheAgentAndItsChildrenDoRaisesNothing) {
 
 TEST(EngineTest, AStateIsRaisedWhenItBeginsAndWhenItBeginsAgain) {
   NoWorld world;
-  const auto engine = Engine::Create({.fold_ms = 1}, {}, world, "run");
+  const auto engine = Engine::Create({.fold_ms = 1, .expected = {}}, {}, world, "run");
   const auto post = [&](bool so, uint64_t now_ns) {
     std::vector<Draft> states;
     if (so) {
@@ -314,7 +383,7 @@ TEST(EngineTest, AStateIsRaisedWhenItBeginsAndWhenItBeginsAgain) {
 
 TEST(EngineTest, WhatHappensTwiceIsRaisedTwiceHoweverAlike) {
   NoWorld world;
-  const auto engine = Engine::Create({.fold_ms = 1}, {}, world, "run");
+  const auto engine = Engine::Create({.fold_ms = 1, .expected = {}}, {}, world, "run");
   for (uint64_t second = 1; second <= 3; ++second) {
     engine->Post({}, {{.kind = event::FindingKind::kAgentTampering, .cause = "detached", .title = "t"}});
     engine->OnTime(second * kSecond);

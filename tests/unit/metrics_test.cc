@@ -46,6 +46,7 @@ Input Full() {
   input.policy_problems = 1;
   input.decisions = {{"serving", "enforce", 10, 4, 0}, {"training", "dry-run", 1, 0, 6}};
   input.findings = {{"weight-exfiltration", "critical", 2, 40}};
+  input.expected_findings = 17;
   Sink sink{.name = "siem", .transport = "syslog", .delivered = 100, .dropped = 1, .dead_letters = 2, .resent = 3};
   sink.spool_messages = 3;
   sink.spool_bytes = 999;
@@ -108,6 +109,7 @@ TEST(Metrics, EveryFieldIsTold) {
       R"(moat_policy_decisions_total{policy="training",mode="dry-run",decision="would_deny"} 6)",
       R"(moat_findings_total{kind="weight-exfiltration",severity="critical"} 2)",
       R"(moat_finding_causes_total{kind="weight-exfiltration",severity="critical"} 40)",
+      "moat_findings_expected_total 17",
       R"(moat_sink_delivered_total{sink="siem",transport="syslog"} 100)",
       R"(moat_sink_dropped_total{sink="siem",transport="syslog"} 1)",
       R"(moat_sink_dead_letters_total{sink="siem",transport="syslog"} 2)",

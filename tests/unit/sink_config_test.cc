@@ -145,6 +145,37 @@ TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
   EXPECT_THAT(ProblemsIn("sinks: {a: b}\n"), ElementsAre("moatd.yaml:1:8: sinks must be a list"));
 }
 
+// Kinds of findings are named in detect.expected, too.
+TEST_F(SinkConfigTest, WhatIsExpectedNeedsAKindAWorkloadAndAReason) {
+  const Loaded loaded = LoadText(R"(detect:
+  expected:
+    - {kinds: [namespace-escape], pods: [kube-system/*], units: [docker.service], containers: [bk], reason: drivers}
+)");
+  EXPECT_THAT(loaded.problems, IsEmpty()) << ToString(loaded.problems[0]);
+  const Expected expected{.kinds = {"namespace-escape"},
+                          .pods = {"kube-system/*"},
+                          .units = {"docker.service"},
+                          .containers = {"bk"},
+                          .reason = "drivers"};
+  EXPECT_THAT(loaded.config.detect.expected, ElementsAre(expected));
+  EXPECT_THAT(ProblemsIn(R"(detect:
+  expected:
+    - {kinds: [], pods: [a/b], reason: x}
+    - {kinds: [escape], pods: [kube-system, "*/x", "a b/c"], reason: ""}
+    - {kinds: [unsafe-load], reason: x}
+    - {pods: [a/*], units: [a.service]}
+)"),
+              ElementsAre("moatd.yaml:3:7: detect.expected[].kinds names no kind of finding",
+                          HasSubstr("moatd.yaml:4:7: detect.expected[].reason is empty: say why"),
+                          HasSubstr("moatd.yaml:4:16: detect.expected[].kinds[] has no such kind of finding: \"escape\""),
+                          HasSubstr("detect.expected[].pods[] must be NAMESPACE/NAME, as kube-system/*, not \"kube-system\""),
+                          HasSubstr("detect.expected[].pods[] must be NAMESPACE/NAME, as kube-system/*, not \"*/x\""),
+                          HasSubstr("detect.expected[].pods[] must be a name, in which * is any text"),
+                          "moatd.yaml:5:7: detect.expected[] needs pods, units or containers: whose it is",
+                          "moatd.yaml:6:7: \"detect.expected[].kinds\" is missing",
+                          "moatd.yaml:6:7: \"detect.expected[].reason\" is missing"));
+}
+
 TEST_F(SinkConfigTest, Addresses) {
   const auto problems = [this](const std::string& address) {
     return ProblemsIn("sinks: [{name: a, type: syslog, tls: {ca: /c}, address: \"" + address + "\"}]\n").size();
