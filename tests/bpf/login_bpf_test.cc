@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What PAM answers: by a program of the test's own with services of its own, and by su as Debian has it.
+// What PAM answers: by a program of the test's own with services of its own, and by su and sshd as Debian has them.
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <sched.h>
-#include <sys/mount.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "bpf/abi/login.h"
 #include "tests/bpf/fixture.h"
 #include "tests/bpf/workload.h"
+#include "tests/workload/logins.h"
 
 namespace moat::test {
 namespace {
@@ -155,52 +157,22 @@ TEST_F(LoginBpfTest, WithoutALibraryItSaysWhatIsNotSeen) {
 
 // su asks for the password of the one whom it is to become, of whoever is not root.
 TEST_F(LoginBpfTest, SuWithTheWrongAndTheRightPassword) {
-  const TempDir etc;
-  ASSERT_EQ(chmod(etc.path().c_str(), 0755), 0);
-  // "right horse". Over the host's own files in a mount namespace of the workload's.
-  WriteFile(etc.File("passwd"), "root:x:0:0::/:/bin/sh\nmoat-test:x:4242:4242::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n");
-  WriteFile(etc.File("shadow"),
-            "root:*:19000:0:99999:7:::\nmoat-test:$6$moatsalt$x9SoOr0ff3JACZmRUU8wwHiMcHDa/"
-            "Ilf.dP/8udsB7WUTJi6z5O5wuZlp4Vzgmgt51CaHJPXU8ra8F6Wfk6w70:19000:0:99999:7:::\n");
-  WriteFile(etc.File("su"), "auth required pam_unix.so nodelay\naccount required pam_unix.so\nsession required pam_permit.so\n");
-  ASSERT_EQ(chmod(etc.File("shadow").c_str(), 0600), 0);
   if (access("/usr/bin/su", X_OK) != 0 || access("/etc/pam.d/su", R_OK) != 0 || access("/etc/shadow", R_OK) != 0) {
     GTEST_SKIP() << "no su with PAM here";
   }
   if (const std::string why = Begin(); !why.empty()) {
     GTEST_SKIP() << why;
   }
-  RunInside([&] {
-    MOAT_CHILD_CHECK(unshare(CLONE_NEWNS) == 0);
-    MOAT_CHILD_CHECK(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
-    for (const char* name : {"passwd", "shadow"}) {
-      MOAT_CHILD_CHECK(mount(etc.File(name).c_str(), (std::string("/etc/") + name).c_str(), nullptr, MS_BIND, nullptr) == 0);
-    }
-    MOAT_CHILD_CHECK(mount(etc.File("su").c_str(), "/etc/pam.d/su", nullptr, MS_BIND, nullptr) == 0);
-    for (const std::string password : {"wrong horse\n", "right horse\n"}) {
-      int ends[2];
-      MOAT_CHILD_CHECK(pipe(ends) == 0);
-      MOAT_CHILD_CHECK(write(ends[1], password.data(), password.size()) == static_cast<ssize_t>(password.size()));
-      const int status = InChild([&] {
-        (void)setsid();
-        const int null = open("/dev/null", O_WRONLY);
-        MOAT_CHILD_CHECK(dup2(ends[0], 0) == 0 && dup2(null, 1) == 1 && dup2(null, 2) == 2);
-        close(ends[1]);
-        MOAT_CHILD_CHECK(setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 &&
-                         setresuid(65534, 65534, 65534) == 0);
-        execl("/usr/bin/su", "su", "-c", "true", "moat-test", nullptr);
-        _exit(98);
-      });
-      MOAT_CHILD_CHECK((status == 0) == (password == "right horse\n"));
-      close(ends[0]);
-      close(ends[1]);
-    }
+  RunInside([this] {
+    workload::OwnAccounts(services());
+    workload::Su("user0", "wrong horse");
+    workload::Su("user0", workload::kRightPassword);
   });
   const auto logins = Logins();
   ASSERT_EQ(logins.size(), 4u);
   for (const moat_login& login : logins) {
     EXPECT_STREQ(login.service, "su");
-    EXPECT_STREQ(login.user, "moat-test");
+    EXPECT_STREQ(login.user, "user0");
     EXPECT_STREQ(login.by, "nobody");
   }
   EXPECT_EQ(logins[0].step, uint32_t{MOAT_LOGIN_AUTHENTICATE});
@@ -210,6 +182,46 @@ TEST_F(LoginBpfTest, SuWithTheWrongAndTheRightPassword) {
     EXPECT_EQ(logins[i].result, 0);
     EXPECT_EQ(logins[i].hdr.pid, logins[1].hdr.pid);
   }
+}
+
+// The sshd that Debian has, with all its processes: each question that it asks PAM, once.
+TEST_F(LoginBpfTest, SshdOverTheNetwork) {
+  if (const std::string why = Begin(); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  if (const std::string why = workload::Sshd::WhyNot(); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  using workload::kRightPassword;
+  using Method = workload::Sshd::Method;
+  RunInside([this] {
+    MOAT_CHILD_CHECK(unshare(CLONE_NEWNET) == 0);
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    MOAT_CHILD_CHECK(ioctl(Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)).get(), SIOCSIFFLAGS, &request) == 0);
+    workload::OwnAccounts(services());
+    const workload::Sshd sshd(services(), "127.0.0.1");
+    sshd.Login("127.0.0.9", "user0", {"wrong horse", "right hose", kRightPassword}, true);
+    sshd.Login("127.0.0.9", "user0", {"wrong horse", "right hose", kRightPassword}, true, Method::kKeyboard);
+    sshd.Login("127.0.0.9", "nobody-here", {"guess"}, false);
+    sshd.Login("127.0.0.9", "nobody-here", {"guess"}, false, Method::kKeyboard);
+    sshd.Login("127.0.0.9", "user0", {}, false);  // hangs up
+  });
+  std::vector<std::string> told;
+  for (const moat_login& login : Logins()) {
+    EXPECT_STREQ(login.service, "sshd");
+    EXPECT_STREQ(login.remote, "127.0.0.9");
+    EXPECT_STREQ(login.terminal, "ssh");
+    EXPECT_STREQ(login.by, "");
+    EXPECT_EQ(login.hdr.flags, 0u);
+    told.push_back(std::string(login.user) + " " + std::to_string(login.step) + " " + std::to_string(login.result));
+  }
+  const std::vector<std::string> logged_in = {"user0 1 7", "user0 1 7", "user0 1 0", "user0 2 0", "user0 3 0"};
+  std::vector<std::string> expected = logged_in;
+  expected.insert(expected.end(), logged_in.begin(), logged_in.end());
+  expected.insert(expected.end(), {"nobody-here 1 10", "nobody-here 1 10"});
+  EXPECT_EQ(told, expected);
 }
 
 }  // namespace

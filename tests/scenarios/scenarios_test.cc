@@ -118,15 +118,17 @@ class ScenarioTest : public testing::TestWithParam<const Scenario*> {
     EXPECT_TRUE(status.ok()) << status.error_message();
     return {response.findings().begin(), response.findings().end()};
   }
-  static bool Has(const std::vector<v1::Finding>& findings, event::FindingKind kind) {
-    return std::ranges::any_of(findings, [&](const v1::Finding& one) { return one.kind() == event::FindingKindName(kind); });
+  static bool Has(const std::vector<v1::Finding>& findings, const Scenario& scenario) {
+    return std::ranges::any_of(findings, [&](const v1::Finding& one) {
+      return one.kind() == event::FindingKindName(scenario.kind) && one.title().find(scenario.says) != std::string::npos;
+    });
   }
 };
 
 TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
   const Scenario& scenario = *GetParam();
-  if (*scenario.needs != '\0' && ::access(scenario.needs, X_OK) != 0) {
-    GTEST_SKIP() << "it needs " << scenario.needs << ", which is not installed";
+  if (const std::string why = scenario.why_not != nullptr ? scenario.why_not() : ""; !why.empty()) {
+    GTEST_SKIP() << "not played: " << why;
   }
   const e2e::Place place;
   Site site{.weights = place.File("model/weights.safetensors"),
@@ -174,7 +176,7 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
   ASSERT_EQ(status, 0) << "it could not be played";
   std::vector<v1::Finding> findings;
   if (scenario.attack) {
-    (void)e2e::Eventually([&] { return Has(findings = List(agent), scenario.kind); }, std::chrono::seconds(20));
+    (void)e2e::Eventually([&] { return Has(findings = List(agent), scenario); }, std::chrono::seconds(20));
   } else {
     const bool of_agent =
         scenario.kind == event::FindingKind::kAgentTampering || scenario.kind == event::FindingKind::kAgentDegraded;
@@ -186,7 +188,7 @@ TEST_P(ScenarioTest, IsFoundIfAndOnlyIfItIsAnAttack) {
   for (const v1::Finding& finding : findings) {
     all += "\n  " + finding.kind() + ": " + finding.title();
   }
-  const bool found = Has(findings, scenario.kind);
+  const bool found = Has(findings, scenario);
   ++(scenario.attack ? row.attacks : row.ordinary);
   row.found += scenario.attack && found ? 1 : 0;
   row.flagged += !scenario.attack && !findings.empty() ? 1 : 0;

@@ -35,7 +35,8 @@ struct Scenario {
   void (*play)(const Site&);
   const char* policies = "";  // YAML documents; SCOPE in them stands for the cgroup of the stage
   const char* settings = "";  // of moatd.yaml, beside the stage's own
-  const char* needs = "";  // a program that must be installed; without it the scenario is not played
+  std::string (*why_not)() = nullptr;  // for which reason it cannot be played here; empty: it can
+  const char* says = "";  // of an attack: part of a finding's title
 };
 inline constexpr bool kAttack = true, kOrdinary = false;
 

@@ -111,7 +111,7 @@ class WalkThrough(unittest.TestCase):
 
     def _rsyslog(self):
         folder = self.programs.parent / "rsyslog"
-        run = subprocess.run([SOURCES / "tests" / "e2e" / "sinks" / "rsyslog.sh", folder], capture_output=True, text=True, check=False)
+        run = subprocess.run([SOURCES / "tests" / "unpack.sh", "rsyslog", folder], capture_output=True, text=True, check=False)
         if run.returncode:
             note(f"rsyslog is not looked at: {run.stderr.strip()}")
             return

@@ -161,7 +161,7 @@ std::string Receiver::WhyNot(Kind kind) {
   if (kind == Kind::kSyslogNg) {
     return ::access("/usr/sbin/syslog-ng", X_OK) == 0 ? "" : "there is no syslog-ng (deploy/packages.sh test)";
   }
-  const auto done = RunChild(std::string(MOAT_SOURCE_DIR) + "/tests/e2e/sinks/rsyslog.sh", {kRsyslogFolder}, {.ms = 300'000});
+  const auto done = RunChild(std::string(MOAT_SOURCE_DIR) + "/tests/unpack.sh", {"rsyslog", kRsyslogFolder}, {.ms = 300'000});
   return !done ? done.error().message : done->status == 0 ? "" : done->err;
 }
 
