@@ -184,6 +184,14 @@ class DoorImpl final : public Door {
   // Of one source at once: nobody alone keeps the door busy for all others.
   size_t MostHandshakes() const { return std::max<size_t>(4, config_.max_connections / 4); }
 
+  // Nor does one who may come in shut all others out.
+  size_t MostOfOne() const { return std::max<size_t>(4, config_.max_connections / 2); }
+  size_t OpenOf(const std::string& identity) const {
+    return static_cast<size_t>(std::ranges::count_if(entries_, [&](const auto& of) {
+      return !of.second.inner_name.empty() && of.second.connection->verdict().identity.name == identity;
+    }));
+  }
+
   void HandshakeEnds(const std::string& source) {
     if (const auto found = handshakes_.find(source); found != handshakes_.end() && --found->second == 0) {
       handshakes_.erase(found);
@@ -243,6 +251,10 @@ class DoorImpl final : public Door {
     DoorConnection& connection = *entry.connection;
     if (open_ >= config_.max_connections) {
       connection.Refuse(Refusal::kTooMany, "api.tcp.max_connections are open");
+      return State::kRefused;
+    }
+    if (const std::string& who = connection.verdict().identity.name; OpenOf(who) >= MostOfOne()) {
+      connection.Refuse(Refusal::kTooMany, "half of api.tcp.max_connections are " + who + "'s");
       return State::kRefused;
     }
     std::string name;

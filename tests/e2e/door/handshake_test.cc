@@ -181,5 +181,24 @@ TEST_F(DoorHandshakeTest, OneSourceAloneDoesNotShutOutOthers) {
   ASSERT_TRUE(Eventually([this] { return !Tls({.client = &viewer_}).refused; }, 10s)) << "who has gone does not count";
 }
 
+TEST_F(DoorHandshakeTest, OneIdentityAloneDoesNotShutOutOthers) {
+  StartAgent({.tcp = "max_connections: 16, handshake_ms: 1500, rate: {per_second: 1000, burst: 1000}, accept: {per_second: 1000, "
+                     "burst: 1000}"});
+  std::vector<std::shared_ptr<grpc::Channel>> held;
+  for (int i = 0; i < 8; ++i) {
+    held.push_back(Channel(viewer_));
+    ASSERT_TRUE(GetStatus(held.back()).ok()) << i;
+  }
+  EXPECT_EQ(GetStatus(Channel(viewer_)).error_code(), grpc::StatusCode::UNAVAILABLE);
+  ASSERT_TRUE(Eventually([this] { return !Audit("connection", "denied").empty(); }, 10s));
+  const Line line = Audit("connection", "denied")[0];
+  EXPECT_EQ(line["reason"], "too_many");
+  EXPECT_THAT(line.dump(), HasSubstr(std::string("half of api.tcp.max_connections are ") + kViewer + "'s"));
+  EXPECT_TRUE(GetStatus(Channel(admin_)).ok()) << "there is room for others";
+  EXPECT_TRUE(GetStatus(held.back()).ok()) << "who is in stays in";
+  held.pop_back();
+  ASSERT_TRUE(Eventually([this] { return GetStatus(Channel(viewer_)).ok(); }, 10s)) << "who has gone does not count";
+}
+
 }  // namespace
 }  // namespace moat::e2e
