@@ -185,7 +185,7 @@ class DoorImpl final : public Door {
   size_t MostHandshakes() const { return std::max<size_t>(4, config_.max_connections / 4); }
 
   // Nor does one who may come in shut all others out.
-  size_t MostOfOne() const { return std::max<size_t>(4, config_.max_connections / 2); }
+  size_t MostOfOne() const { return std::max<size_t>(1, config_.max_connections / 2); }
   size_t OpenOf(const std::string& identity) const {
     return static_cast<size_t>(std::ranges::count_if(entries_, [&](const auto& of) {
       return !of.second.inner_name.empty() && of.second.connection->verdict().identity.name == identity;
@@ -254,7 +254,7 @@ class DoorImpl final : public Door {
       return State::kRefused;
     }
     if (const std::string& who = connection.verdict().identity.name; OpenOf(who) >= MostOfOne()) {
-      connection.Refuse(Refusal::kTooMany, "half of api.tcp.max_connections are " + who + "'s");
+      connection.Refuse(Refusal::kTooMany, who + " has as many as one may: half of api.tcp.max_connections");
       return State::kRefused;
     }
     std::string name;

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -15,12 +16,13 @@
 #include "agent/app/health.h"
 #include "agent/app/identity.h"
 #include "agent/app/metrics.h"
-#include "agent/app/mount_watch.h"
+#include "agent/app/mounted_assets.h"
 #include "agent/app/names.h"
 #include "agent/app/pipeline.h"
 #include "agent/app/policies.h"
 #include "agent/app/policy_control.h"
 #include "agent/app/self.h"
+#include "agent/app/snapshot.h"
 #include "agent/app/steps.h"
 #include "agent/app/workload_watch.h"
 #include "agent/app/world.h"
@@ -59,6 +61,7 @@ class AppImpl final : public App {
         {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
         {"workloads", [this] { return StartWorkloads(); }, [this] { world_->SetWorkloads(nullptr), workloads_.reset(); }},
         {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
+        {"mounts", [this] { return StartMounts(); }, [this] { mounted_.reset(); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
         {"metrics", [this] { return StartMetrics(); }, [this] { exporter_.reset(); }},
     });
@@ -103,7 +106,6 @@ class AppImpl final : public App {
   }
 
   void LookAgain() override {
-    LookAtMounts();
     if (std::vector<probe::ResolvedDevice> devices = probe_->Devices(); devices != devices_) {
       devices_ = std::move(devices);
       SetNames();
@@ -117,37 +119,6 @@ class AppImpl final : public App {
   }
 
  private:
-  // A volume that was mounted by now, or is gone: its files are found anew.
-  void LookAtMounts() {
-    const InForce in_force = policies_ ? policies_->Get() : InForce();
-    config::Config now = config_;
-    now.assets = in_force.set ? in_force.set->assets : config_.assets;
-    std::vector<std::string> paths;
-    for (const config::Asset& asset : now.assets) {
-      paths.insert(paths.end(), asset.paths.begin(), asset.paths.end());
-    }
-    if (!mounts_ || !mounts_->Changed(paths)) {
-      return;
-    }
-    // By the policies, which count in sizes of assets. Where they cannot be read, by those in force.
-    Status status = policies_ ? policies_->SetAssets(config_.assets) : probe_->ReloadAssets(now);
-    if (!status && policies_) {
-      status = probe_->ReloadAssets(now);
-    }
-    if (!status) {
-      spdlog::error("a mount at an asset's path came or went, and the assets cannot be looked for: {}", status.error().message);
-      return;
-    }
-    SetNames();
-    size_t files = 0;
-    for (const probe::ResolvedAsset& asset : probe_->Assets()) {
-      files += asset.files.size();
-    }
-    spdlog::info("a mount at an asset's path came or went: {} assets have {} files and directories now", now.assets.size(),
-                 files);
-    LogAssets();
-  }
-
   Status StartProbe() {
     if (auto mounts = MountWatch::Open(); mounts) {
       mounts_ = std::move(*mounts);
@@ -278,7 +249,7 @@ class AppImpl final : public App {
     }
     // The names of rules are wanted before there is anybody to ask for them.
     auto started = Policies::Start(config_, *probe_, *workloads_, [this](const Policies& policies) {
-      pipeline_->SetNames(MakeNames(*probe_, &policies));
+      SetNames(&policies);
       world_->SetPolicies(policies.Get().set);
     });
     if (!started) {
@@ -291,7 +262,19 @@ class AppImpl final : public App {
     return {};
   }
 
-  void SetNames() { pipeline_->SetNames(MakeNames(*probe_, policies_.get())); }
+  Status StartMounts() {
+    if (mounts_) {
+      MOAT_ASSIGN(mounted_, MountedAssets::Start(std::move(*mounts_), *probe_, [this] { SetNames(); }));
+    }
+    return {};
+  }
+
+  // Any thread, while pipeline and policies are there.
+  void SetNames() { SetNames(policies_.get()); }
+  void SetNames(const Policies* policies) {
+    const std::lock_guard lock(names_);  // the newest are set last
+    pipeline_->SetNames(MakeNames(*probe_, policies));
+  }
 
   Status StartServer() {
     MOAT_ASSIGN(server_, api::Server::Start(
@@ -322,38 +305,8 @@ class AppImpl final : public App {
 
   // Threads of gRPC and of the exporter; only while they run, so probe, hub and pipeline are there.
   api::StatusSnapshot Snapshot() const {
-    api::StatusSnapshot out;
-    out.version = kVersion;
-    out.hostname = HostName();
-    out.kernel = KernelRelease();
-    out.scope = scope_;
-    out.started_unix_ns = started_unix_ns_;
-    out.attach_ms = attach_ms_;
-    out.domains = probe_->Domains();
-    out.ledger = pipeline_->WholeLedger();
-    out.rings = probe_->Rings();
-    for (probe::ResolvedAsset& asset : probe_->Assets()) {
-      out.assets.push_back({asset.id, std::move(asset.name), std::move(asset.asset_class), asset.bytes, asset.files.size(),
-                            std::move(asset.problems)});
-    }
-    for (probe::ResolvedDevice& device : probe_->Devices()) {
-      out.devices.push_back({device.rdev, std::move(device.path), std::move(device.class_name)});
-    }
-    out.subscribers = hub_->subscribers();
-    out.subscriber_losses = hub_->subscriber_losses();
-    if (engine_) {
-      const detect::FoldStats stats = engine_->stats();
-      out.findings = {stats.raised, stats.told, stats.open, stats.closed, stats.crowded, stats.forgotten, stats.expected};
-    }
-    for (sink::SinkStats& sink : sinks_ ? sinks_->stats() : std::vector<sink::SinkStats>()) {
-      out.sinks.push_back({std::move(sink.name), std::move(sink.type), std::move(sink.encoding), sink.delivered, sink.spool.depth,
-                           sink.lag_ns, LostBy(sink), sink.spool.dead + sink.spool.dead_dropped, sink.failing,
-                           std::move(sink.last_error), sink.last_error_unix_ns});
-    }
-    out.last_seq = pipeline_->last_seq();
-    out.cpu_ns = CpuNs();
-    out.rss_bytes = RssBytes();
-    return out;
+    return SnapshotOf({.probe = *probe_, .pipeline = *pipeline_, .hub = *hub_, .engine = engine_.get(), .sinks = sinks_.get()},
+                      scope_, started_unix_ns_, attach_ms_);
   }
 
   void LogAssets() const {
@@ -370,6 +323,7 @@ class AppImpl final : public App {
   const uint64_t started_unix_ns_ = WallNs();
   uint64_t attach_ms_ = 0;
   std::vector<probe::ResolvedDevice> devices_;  // whose names are in events
+  std::mutex names_;
   std::unique_ptr<probe::Probe> probe_;
   std::unique_ptr<api::Hub> hub_;
   const std::unique_ptr<event::Consumer> canary_log_ = MakeCanaryLog();
@@ -378,7 +332,8 @@ class AppImpl final : public App {
   const std::unique_ptr<World> world_ = World::Create();
   std::unique_ptr<api::FindingTable> findings_;  // null: nothing looks for any
   std::unique_ptr<detect::Engine> engine_;  // null, too
-  std::optional<MountWatch> mounts_;  // none: there is no table of mounts
+  std::optional<MountWatch> mounts_;  // until StartMounts; none: there is no table of mounts
+  std::unique_ptr<MountedAssets> mounted_;
   std::unique_ptr<sink::Sinks> sinks_;  // null: none are configured
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<WorkloadWatch> workloads_;  // null: there is no cgroup2 file system

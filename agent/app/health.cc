@@ -77,8 +77,8 @@ std::vector<detect::Draft> Degraded(const api::StatusSnapshot& status, const std
     if (sink.failing && sink.lag_ns > kLagNs) {
       drafts.push_back(Of(
           "sink " + sink.name, event::Severity::kMedium,
-          "nothing has reached " + sink.name + " for more than five minutes: " + sink.last_error,
-          "What is found, and each event that goes there too, lies on this host's disk until the receiver takes it again; when the spool is full the oldest is "
+          "what is for " + sink.name + " has waited for more than five minutes, and the last attempt failed: " + sink.last_error,
+          "What is found, or the events that it asks for, lies on this host's disk until the receiver takes it again; when the spool is full the oldest is "
           "dropped.",
           "Look at the receiver and at the way to it. The spool is delivered when it is back."));
     }

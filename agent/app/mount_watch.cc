@@ -2,7 +2,7 @@
 #include "agent/app/mount_watch.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,21 +51,26 @@ std::set<std::string> MountsAt(std::string_view mountinfo, const std::vector<std
     const size_t end = std::min(mountinfo.find('\n'), mountinfo.size());
     const std::string_view line = mountinfo.substr(0, end);
     mountinfo.remove_prefix(std::min(end + 1, mountinfo.size()));
-    // 36 35 98:0 /in/it /mount/point rw,noatime shared:1 - ext3 /dev/root rw: options may change without another mount.
-    size_t at = 0, begin = 0;
-    for (int field = 0; field < 4 && at != std::string_view::npos; ++field) {
-      at = line.find(' ', begin);
-      begin = at + 1;
+    // 36 35 98:0 /in/it /mount/point rw,noatime shared:1 - ext3 /dev/root rw
+    std::vector<std::string_view> fields;
+    for (size_t at = 0; at <= line.size();) {
+      const size_t stop = std::min(line.find(' ', at), line.size());
+      fields.push_back(line.substr(at, stop - at));
+      at = stop + 1;
     }
-    const size_t stop = at == std::string_view::npos ? at : line.find(' ', begin);
-    if (stop == std::string_view::npos) {
+    const auto dash = std::ranges::find(fields, "-");
+    if (fields.size() < 6 || fields.end() - dash < 3) {
       continue;
     }
-    const std::string point = Unescaped(line.substr(begin, stop - begin));
+    const std::string point = Unescaped(fields[4]);
     if (point != "/" && std::ranges::any_of(paths, [&](const std::string& path) {
           return IsAtOrBelow(path, point) || IsAtOrBelow(point, path);
         })) {
-      mounts.emplace(line.substr(0, stop));
+      std::string what;  // options may change without another mount
+      for (const std::string_view field : {fields[0], fields[2], fields[3], fields[4], dash[1], dash[2]}) {
+        what.append(what.empty() ? "" : " ").append(field);
+      }
+      mounts.insert(std::move(what));
     }
   }
   return mounts;
@@ -81,21 +86,28 @@ Result<MountWatch> MountWatch::Open() {
   return MountWatch(std::move(fd));
 }
 
-bool MountWatch::Changed(const std::vector<std::string>& paths) {
-  // fs/proc_namespace.c: POLLERR and POLLPRI once after each change.
-  pollfd stirred{.fd = fd_.get(), .events = POLLPRI, .revents = 0};
-  if (::poll(&stirred, 1, 0) <= 0) {
-    return false;
-  }
+bool MountWatch::Take(const std::vector<std::string>& paths) {
   std::vector<std::string> real = paths;
+  std::map<std::string, std::string> roots;
   for (const std::string& path : paths) {
     std::error_code error;
     if (const auto followed = std::filesystem::weakly_canonical(path, error); !error && followed != path) {
       real.push_back(followed);
     }
+    struct stat file{};
+    roots[path] = ::stat(path.c_str(), &file) != 0
+                      ? "none"
+                      : std::to_string(file.st_dev) + " " + std::to_string(file.st_ino) + " " +
+                            std::to_string(file.st_ctim.tv_sec) + " " + std::to_string(file.st_ctim.tv_nsec);
   }
+  // Numbers of mounts and of devices are used again at once: one that came in place of another may have its line.
+  const bool others = std::ranges::any_of(roots, [this](const auto& root) {
+    const auto before = roots_.find(root.first);
+    return before != roots_.end() && before->second != root.second;
+  });
+  roots_ = std::move(roots);
   const std::string before = std::exchange(table_, ReadTable(fd_.get()));
-  return MountsAt(before, real) != MountsAt(table_, real);
+  return others || MountsAt(before, real) != MountsAt(table_, real);
 }
 
 }  // namespace moat::app

@@ -2,6 +2,7 @@
 // Tells that a mount came or went which decides what lies at a path: a volume with weights is often mounted long after moatd has started.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,8 +13,8 @@
 
 namespace moat::app {
 
-// Of a mount table (proc_pid_mountinfo(5)), the mounts that are at, above or below one of the paths, each as a line of its own. The root is
-// none: it is above everything. Pure.
+// Of a mount table (proc_pid_mountinfo(5)), the mounts that are at, above or below one of the paths, each by what makes it another one. The
+// root is none: it is above everything. Pure.
 std::set<std::string> MountsAt(std::string_view mountinfo, const std::vector<std::string>& paths);
 
 // One thread.
@@ -21,14 +22,15 @@ class MountWatch {
  public:
   // Of this process's mount namespace.
   static Result<MountWatch> Open();
-  // Whether those at these paths are others than at the last call, or at Open(). Symbolic links in paths are followed as they are now. Reads
-  // the table only when the kernel says that it has changed.
-  bool Changed(const std::vector<std::string>& paths);
+  int fd() const { return fd_.get(); }  // POLLPRI once after each change of the table
+  // Whether the mounts at these paths are others than at the last call, or at Open(). Symbolic links in paths are followed as they are now.
+  bool Take(const std::vector<std::string>& paths);
 
  private:
   explicit MountWatch(Fd fd);
   Fd fd_;
   std::string table_;
+  std::map<std::string, std::string> roots_;  // by path: device, inode and time of change of what lies there
 };
 
 }  // namespace moat::app

@@ -35,6 +35,11 @@ Expected ReadExpected(const Reading& reading, const Node& node) {
   if (const Node* kinds = section.Required("kinds"); kinds != nullptr && kinds->items.empty()) {
     section.Complain(node, "detect.expected[].kinds names no kind of finding");
   }
+  for (const char* nobodys : {"agent-tampering", "agent-degraded", "events-lost"}) {
+    if (std::ranges::find(expected.kinds, nobodys) != expected.kinds.end()) {
+      section.Complain(node, std::string("detect.expected[].kinds: ") + nobodys + " is about moatd itself, and no workload's");
+    }
+  }
   ReadPatterns(section, "pods", true, expected.pods);
   ReadPatterns(section, "units", false, expected.units);
   ReadPatterns(section, "containers", false, expected.containers);

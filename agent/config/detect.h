@@ -12,8 +12,8 @@ namespace moat::config {
 struct Expected {
   std::vector<std::string> kinds;       // of findings, by FindingKindName
   std::vector<std::string> pods;        // "NAMESPACE/NAME", these three with "*" for any text
-  std::vector<std::string> units;       // of systemd
-  std::vector<std::string> containers;  // by the name that docker or podman has for them
+  std::vector<std::string> units;       // of systemd; not what runs in jobs and containers below them
+  std::vector<std::string> containers;  // by the name that docker has for them
   std::string reason;                   // for whoever reads the file
   bool operator==(const Expected&) const = default;
 };

@@ -201,6 +201,11 @@ Sink ReadSink(const Reading& reading, const Node& node) {
   if (!sink.events.empty() && sink.encoding == "cef") {
     section.Complain(*section.Child("events"), "sinks[].events needs the encoding ocsf: as cef only findings can be told");
   }
+  if (!sink.events.empty() && (section.Child("kinds") != nullptr || section.Child("min_severity") != nullptr)) {
+    section.Complain(
+        *section.Child("events"),
+        "a sink has events or findings: kinds and min_severity are of findings, for which another sink can have the same receiver");
+  }
   section.Number("queue", sink.queue, 16, 1u << 20);
   {
     Section spool(reading, section.Child("spool"), "sinks[].spool");

@@ -68,7 +68,8 @@ struct Sink {
   std::string encoding = "ocsf";  // ocsf | cef
   std::string min_severity = "info";  // info | low | medium | high | critical
   std::vector<std::string> kinds;  // of findings, by FindingKindName; empty: all
-  std::vector<std::string> events;  // kinds of events that go there too, as watch --kind takes them; ocsf only
+  // Kinds of events, as watch --kind takes them; ocsf only. Then no findings go there: a flood of events could push them out of the spool.
+  std::vector<std::string> events;
   uint32_t queue = 4096;  // findings between the pipeline and the spool: a second of a flood, while the disk flushes
   Spool spool;
   std::variant<FileSink, SyslogSink, OtlpSink> transport;  // type: file | syslog | otlp

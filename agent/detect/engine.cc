@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <iterator>
 #include <mutex>
 #include <set>
@@ -14,6 +15,10 @@
 
 namespace moat::detect {
 namespace {
+
+// What may be expected of a workload that is not known yet waits so long, and so many do.
+constexpr uint64_t kHoldNs = 2'000'000'000;
+constexpr size_t kMostHeld = 256;
 
 // What makes two workloads the same, also after one was started anew.
 std::string PlaceOf(const event::Workload* workload, const std::string& cgroup) {
@@ -95,6 +100,7 @@ class EngineImpl final : public Engine, Scene, Raise {
     for (Draft& draft : posted) {
       (*this)(std::move(draft));
     }
+    SettleHeld(/*all=*/false);
     fold_.OnTime(now_ns);
     Publish();
   }
@@ -104,6 +110,7 @@ class EngineImpl final : public Engine, Scene, Raise {
     for (const auto& detector : detectors_) {
       detector->OnEnd(*this, *this);
     }
+    SettleHeld(/*all=*/true);
     fold_.OnTime(now_ns, /*all=*/true);
     Publish();
   }
@@ -187,13 +194,47 @@ class EngineImpl final : public Engine, Scene, Raise {
     }
     subject.workload = cgroup.empty() ? nullptr : world_.Whose(cgroup);
     subject.place = PlaceOf(subject.workload.get(), cgroup);
-    if (expectations_.Names(draft.kind, subject.workload.get())) {
-      expected_ += draft.times;
-      return;
+    const Held one{std::move(draft), std::move(subject), std::move(cgroup), std::move(who), now_ns_};
+    if (!Settled(one, held_.size() < kMostHeld)) {
+      held_.push_back(one);
     }
-    raised_ = {draft.process, who};
-    fold_.Raise(std::move(draft), std::move(subject), now_ns_, clock_.ToUnixNs(now_ns_));
+  }
+
+  // On its way to be told. A container does its worst as it starts, before its runtime has said whose it is.
+  struct Held {
+    Draft draft;
+    Subject subject;
+    std::string cgroup;
+    std::shared_ptr<const event::Process> who;
+    uint64_t since_ns = 0;
+  };
+
+  // Tells or counts it. False: that may be another thing when its workload is known; not where it may not wait.
+  bool Settled(const Held& one, bool may_wait) {
+    switch (expectations_.Of(one.draft.kind, one.subject.workload.get())) {
+      case Expectations::Says::kAskAgain:
+        if (may_wait) {
+          return false;
+        }
+        break;
+      case Expectations::Says::kExpected: expected_ += one.draft.times; return true;
+      case Expectations::Says::kNothing: break;
+    }
+    raised_ = {one.draft.process, one.who};
+    fold_.Raise(one.draft, one.subject, one.since_ns, clock_.ToUnixNs(one.since_ns));
     raised_ = {};
+    return true;
+  }
+
+  void SettleHeld(bool all) {
+    std::deque<Held> held = std::exchange(held_, {});
+    for (Held& one : held) {
+      one.subject.workload = world_.Whose(one.cgroup);
+      one.subject.place = PlaceOf(one.subject.workload.get(), one.cgroup);
+      if (!Settled(one, !all && now_ns_ - one.since_ns < kHoldNs)) {
+        held_.push_back(std::move(one));
+      }
+    }
   }
 
   // A finding is an event among events: it has the number, the process and the labels by which streams are cut.
@@ -232,6 +273,7 @@ class EngineImpl final : public Engine, Scene, Raise {
   const uint32_t agent_pid_;
   const Expectations expectations_;
   uint64_t expected_ = 0;
+  std::deque<Held> held_;
   std::array<std::vector<Detector*>, static_cast<size_t>(event::Kind::kCount)> by_kind_;
   Lineage lineage_;
   WallClock clock_;

@@ -15,8 +15,13 @@ namespace moat::detect {
 class Expectations {
  public:
   explicit Expectations(const std::vector<config::Expected>& expected);
-  // A workload that is not known (null, or a pod that no runtime has told of yet) is nobody's.
-  bool Names(event::FindingKind kind, const event::Workload* workload) const;
+  enum class Says : uint8_t {
+    kNothing,
+    kExpected,
+    kAskAgain,  // its runtime has not told yet whose it is, and some rule may name it
+  };
+  // workload: null when it is nobody's.
+  Says Of(event::FindingKind kind, const event::Workload* workload) const;
 
  private:
   struct Rule {

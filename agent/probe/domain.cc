@@ -267,11 +267,9 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
       }
       return {};
     case Backend::kUprobe: {
-      LIBBPF_OPTS(bpf_uprobe_opts, options);
-      options.func_name = hook.points.front().c_str();
-      options.retprobe = std::string_view(bpf_program__section_name(hook.program)).starts_with("uretprobe");
-      return keep(bpf_program__attach_uprobe_opts(hook.program, /*pid=*/-1, library_.c_str(), 0, &options),
-                  hook.points.front() + " of " + library_);
+      MOAT_ASSIGN(bpf_link* const link, AttachToLibrary(hook));
+      hook.links.push_back(link);
+      return {};
     }
     case Backend::kCgroupAddr:
     case Backend::kCgroupSock:
@@ -294,6 +292,9 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
     return;
   }
   calls_ = calls;
+  if (libraries_.empty()) {
+    FollowLibrary();  // notes which file it is
+  }
   for (Hook& hook : hooks_) {
     if (hook.candidate == nullptr || hook.candidate->driver != 0) {
       continue;

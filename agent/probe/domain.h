@@ -85,6 +85,8 @@ class Domain {
   bool AttachToDrivers(uint32_t drivers, bool afresh);
   // The kernel refused one that is there: seen on 5.10 after a probe at the same place was let go of a moment ago. To be tried again.
   bool refused_for_now() const { return refused_for_now_; }
+  // Probes the library, too, when it is another file by now. After Attach; beside Describe and the like, from any one thread.
+  void FollowLibrary();
   // Attaches again what somebody has detached from the cgroup since; which events. Beside Describe and the like, from any one thread.
   std::vector<std::string> Repair(int cgroup_fd);
 
@@ -112,6 +114,7 @@ class Domain {
   void Close();
   Status AttachToCalls(Hook& hook, const std::string& function, bool returns);
   void AttachToDriver(Hook& hook, uint32_t drivers, bool afresh);
+  Result<bpf_link*> AttachToLibrary(const Hook& hook) const;
   void Adopt(const Pins& pins);
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);
@@ -126,6 +129,8 @@ class Domain {
   const Features* features_;
   const std::vector<std::string>& avoid_;
   std::string library_;
+  using FileId = std::pair<uint64_t, uint64_t>;  // device, inode
+  std::vector<FileId> libraries_;  // that it was until now
   std::map<std::string, std::string> refused_;  // programs that loading, attaching or the canary ruled out, and why
   bpf_object* object_ = nullptr;
   bool loaded_ = false;

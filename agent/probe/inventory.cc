@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -158,21 +159,67 @@ void Inventory::LookAgain(uint64_t now_ns) {
   }
 }
 
+size_t Inventory::KeepLeft(const ResolvedAsset& before, ResolvedAsset& fresh,
+                           const std::function<bool(uint32_t dev)>& keeps) const {
+  std::set<InodeId> found;
+  for (const auto& file : fresh.files) {
+    found.emplace(file.dev, file.inode);
+  }
+  size_t kept = 0;
+  for (const auto& file : before.files) {
+    if (!found.contains({file.dev, file.inode}) && keeps(file.dev) && inodes_->Holds({file.dev, file.inode}, fresh.id)) {
+      fresh.files.push_back(file);
+      ++kept;
+    }
+  }
+  return kept;
+}
+
+bool Inventory::FindAgain() {
+  std::vector<config::Asset> wanted;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!inodes_) {
+      return false;
+    }
+    wanted = config_.assets;
+  }
+  // Walks disks, and whatever else is mounted: not under the lock, the ring thread would wait for it.
+  std::vector<ResolvedAsset> fresh = ResolveAssets(wanted);
+  const std::optional<std::set<uint32_t>> mounted = MountedDevices();
+  const std::lock_guard lock(mutex_);
+  if (wanted != config_.assets || fresh.size() != assets_.size()) {
+    return false;  // by somebody who has looked for them since
+  }
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    const size_t kept = KeepLeft(assets_[i], fresh[i], [&](uint32_t dev) { return !mounted || mounted->contains(dev); });
+    if (kept > 0) {
+      fresh[i].bytes = std::max(fresh[i].bytes, assets_[i].bytes);
+      spdlog::warn(
+          "asset {}: {} of its files and directories are not at its paths any more, can be read all the same, and stay its own",
+          fresh[i].name, kept);
+    }
+  }
+  SetAssets(std::move(fresh));
+  return true;
+}
+
+std::vector<std::string> Inventory::Paths() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> paths;
+  for (const config::Asset& asset : config_.assets) {
+    paths.insert(paths.end(), asset.paths.begin(), asset.paths.end());
+  }
+  return paths;
+}
+
 // An asset's files as they are now. Those that left its directories stay its own while they live.
 void Inventory::Update(uint32_t asset) {
   ResolvedAsset& now = assets_[asset];
   std::vector<ResolvedAsset> resolved = ResolveAssets({config_.assets[asset]});
   ResolvedAsset& fresh = resolved.front();
   fresh.id = asset;
-  std::set<InodeId> found;
-  for (const auto& file : fresh.files) {
-    found.emplace(file.dev, file.inode);
-  }
-  for (const auto& file : now.files) {
-    if (!found.contains({file.dev, file.inode}) && inodes_->Holds({file.dev, file.inode}, asset)) {
-      fresh.files.push_back(file);
-    }
-  }
+  KeepLeft(now, fresh, [](uint32_t) { return true; });
   if (Status status = inodes_->Update(fresh); !status) {
     fresh.problems.push_back(status.error().message);
   }

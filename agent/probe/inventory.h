@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -49,6 +50,8 @@ class Inventory {
   // Resolves again when fanotify has lost notices; looks for drivers that came late.
   void HouseKeep(bool devices_too);
   Status Reload(const config::Config& config);
+  std::vector<std::string> Paths() const;
+  bool FindAgain();  // as Probe::FindAssetsAgain
   // Puts rows of the table of GPU calls back that somebody else has changed; how many. The control thread's, every second or two.
   size_t RestoreGpuRows();
 
@@ -67,6 +70,8 @@ class Inventory {
   void SetAssets(std::vector<ResolvedAsset> resolved);
   void LookAgain(uint64_t now_ns);
   void Update(uint32_t asset);
+  // Adds to an asset what it has lost of before, and what is still watched as its own; how many.
+  size_t KeepLeft(const ResolvedAsset& before, ResolvedAsset& fresh, const std::function<bool(uint32_t dev)>& keeps) const;
 
   mutable std::mutex mutex_;
   config::Config config_;

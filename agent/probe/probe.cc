@@ -46,6 +46,8 @@ class ProbeImpl final : public Probe {
   void Wake() override;
   void Sums(RecordSink& sink) override;
   Status ReloadAssets(const config::Config& config) override { return inventory_->Reload(config); }
+  std::vector<std::string> AssetPaths() const override { return inventory_->Paths(); }
+  bool FindAssetsAgain() override { return inventory_->FindAgain(); }
   std::vector<ResolvedAsset> Assets() const override { return inventory_->Assets(); }
   std::vector<ResolvedDevice> Devices() const override { return inventory_->Devices(); }
   std::vector<DomainStatus> Domains() const override;
@@ -355,6 +357,9 @@ void ProbeImpl::Sums(RecordSink& sink) {
     sums_->Reclaim(counted);
   }
   LookAtDrivers(/*devices_too=*/sums_calls_ % kHouseKeeping == 0, /*again=*/true);
+  if (sums_calls_ % kHouseKeeping == 0) {
+    (*domains_)["auth"].FollowLibrary();
+  }
 }
 
 std::vector<DomainStatus> ProbeImpl::Domains() const {

@@ -73,6 +73,11 @@ class Probe {
   virtual void Sums(RecordSink& sink) = 0;
 
   virtual Status ReloadAssets(const config::Config& config) = 0;
+  // Of the assets in force.
+  virtual std::vector<std::string> AssetPaths() const = 0;
+  // Looks for the files of the assets in force anew: what is mounted has changed. What is not at their paths any more stays theirs as long as
+  // its file system is mounted anywhere, for it can still be read. False: there is nothing to look for, or the assets were changed meanwhile.
+  virtual bool FindAssetsAgain() = 0;
   virtual std::vector<ResolvedAsset> Assets() const = 0;
   virtual std::vector<ResolvedDevice> Devices() const = 0;
   virtual std::vector<DomainStatus> Domains() const = 0;

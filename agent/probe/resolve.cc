@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <set>
 #include <sstream>
@@ -27,6 +30,24 @@ constexpr uint32_t KernelDevice(uint32_t major, uint32_t minor) { return major <
 struct CloseDir {
   void operator()(DIR* dir) const { closedir(dir); }
 };
+
+// False: the table could not be read, or is empty.
+bool EachMount(const std::string& table, const std::function<void(uint64_t id, uint32_t dev)>& take) {
+  std::ifstream file(table);
+  std::string line;
+  bool any = false;
+  while (std::getline(file, line)) {
+    std::istringstream fields(line);  // 36 35 98:0 ...
+    uint64_t id = 0, parent = 0;
+    uint32_t major = 0, minor = 0;
+    char colon = 0;
+    if (fields >> id >> parent >> major >> colon >> minor && colon == ':') {
+      take(id, KernelDevice(major, minor));
+      any = true;
+    }
+  }
+  return any;
+}
 
 class Walker {
  public:
@@ -142,17 +163,32 @@ class Walker {
 }  // namespace
 
 MountDevices::MountDevices() {
-  std::ifstream file("/proc/self/mountinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);  // 36 35 98:0 ...
-    uint64_t id = 0, parent = 0;
-    uint32_t major = 0, minor = 0;
-    char colon = 0;
-    if (fields >> id >> parent >> major >> colon >> minor && colon == ':') {
-      devices_[id] = KernelDevice(major, minor);
+  EachMount("/proc/self/mountinfo", [this](uint64_t id, uint32_t dev) { devices_[id] = dev; });
+}
+
+std::optional<std::set<uint32_t>> MountedDevices() {
+  const std::unique_ptr<DIR, CloseDir> proc(opendir("/proc"));
+  if (!proc) {
+    return std::nullopt;
+  }
+  std::set<uint32_t> devices;
+  std::set<std::string> seen;  // namespaces
+  while (const dirent* entry = readdir(proc.get())) {
+    const std::string process = std::string("/proc/") + entry->d_name;
+    std::array<char, 64> name{};
+    if (entry->d_name[0] < '0' || entry->d_name[0] > '9') {
+      continue;
+    }
+    // Which namespace it is, the kernel may refuse to tell where it tells what is mounted there.
+    const bool told = readlink((process + "/ns/mnt").c_str(), name.data(), name.size() - 1) > 0;
+    if (told && !seen.insert(name.data()).second) {
+      continue;
+    }
+    if (!EachMount(process + "/mountinfo", [&](uint64_t, uint32_t dev) { devices.insert(dev); }) && told) {
+      seen.erase(name.data());  // it has ended: by another process of that namespace
     }
   }
+  return devices;
 }
 
 uint32_t MountDevices::Of(uint64_t mount_id, uint32_t stat_major, uint32_t stat_minor) const {

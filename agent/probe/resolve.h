@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +29,9 @@ class MountDevices {
   std::map<uint64_t, uint32_t> devices_;
 };
 
+// s_dev of what is mounted in any mount namespace that has a process; none: that cannot be found out. Costs a look at each process.
+std::optional<std::set<uint32_t>> MountedDevices();
+
 // A file as found.
 struct Found {
   InodeId id;
@@ -39,7 +44,7 @@ bool FindFile(const MountDevices& mounts, int dirfd, const char* path, bool foll
 
 struct ResolveLimits {
   size_t files = 200000;  // of all assets together
-  int depth = 64;         // of directories below an asset's path
+  int depth = 64;  // of directories below an asset's path
 };
 
 // A name whose next file or directory is the asset again.

@@ -49,6 +49,7 @@ class SinkImpl final : public Sink {
     }
     for (const std::string& name : config.events) {
       events_ |= event::KindsFromName(name);
+      gather_ = options.gather;
     }
     intake_ = Worker("sink-" + config.name, [this](const std::stop_token&) { Intake(); });
     sender_ = Worker("send-" + config.name, [this](const std::stop_token&) { Sender(); });
@@ -85,7 +86,8 @@ class SinkImpl final : public Sink {
   const SinkOptions options_;
   const event::Severity least_;
   std::bitset<static_cast<size_t>(event::FindingKind::kCount)> kinds_;
-  uint32_t events_ = 0;  // bit n: Kind n
+  uint32_t events_ = 0;  // bit n: Kind n; 0: findings
+  milliseconds gather_{0};
   const std::unique_ptr<Encoding> encoding_;
   const std::unique_ptr<Transport> transport_;
   const std::unique_ptr<Spool> spool_;
@@ -118,6 +120,9 @@ class SinkImpl final : public Sink {
 };
 
 void SinkImpl::OnFinding(const event::FindingPtr& finding) {
+  if (events_ != 0) {
+    return;
+  }
   seen_.Add();
   const auto kind = static_cast<size_t>(finding->kind);
   if (finding->severity < least_ || kind >= kinds_.size() || !kinds_.test(kind)) {
@@ -147,6 +152,9 @@ void SinkImpl::OnBatch(const event::BatchPtr& batch) {
 }
 
 void SinkImpl::OnLifecycle(Lifecycle what, std::string_view message) {
+  if (events_ != 0) {
+    return;
+  }
   Message told = LifecycleMessage(*encoding_, what, message, WallNs());
   if (told.text.empty()) {
     return;
@@ -179,7 +187,9 @@ class SinkImpl::Outgoing {
  public:
   explicit Outgoing(SinkImpl& sink) : sink_(sink) {}
   bool empty() const { return messages_.empty(); }
+  Clock::time_point since() const { return since_; }  // the first of them came
   void Add(Message message) {
+    since_ = messages_.empty() ? Clock::now() : since_;
     bytes_ += message.text.size();
     messages_.push_back(std::move(message));
     if (messages_.size() >= sink_.options_.batch_messages || bytes_ >= sink_.options_.batch_bytes) {
@@ -196,12 +206,16 @@ class SinkImpl::Outgoing {
   SinkImpl& sink_;
   std::vector<Message> messages_;
   size_t bytes_ = 0;
+  Clock::time_point since_;
 };
 
 void SinkImpl::Intake() {
   Outgoing to(*this);
   for (;;) {
-    if (const auto item = to.empty() ? queue_.Pop(std::chrono::seconds(1)) : queue_.TryPop()) {
+    // At its end the queue is closed, and nobody waits.
+    const auto wait =
+        to.empty() ? Clock::duration(std::chrono::seconds(1)) : std::max(Clock::duration(0), to.since() + gather_ - Clock::now());
+    if (const auto item = queue_.Pop(wait)) {
       Encode(*item, to);
     } else if (!to.empty()) {
       to.Put();

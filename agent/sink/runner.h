@@ -24,7 +24,7 @@ namespace moat::sink {
 
 struct SinkStats {
   std::string name, type, encoding;  // as configured
-  // Of findings, of events of the kinds configured, and of the agent's own life. seen = filtered + queue_full + queued; queued =
+  // Of findings and of the agent's own life, or of events of the kinds configured. seen = filtered + queue_full + queued; queued =
   // spool.spooled + unspooled + those that the intake has in hand.
   uint64_t seen = 0, filtered = 0, queue_full = 0, queued = 0;
   uint64_t unspooled = 0;  // lost: the disk did not take them until the agent ended
@@ -50,10 +50,13 @@ struct SinkOptions {
   size_t batch_messages = 256, batch_bytes = 1u << 20;
   // Of events between the pipeline and the spool: some ten MiB at most, half a second of a flood.
   size_t queue_batches = 64;
+  // Events wait so long for others, so that a quiet stream does not flush the disk each time that the pipeline turns; findings do not wait.
+  std::chrono::milliseconds gather{500};
   SpoolOptions spool{};  // max_bytes is the configuration's
 };
 
-// One sink. Destroyed: as Stop(0). Findings are OnFinding()'s and no others' business: those in a batch are passed over.
+// One sink. Destroyed: as Stop(0). It has either events of some kinds (OnBatch) or findings and the agent's own life; what is not its business
+// is not seen.
 class Sink : public event::FindingConsumer, public event::Consumer {
  public:
   static Result<std::unique_ptr<Sink>> Create(const config::Sink& config, const Origin& origin,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ int Silent(int, const void**, void**, void*) { return 19; /* PAM_CONV_ERR */ }
 // libpam's functions, by name: in the workload.
 class Pam {
  public:
-  Pam(const std::string& directory, const char* service, const char* user) {
+  Pam(const std::string& directory, const char* service, const char* user, const std::string& library = "libpam.so.0")
+      : library_(dlopen(library.c_str(), RTLD_NOW)) {
     MOAT_CHILD_CHECK(library_ != nullptr);
     const pam_conv conv{Silent, nullptr};
     const auto start = Function<int(const char*, const char*, const pam_conv*, const char*, void**)>("pam_start_confdir");
@@ -52,7 +54,7 @@ class Pam {
     MOAT_CHILD_CHECK(function != nullptr);
     return function;
   }
-  void* library_ = dlopen("libpam.so.0", RTLD_NOW);
+  void* const library_;
   void* handle_ = nullptr;
 };
 
@@ -138,6 +140,40 @@ TEST_F(LoginBpfTest, AChildThatAsksWithItsParentsHandleIsUnderstood) {
     EXPECT_EQ(login.hdr.flags, uint32_t{MOAT_F_TRUNCATED});
     EXPECT_NE(login.result, 0);
   }
+}
+
+TEST_F(LoginBpfTest, ALibraryThatAnUpgradeReplacesIsProbedToo) {
+  Dl_info found{};
+  void* const library = dlopen("libpam.so.0", RTLD_NOW);
+  ASSERT_TRUE(library != nullptr && dladdr(dlsym(library, "pam_start"), &found) != 0) << "no libpam here";
+  const TempDir place;
+  const std::string path = place.File("libpam.so.0"), before = place.File("before"), fresh = place.File("fresh");
+  std::filesystem::copy_file(found.dli_fname, path);
+  std::filesystem::create_hard_link(path, before);  // what programs that were there before have mapped
+  std::filesystem::copy_file(found.dli_fname, fresh);
+  config().libpam = path;
+  if (const std::string why = Begin(); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  const auto told = [&](const std::string& by) {
+    const size_t had = Logins().size();
+    RunInside([&] { MOAT_CHILD_CHECK(Pam(services(), "deny", "root", by).Ask("pam_authenticate") == 7); });
+    return Logins().size() - had;
+  };
+  const auto look = [this] {
+    for (int i = 0; i < 5; ++i) {  // some five seconds
+      Sums();
+    }
+  };
+  EXPECT_EQ(told(path), 1u);
+  std::filesystem::rename(fresh, path);  // as dpkg does it
+  EXPECT_EQ(told(path), 0u) << "nobody has looked yet: this test can fail";
+  look();
+  EXPECT_EQ(told(path), 1u);
+  EXPECT_EQ(told(before), 1u);
+  std::filesystem::rename(before, path);  // and back
+  look();
+  EXPECT_EQ(told(path), 1u) << "and not twice";
 }
 
 TEST_F(LoginBpfTest, OutsideTheScopeNothingIsTold) {

@@ -162,7 +162,7 @@ TEST(LineageTest, IsBoundedAndALoopOfParentsEnds) {
   EXPECT_LE(lineage.Of({1000, 1000}, 16).size(), 1u);
 }
 
-class NoWorld final : public World {
+class NoWorld : public World {
  public:
   std::shared_ptr<const event::Workload> Whose(const std::string& cgroup) override {
     auto workload = std::make_shared<event::Workload>();
@@ -298,11 +298,62 @@ TEST(EngineTest, WhatIsExpectedOfAWorkloadIsNoFindingAndIsCounted) {
             Pair(1, 0));
 }
 
+// Whose runtime answers later.
+class LateWorld final : public NoWorld {
+ public:
+  bool known = false;
+  std::string name = "vllm-0";
+  std::shared_ptr<const event::Workload> Whose(const std::string&) override {
+    auto workload = std::make_shared<event::Workload>();
+    workload->pod_uid = "u";
+    workload->known = known;
+    workload->pod_namespace = known ? "prod" : "";
+    workload->pod_name = known ? name : "";
+    return workload;
+  }
+};
+
+TEST(EngineTest, WhatMayBeExpectedWaitsUntilItIsKnownWhoseItIs) {
+  for (const int becomes : {0, 1, 2}) {  // what is expected, something else, nothing
+    LateWorld world;
+    std::vector<std::unique_ptr<Detector>> detectors;
+    detectors.push_back(std::make_unique<Every>());
+    config::Detect config;
+    config.expected.push_back(
+        {.kinds = {"canary-touched"}, .pods = {"prod/vllm-*"}, .units = {}, .containers = {}, .reason = "x"});
+    const auto engine = Engine::Create(config, std::move(detectors), world, "run");
+    auto batch = std::make_shared<event::Batch>();
+    batch->events.push_back(Made(event::Kind::kFileOpen, {2, 20}, event::FileOpen{}));
+    auto image = std::make_shared<event::Process>(*Image({2, 20}, {1, 10}, "/bin/cat"));
+    image->cgroup = "/pod";
+    batch->events.back().header.info = image;
+    batch->events.back().header.time_ns = kSecond;
+    engine->OnBatch(batch);
+    std::vector<event::Event> made;
+    engine->OnTime(2 * kSecond);
+    engine->Take(made);
+    EXPECT_THAT(made, IsEmpty()) << "it waits";
+    world.known = becomes < 2;
+    world.name = becomes == 0 ? "vllm-0" : "notebook-0";
+    engine->OnTime(2 * kSecond + 1);
+    engine->Take(made);
+    EXPECT_EQ(made.size(), becomes == 1 ? 1u : 0u);
+    engine->OnTime(4 * kSecond);
+    engine->Take(made);
+    ASSERT_EQ(made.size(), becomes == 0 ? 0u : 1u) << "and no longer than two seconds";
+    EXPECT_EQ(engine->stats().expected, becomes == 0 ? 1u : 0u);
+    if (becomes == 1) {
+      EXPECT_EQ(std::get<event::FindingPtr>(made[0].body)->workload->pod_name, "notebook-0");
+    }
+  }
+}
+
 TEST(ExpectationsTest, AWorkloadIsWhatItIsAndNothingElse) {
+  using Says = Expectations::Says;
   const auto kind = event::FindingKind::kNamespaceEscape;
   const Expectations expectations({{.kinds = {"namespace-escape"},
-                                    .pods = {"kube-system/*", "gpu/driver-?"},
-                                    .units = {"docker.service", "slurm*"},
+                                    .pods = {"kube-system/*", "gpu/driver-*"},
+                                    .units = {"docker.service", "slurm*", "csi-nfs\\x2dnode.service"},
                                     .containers = {"buildkit"},
                                     .reason = "x"}});
   const auto pod = [](const char* space, const char* name, const char* id = "") {
@@ -315,17 +366,17 @@ TEST(ExpectationsTest, AWorkloadIsWhatItIsAndNothingElse) {
     workload.unit = "docker.service";      // what its path says
     return workload;
   };
-  const auto expected = [&](const event::Workload& workload) { return expectations.Names(kind, &workload); };
+  const auto expected = [&](const event::Workload& workload) { return expectations.Of(kind, &workload) == Says::kExpected; };
   EXPECT_TRUE(expected(pod("kube-system", "calico-1")));
   EXPECT_TRUE(expected(pod("kube-system", "calico-1", "c0")));
   EXPECT_TRUE(expected(pod("gpu", "driver-1")));
-  EXPECT_FALSE(expected(pod("gpu", "driver-10")));
+  EXPECT_FALSE(expected(pod("gpu", "device-plugin-1")));
   EXPECT_FALSE(expected(pod("kube-system2", "calico-1")));
   EXPECT_FALSE(expected(pod("", ""))) << "no runtime has told of it yet";
   EXPECT_FALSE(expected(pod("kube-system", "")));
-  EXPECT_FALSE(expectations.Names(kind, nullptr));
-  EXPECT_FALSE(
-      expectations.Names(event::FindingKind::kReverseShell, &*std::make_unique<event::Workload>(pod("kube-system", "a"))));
+  EXPECT_EQ(expectations.Of(kind, nullptr), Says::kNothing);
+  const event::Workload calico = pod("kube-system", "calico-1");
+  EXPECT_EQ(expectations.Of(event::FindingKind::kReverseShell, &calico), Says::kNothing);
   event::Workload other;
   EXPECT_FALSE(expected(other));
   other.unit = "docker.service";
@@ -334,7 +385,18 @@ TEST(ExpectationsTest, AWorkloadIsWhatItIsAndNothingElse) {
   EXPECT_FALSE(expected(other)) << "a container below docker's unit is not docker";
   other.container_name = "buildkit";
   EXPECT_TRUE(expected(other));
-  EXPECT_FALSE(Expectations({}).Names(kind, &other));
+  EXPECT_EQ(Expectations({}).Of(kind, &other), Says::kNothing);
+  event::Workload job;
+  job.slurm_job = "7";
+  job.unit = "slurmstepd.scope";
+  EXPECT_FALSE(expected(job)) << "what users run is not slurmd";
+  event::Workload escaped;
+  escaped.unit = "csi-nfs\\x2dnode.service";
+  EXPECT_TRUE(expected(escaped)) << "a backslash is one";
+  event::Workload fresh = pod("", "");
+  fresh.known = false;
+  EXPECT_EQ(expectations.Of(kind, &fresh), Says::kAskAgain);
+  EXPECT_EQ(expectations.Of(event::FindingKind::kReverseShell, &fresh), Says::kNothing);
 }
 
 TEST(EngineTest, WhatTheAgentAndItsChildrenDoRaisesNothing) {

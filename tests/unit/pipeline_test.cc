@@ -109,6 +109,8 @@ class FakeProbe final : public probe::Probe {
     }
   }
   Status ReloadAssets(const config::Config&) override { return {}; }
+  std::vector<std::string> AssetPaths() const override { return {}; }
+  bool FindAssetsAgain() override { return false; }
   std::vector<probe::ResolvedAsset> Assets() const override { return {}; }
   std::vector<probe::ResolvedDevice> Devices() const override { return {}; }
   std::vector<DomainStatus> Domains() const override { return {}; }

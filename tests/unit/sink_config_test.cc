@@ -106,6 +106,7 @@ TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
   - {name: g, path: /x, colour: red}
   - {name: h, type: file, path: /h, events: [exce, finding]}
   - {name: i, type: file, path: /i, encoding: cef, events: [exec]}
+  - {name: j, type: file, path: /j, events: [exec], min_severity: high}
 )"),
       ElementsAre(
           "moatd.yaml:2:5: \"sinks[].name\" is missing",
@@ -136,7 +137,8 @@ TEST_F(SinkConfigTest, TellsAllMistakesWithTheirPlace) {
           HasSubstr("moatd.yaml:16:25: unknown key \"colour\" in sinks[]"),
           "moatd.yaml:17:46: sinks[].events[] has no such kind of event: \"exce\" (did you mean 'exec'?)",
           HasSubstr("moatd.yaml:17:52: sinks[].events[] has no such kind of event: \"finding\""),
-          "moatd.yaml:18:60: sinks[].events needs the encoding ocsf: as cef only findings can be told"));
+          "moatd.yaml:18:60: sinks[].events needs the encoding ocsf: as cef only findings can be told",
+          HasSubstr("moatd.yaml:19:45: a sink has events or findings")));
   std::string many = "sinks:\n";
   for (int i = 0; i < 17; ++i) {
     many += "  - {name: s" + std::to_string(i) + ", type: file, path: /f" + std::to_string(i) + "}\n";
@@ -164,6 +166,7 @@ TEST_F(SinkConfigTest, WhatIsExpectedNeedsAKindAWorkloadAndAReason) {
     - {kinds: [escape], pods: [kube-system, "*/x", "a b/c"], reason: ""}
     - {kinds: [unsafe-load], reason: x}
     - {pods: [a/*], units: [a.service]}
+    - {kinds: [events-lost], pods: [a/*], reason: x}
 )"),
               ElementsAre("moatd.yaml:3:7: detect.expected[].kinds names no kind of finding",
                           HasSubstr("moatd.yaml:4:7: detect.expected[].reason is empty: say why"),
@@ -173,7 +176,8 @@ TEST_F(SinkConfigTest, WhatIsExpectedNeedsAKindAWorkloadAndAReason) {
                           HasSubstr("detect.expected[].pods[] must be a name, in which * is any text"),
                           "moatd.yaml:5:7: detect.expected[] needs pods, units or containers: whose it is",
                           "moatd.yaml:6:7: \"detect.expected[].kinds\" is missing",
-                          "moatd.yaml:6:7: \"detect.expected[].reason\" is missing"));
+                          "moatd.yaml:6:7: \"detect.expected[].reason\" is missing",
+                          HasSubstr("moatd.yaml:7:7: detect.expected[].kinds: events-lost is about moatd itself")));
 }
 
 TEST_F(SinkConfigTest, Addresses) {

@@ -331,13 +331,19 @@ def main() -> int:
     work = shares([name for name in kernels if name not in missing], names, jobs)
     left = collections.Counter(name for name, _ in work)
     parts: collections.Counter[str] = collections.Counter()
+    logs_of: dict[str, str] = collections.defaultdict(str)
+    for name in kernels:  # of an earlier run, which may have been shared out otherwise
+        for stale in (*options.logs.glob(f"vm-{name}.log"), *options.logs.glob(f"vm-{name}.console"), *options.logs.glob(f"vm-{name}.part*")):
+            stale.unlink()
     of: dict[str, dict[str, Result]] = collections.defaultdict(dict)
     written: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
         runs = []
         for name, tests in work:
             parts[name] += 1
-            runs.append(pool.submit(run, name, tests, f"vm-{name}" + (f".part{parts[name]}" if left[name] > 1 else "")))
+            stem = f"vm-{name}" + (f".part{parts[name]}" if left[name] > 1 else "")
+            logs_of[name] += (", " if logs_of[name] else "") + f"{options.logs}/{stem}.log"
+            runs.append(pool.submit(run, name, tests, stem))
         for done in concurrent.futures.as_completed(runs):
             name, ended, lines_of = done.result()
             of[name].update(ended)
@@ -353,7 +359,7 @@ def main() -> int:
             total.update(counts)
             print("\n".join(report(name, results) + [""]), end="")
             told = ", ".join(f"{counts[verdict]} {verdict.lower()}" for verdict in ("passed", "FAILED", "skipped"))
-            print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {options.logs}/vm-{name}*.log", flush=True)
+            print(f"   {name:<7} {cache.image(name).release}: {told} in {seconds:.0f} s; {logs_of[name]}", flush=True)
     if not options.only and not options.without:
         verdict, text = check_tables(options.logs, [name for name in kernels if name not in missing])
         total[verdict] += 1
