@@ -145,7 +145,9 @@ TEST_F(LoginBpfTest, AChildThatAsksWithItsParentsHandleIsUnderstood) {
 TEST_F(LoginBpfTest, ALibraryThatAnUpgradeReplacesIsProbedToo) {
   Dl_info found{};
   void* const library = dlopen("libpam.so.0", RTLD_NOW);
-  ASSERT_TRUE(library != nullptr && dladdr(dlsym(library, "pam_start"), &found) != 0) << "no libpam here";
+  if (library == nullptr || dladdr(dlsym(library, "pam_start"), &found) == 0) {
+    GTEST_SKIP() << "no libpam here";
+  }
   const TempDir place;
   const std::string path = place.File("libpam.so.0"), before = place.File("before"), fresh = place.File("fresh");
   std::filesystem::copy_file(found.dli_fname, path);
