@@ -175,6 +175,18 @@ size_t Inventory::KeepLeft(const ResolvedAsset& before, ResolvedAsset& fresh,
   return kept;
 }
 
+void Inventory::KeepReadable(std::vector<ResolvedAsset>& fresh, const std::optional<std::set<uint32_t>>& mounted) const {
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    const size_t kept = KeepLeft(assets_[i], fresh[i], [&](uint32_t dev) { return !mounted || mounted->contains(dev); });
+    if (kept > 0) {
+      fresh[i].bytes = std::max(fresh[i].bytes, assets_[i].bytes);
+      spdlog::warn(
+          "asset {}: {} of its files and directories are not at its paths any more, can be read all the same, and stay its own",
+          fresh[i].name, kept);
+    }
+  }
+}
+
 bool Inventory::FindAgain() {
   std::vector<config::Asset> wanted;
   {
@@ -191,15 +203,7 @@ bool Inventory::FindAgain() {
   if (wanted != config_.assets || fresh.size() != assets_.size()) {
     return false;  // by somebody who has looked for them since
   }
-  for (size_t i = 0; i < fresh.size(); ++i) {
-    const size_t kept = KeepLeft(assets_[i], fresh[i], [&](uint32_t dev) { return !mounted || mounted->contains(dev); });
-    if (kept > 0) {
-      fresh[i].bytes = std::max(fresh[i].bytes, assets_[i].bytes);
-      spdlog::warn(
-          "asset {}: {} of its files and directories are not at its paths any more, can be read all the same, and stay its own",
-          fresh[i].name, kept);
-    }
-  }
+  KeepReadable(fresh, mounted);
   SetAssets(std::move(fresh));
   return true;
 }
@@ -249,9 +253,13 @@ void Inventory::HouseKeep(bool devices_too) {
 
 Status Inventory::Reload(const config::Config& config) {
   std::vector<ResolvedAsset> resolved = ResolveAssets(config.assets);  // walks the disk: not under the lock
+  const std::optional<std::set<uint32_t>> mounted = MountedDevices();
   const std::lock_guard lock(mutex_);
   if (!inodes_) {
     return Fail(Code::kUnavailable, "assets cannot be watched: the file domain is not loaded");
+  }
+  if (config.assets == config_.assets && assets_.size() == resolved.size()) {  // what they are was not changed
+    KeepReadable(resolved, mounted);
   }
   config_.assets = config.assets;
   SetAssets(std::move(resolved));

@@ -285,6 +285,9 @@ TEST_F(LifecycleTest, WeightsThatAreMountedLaterAreFound) {
   // Whoever does not have that mount still reads what it covers: no mount takes the label off weights.
   EXPECT_EQ(WaitFor(place_.Spawn([&] { ::_exit(open(covered) ? 0 : 1); })), 0);
   EXPECT_TRUE(Eventually([&] { return watcher.Count(v1::KIND_FILE_OPEN) == 2; }));
+  agent.Signal(SIGHUP);
+  ASSERT_TRUE(Eventually([&] { return agent.Log().find("reload: 1 assets in force") != std::string::npos; }));
+  EXPECT_EQ(files(), 4u) << "nor does a reload";
   // Another one beside it is none of ours, and nothing is looked for.
   ASSERT_EQ(there([&] { return ::mount("moat-test", "/mnt", "tmpfs", 0, nullptr) == 0; }), 0);
   std::this_thread::sleep_for(1s);
