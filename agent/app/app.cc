@@ -54,14 +54,15 @@ class AppImpl final : public App {
   Status Start() override {
     return steps_.Start({
         {"probe", [this] { return StartProbe(); }, [this] { StopGuard::OnlyDetaching(), probe_.reset(); }},
+        // Before the others, so that it ends after them: what is mounted may not answer, and then its search does not end.
+        {"mounts", [this] { return StartMounts(); }, [this] { mounted_.reset(); }},
         {"hub", [this] { return StartHub(); }, [this] { hub_.reset(); }},
         {"recorder", [this] { return StartRecorder(); }, [this] { StopRecorder(); }},
         {"detectors", [this] { return StartDetectors(); }, [this] { engine_.reset(); }},
         {"sinks", [this] { return StartSinks(); }, [this] { StopSinks(); }},
-        {"pipeline", [this] { return StartPipeline(); }, [this] { pipeline_.reset(); }},
+        {"pipeline", [this] { return StartPipeline(); }, [this] { Retire(pipeline_); }},
         {"workloads", [this] { return StartWorkloads(); }, [this] { world_->SetWorkloads(nullptr), workloads_.reset(); }},
-        {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), policies_.reset(); }},
-        {"mounts", [this] { return StartMounts(); }, [this] { mounted_.reset(); }},
+        {"policies", [this] { return StartPolicies(); }, [this] { control_.reset(), Retire(policies_); }},
         {"api", [this] { return StartServer(); }, [this] { StopServer(); }},
         {"metrics", [this] { return StartMetrics(); }, [this] { exporter_.reset(); }},
     });
@@ -220,12 +221,14 @@ class AppImpl final : public App {
     }
     auto tree =
         enrich::ProcessTree::Create([](const event::ProcessKey& key) { return enrich::ReadProcess("/proc", key); }, cgroups);
-    pipeline_ =
+    auto started =
         Pipeline::Start({.queue_batches = config_.queue_batches,
                          .poll_ms = config_.poll_ms,
                          .sums_ms = config_.sums_ms,
                          .scan = config_.scan_processes && config_.process},
                         *probe_, MakeNames(*probe_, nullptr), std::move(tree), Consumers(), recorder_.get(), engine_.get());
+    const std::lock_guard lock(names_);
+    pipeline_ = std::move(started);
     return {};
   }
 
@@ -249,13 +252,19 @@ class AppImpl final : public App {
     }
     // The names of rules are wanted before there is anybody to ask for them.
     auto started = Policies::Start(config_, *probe_, *workloads_, [this](const Policies& policies) {
-      SetNames(&policies);
+      {
+        const std::lock_guard lock(names_);
+        SetNamesLocked(&policies);
+      }
       world_->SetPolicies(policies.Get().set);
     });
     if (!started) {
       return std::unexpected(started.error());
     }
-    policies_ = std::move(*started);
+    {
+      const std::lock_guard lock(names_);
+      policies_ = std::move(*started);
+    }
     control_ = MakePolicyControl(config_, *policies_, *workloads_);
     world_->SetPolicies(policies_->Get().set);
     SetNames();
@@ -269,11 +278,24 @@ class AppImpl final : public App {
     return {};
   }
 
-  // Any thread, while pipeline and policies are there.
-  void SetNames() { SetNames(policies_.get()); }
-  void SetNames(const Policies* policies) {
+  // Any thread.
+  void SetNames() {
     const std::lock_guard lock(names_);  // the newest are set last
-    pipeline_->SetNames(MakeNames(*probe_, policies));
+    SetNamesLocked(policies_.get());
+  }
+  void SetNamesLocked(const Policies* policies) {
+    if (pipeline_) {
+      pipeline_->SetNames(MakeNames(*probe_, policies));
+    }
+  }
+  // Ends a part that SetNames() uses.
+  template <typename Part>
+  void Retire(std::unique_ptr<Part>& part) {
+    std::unique_ptr<Part> last;
+    {
+      const std::lock_guard lock(names_);
+      last.swap(part);
+    }
   }
 
   Status StartServer() {
@@ -318,12 +340,12 @@ class AppImpl final : public App {
   }
 
   const AppOptions options_;
-  config::Config config_;    // this thread's alone
+  config::Config config_;  // this thread's alone
   const std::string scope_;  // gRPC's threads read it
   const uint64_t started_unix_ns_ = WallNs();
   uint64_t attach_ms_ = 0;
   std::vector<probe::ResolvedDevice> devices_;  // whose names are in events
-  std::mutex names_;
+  std::mutex names_;  // of pipeline_ and policies_, where they come and go, and of what SetNames() does with them
   std::unique_ptr<probe::Probe> probe_;
   std::unique_ptr<api::Hub> hub_;
   const std::unique_ptr<event::Consumer> canary_log_ = MakeCanaryLog();

@@ -43,6 +43,26 @@ std::string ReadTable(int fd) {
   return table;
 }
 
+std::vector<std::string_view> FieldsOf(std::string_view line) {
+  std::vector<std::string_view> fields;
+  for (size_t at = 0; at <= line.size();) {
+    const size_t stop = std::min(line.find(' ', at), line.size());
+    fields.push_back(line.substr(at, stop - at));
+    at = stop + 1;
+  }
+  return fields;
+}
+
+// By which a mount is told from another that came in its place: inode and birth of its root. mount: one of MountsAt().
+std::string RootOf(const std::string& mount) {
+  struct statx root{};
+  if (::statx(AT_FDCWD, Unescaped(FieldsOf(mount).at(3)).c_str(), AT_NO_AUTOMOUNT, STATX_INO | STATX_BTIME, &root) != 0) {
+    return "";
+  }
+  return std::to_string(root.stx_ino) + " " + std::to_string(root.stx_btime.tv_sec) + " " +
+         std::to_string(root.stx_btime.tv_nsec);
+}
+
 }  // namespace
 
 std::set<std::string> MountsAt(std::string_view mountinfo, const std::vector<std::string>& paths) {
@@ -52,12 +72,7 @@ std::set<std::string> MountsAt(std::string_view mountinfo, const std::vector<std
     const std::string_view line = mountinfo.substr(0, end);
     mountinfo.remove_prefix(std::min(end + 1, mountinfo.size()));
     // 36 35 98:0 /in/it /mount/point rw,noatime shared:1 - ext3 /dev/root rw
-    std::vector<std::string_view> fields;
-    for (size_t at = 0; at <= line.size();) {
-      const size_t stop = std::min(line.find(' ', at), line.size());
-      fields.push_back(line.substr(at, stop - at));
-      at = stop + 1;
-    }
+    const std::vector<std::string_view> fields = FieldsOf(line);
     const auto dash = std::ranges::find(fields, "-");
     if (fields.size() < 6 || fields.end() - dash < 3) {
       continue;
@@ -88,26 +103,25 @@ Result<MountWatch> MountWatch::Open() {
 
 bool MountWatch::Take(const std::vector<std::string>& paths) {
   std::vector<std::string> real = paths;
-  std::map<std::string, std::string> roots;
   for (const std::string& path : paths) {
     std::error_code error;
     if (const auto followed = std::filesystem::weakly_canonical(path, error); !error && followed != path) {
       real.push_back(followed);
     }
-    struct stat file{};
-    roots[path] = ::stat(path.c_str(), &file) != 0
-                      ? "none"
-                      : std::to_string(file.st_dev) + " " + std::to_string(file.st_ino) + " " +
-                            std::to_string(file.st_ctim.tv_sec) + " " + std::to_string(file.st_ctim.tv_nsec);
+  }
+  const std::string before = std::exchange(table_, ReadTable(fd_.get()));
+  const std::set<std::string> mounts = MountsAt(table_, real);
+  std::map<std::string, std::string> roots;
+  for (const std::string& mount : mounts) {
+    roots[mount] = RootOf(mount);
   }
   // Numbers of mounts and of devices are used again at once: one that came in place of another may have its line.
   const bool others = std::ranges::any_of(roots, [this](const auto& root) {
-    const auto before = roots_.find(root.first);
-    return before != roots_.end() && before->second != root.second;
+    const auto known = roots_.find(root.first);
+    return known != roots_.end() && known->second != root.second;
   });
   roots_ = std::move(roots);
-  const std::string before = std::exchange(table_, ReadTable(fd_.get()));
-  return others || MountsAt(before, real) != MountsAt(table_, real);
+  return others || MountsAt(before, real) != mounts;
 }
 
 }  // namespace moat::app

@@ -23,14 +23,15 @@ class MountWatch {
   // Of this process's mount namespace.
   static Result<MountWatch> Open();
   int fd() const { return fd_.get(); }  // POLLPRI once after each change of the table
-  // Whether the mounts at these paths are others than at the last call, or at Open(). Symbolic links in paths are followed as they are now.
+  // Whether the mounts at these paths are others than at the last call, or at Open(). One that came in place of another with the same numbers,
+  // type and source is known from the second call on. Symbolic links in paths are followed as they are now.
   bool Take(const std::vector<std::string>& paths);
 
  private:
   explicit MountWatch(Fd fd);
   Fd fd_;
   std::string table_;
-  std::map<std::string, std::string> roots_;  // by path: device, inode and time of change of what lies there
+  std::map<std::string, std::string> roots_;  // by mount: what its root is
 };
 
 }  // namespace moat::app

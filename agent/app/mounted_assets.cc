@@ -22,6 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 // A pod that starts mounts a dozen volumes within a moment.
 constexpr milliseconds kSettle{200};
+constexpr int kTries = 3;  // somebody may give the assets anew, who has looked before the mount came
 constexpr int kRestTimes = 20;  // looking takes a twentieth of the time at most
 constexpr milliseconds kLongestRest{60'000};
 
@@ -55,7 +56,11 @@ class MountedAssetsImpl final : public MountedAssets {
         continue;
       }
       const auto began = Clock::now();
-      if (probe_.FindAssetsAgain()) {
+      bool found = false;
+      for (int i = 0; i < kTries && !found && !stop.stop_requested(); ++i) {
+        found = probe_.FindAssetsAgain();
+      }
+      if (found) {
         Tell();
         found_();
       }

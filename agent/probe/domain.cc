@@ -42,6 +42,7 @@ void Domain::Close() {
     }
   }
   hooks_.clear();
+  libraries_.clear();
   bpf_object__close(object_);
   object_ = nullptr;
   loaded_ = false;
@@ -267,7 +268,7 @@ Status Domain::AttachHook(Hook& hook, SyscallTable* calls, int cgroup_fd) {
       }
       return {};
     case Backend::kUprobe: {
-      MOAT_ASSIGN(bpf_link* const link, AttachToLibrary(hook));
+      MOAT_ASSIGN(bpf_link* const link, AttachToLibrary(hook, opened_));
       hook.links.push_back(link);
       return {};
     }
@@ -292,9 +293,7 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
     return;
   }
   calls_ = calls;
-  if (libraries_.empty()) {
-    FollowLibrary();  // notes which file it is
-  }
+  opened_ = uses(Backend::kUprobe) ? OpenLibrary() : Library();
   for (Hook& hook : hooks_) {
     if (hook.candidate == nullptr || hook.candidate->driver != 0) {
       continue;
@@ -315,6 +314,10 @@ void Domain::Attach(SyscallTable* calls, int cgroup_fd) {
       hook.attached = true;
     }
   }
+  if (opened_.file && std::ranges::find(libraries_, opened_.id) == libraries_.end()) {
+    libraries_.push_back(opened_.id);
+  }
+  opened_ = {};
 }
 
 bool Domain::Wanting(const Canary& canary) {

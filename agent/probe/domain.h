@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/base/fd.h"
 #include "agent/base/status.h"
 #include "agent/probe/call_site.h"
 #include "agent/probe/canary.h"
@@ -114,7 +115,13 @@ class Domain {
   void Close();
   Status AttachToCalls(Hook& hook, const std::string& function, bool returns);
   void AttachToDriver(Hook& hook, uint32_t drivers, bool afresh);
-  Result<bpf_link*> AttachToLibrary(const Hook& hook) const;
+  using FileId = std::pair<uint64_t, uint64_t>;  // device, inode
+  struct Library {
+    Fd file;  // none: there is no such file now
+    FileId id;
+  };
+  Library OpenLibrary() const;
+  Result<bpf_link*> AttachToLibrary(const Hook& hook, const Library& library) const;
   void Adopt(const Pins& pins);
   Answer Offered(const Candidate& candidate) const;
   void ChooseFor(Hook& hook);
@@ -129,8 +136,8 @@ class Domain {
   const Features* features_;
   const std::vector<std::string>& avoid_;
   std::string library_;
-  using FileId = std::pair<uint64_t, uint64_t>;  // device, inode
-  std::vector<FileId> libraries_;  // that it was until now
+  Library opened_;  // while it is attached
+  std::vector<FileId> libraries_;  // that it was until now, and that are probed
   std::map<std::string, std::string> refused_;  // programs that loading, attaching or the canary ruled out, and why
   bpf_object* object_ = nullptr;
   bool loaded_ = false;

@@ -130,6 +130,9 @@ Status InodeMap::Put(const InodeId& id, const moat_inode_val& value) {
 
 // The file is held while it is entered: an inode that ends earlier is not entered, one that ends later leaves the table by its end.
 Status InodeMap::Enter(const InodeId& id, const Wanted& wanted, bool keep) {
+  if (wanted.path.empty()) {
+    return {};  // it has no path any more: what is known of it stays
+  }
   const Fd held(open(wanted.path.c_str(), O_PATH | O_CLOEXEC));
   struct stat info{};
   if (!held || fstat(held.get(), &info) != 0 || info.st_ino != id.second) {
@@ -171,8 +174,9 @@ bool InodeMap::Holds(const InodeId& id, uint32_t asset) const {
 
 void InodeMap::Collect(const ResolvedAsset& asset, Inodes& inodes, Names& names) {
   for (const auto& file : asset.files) {
-    inodes.try_emplace({file.dev, file.inode},
-                       Wanted{.path = file.path, .asset = asset.id, .flags = file.directory ? MOAT_INODE_DIR : 0});
+    inodes.try_emplace(
+        {file.dev, file.inode},
+        Wanted{.path = file.left ? "" : file.path, .asset = asset.id, .flags = file.directory ? MOAT_INODE_DIR : 0});
   }
   for (const NamedPlace& place : NamesOf(asset)) {
     names.emplace(std::pair(place.directory_id, place.name.substr(0, MOAT_NAME_LEN - 1)), asset.id);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/probe/inventory.h"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
@@ -12,6 +13,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/probe/block_devices.h"
+#include "agent/probe/real_path.h"
 #include "agent/probe/resolve.h"
 
 namespace moat::probe {
@@ -161,25 +163,65 @@ void Inventory::LookAgain(uint64_t now_ns) {
 
 size_t Inventory::KeepLeft(const ResolvedAsset& before, ResolvedAsset& fresh,
                            const std::function<bool(uint32_t dev)>& keeps) const {
+  constexpr size_t kMost = 32'768;  // with those at their paths: half of the map, so that what is kept takes no room from these
   std::set<InodeId> found;
   for (const auto& file : fresh.files) {
     found.emplace(file.dev, file.inode);
   }
-  size_t kept = 0;
+  size_t kept = 0, given_up = 0;
   for (const auto& file : before.files) {
-    if (!found.contains({file.dev, file.inode}) && keeps(file.dev) && inodes_->Holds({file.dev, file.inode}, fresh.id)) {
-      fresh.files.push_back(file);
-      ++kept;
+    if (found.contains({file.dev, file.inode}) || !keeps(file.dev) || !inodes_->Holds({file.dev, file.inode}, fresh.id)) {
+      continue;
     }
+    if (fresh.files.size() >= kMost) {
+      ++given_up;
+      continue;
+    }
+    fresh.files.push_back(file);
+    fresh.files.back().left = true;
+    ++kept;
+  }
+  if (given_up > 0) {
+    fresh.problems.push_back(std::to_string(given_up) +
+                             " files that are not at its paths any more are not watched: there are too many");
   }
   return kept;
 }
 
-void Inventory::KeepReadable(std::vector<ResolvedAsset>& fresh, const std::optional<std::set<uint32_t>>& mounted) const {
-  for (size_t i = 0; i < fresh.size(); ++i) {
-    const size_t kept = KeepLeft(assets_[i], fresh[i], [&](uint32_t dev) { return !mounted || mounted->contains(dev); });
-    if (kept > 0) {
-      fresh[i].bytes = std::max(fresh[i].bytes, assets_[i].bytes);
+// What is not at an asset's paths any more, and can be read all the same: moved away within its file system, or covered by a mount. Of a file
+// system without a block device (NFS, FUSE, tmpfs) only while an asset still has something on it, or lies right above on it: its number is
+// another one's as soon as it is unmounted.
+void Inventory::KeepReadable(const std::vector<config::Asset>& wanted, std::vector<ResolvedAsset>& fresh) const {
+  std::optional<std::set<uint32_t>> mounted;
+  std::set<uint32_t> present;
+  for (const ResolvedAsset& asset : fresh) {
+    for (const auto& file : asset.files) {
+      present.insert(file.dev);
+    }
+  }
+  const MountDevices mounts;
+  for (const config::Asset& asset : wanted) {
+    for (const std::string& path : asset.paths) {
+      if (Found above; FindFile(mounts, AT_FDCWD, ParentOf(path).c_str(), /*follow=*/true, above)) {
+        present.insert(above.id.first);
+      }
+    }
+  }
+  const auto keeps = [&](uint32_t dev) {
+    if (present.contains(dev) || dev >> 20 == 0) {
+      return present.contains(dev);
+    }
+    if (!mounted) {
+      mounted = MountedDevices();
+    }
+    return mounted->contains(dev);
+  };
+  for (size_t i = 0; i < fresh.size() && i < assets_.size(); ++i) {
+    if (i >= config_.assets.size() || i >= wanted.size() || wanted[i] != config_.assets[i]) {
+      continue;  // another asset, or with other paths: what it has lost is not its own any more
+    }
+    if (const size_t kept = KeepLeft(assets_[i], fresh[i], keeps); kept > 0) {
+      fresh[i].bytes = fresh[i].bytes != 0 ? fresh[i].bytes : assets_[i].bytes;
       spdlog::warn(
           "asset {}: {} of its files and directories are not at its paths any more, can be read all the same, and stay its own",
           fresh[i].name, kept);
@@ -198,12 +240,11 @@ bool Inventory::FindAgain() {
   }
   // Walks disks, and whatever else is mounted: not under the lock, the ring thread would wait for it.
   std::vector<ResolvedAsset> fresh = ResolveAssets(wanted);
-  const std::optional<std::set<uint32_t>> mounted = MountedDevices();
   const std::lock_guard lock(mutex_);
-  if (wanted != config_.assets || fresh.size() != assets_.size()) {
-    return false;  // by somebody who has looked for them since
+  if (wanted != config_.assets) {
+    return false;
   }
-  KeepReadable(fresh, mounted);
+  KeepReadable(wanted, fresh);
   SetAssets(std::move(fresh));
   return true;
 }
@@ -244,7 +285,9 @@ void Inventory::HouseKeep(bool devices_too) {
     return;
   }
   if (tampering_ && tampering_->TakeRescanWanted()) {
-    SetAssets(ResolveAssets(config_.assets));
+    std::vector<ResolvedAsset> fresh = ResolveAssets(config_.assets);
+    KeepReadable(config_.assets, fresh);
+    SetAssets(std::move(fresh));
   }
   if (devices_ && devices_too) {
     SetGpuRows(/*always=*/devices_->Refresh(config_));
@@ -253,14 +296,11 @@ void Inventory::HouseKeep(bool devices_too) {
 
 Status Inventory::Reload(const config::Config& config) {
   std::vector<ResolvedAsset> resolved = ResolveAssets(config.assets);  // walks the disk: not under the lock
-  const std::optional<std::set<uint32_t>> mounted = MountedDevices();
   const std::lock_guard lock(mutex_);
   if (!inodes_) {
     return Fail(Code::kUnavailable, "assets cannot be watched: the file domain is not loaded");
   }
-  if (config.assets == config_.assets && assets_.size() == resolved.size()) {  // what they are was not changed
-    KeepReadable(resolved, mounted);
-  }
+  KeepReadable(config.assets, resolved);
   config_.assets = config.assets;
   SetAssets(std::move(resolved));
   return {};

@@ -7,8 +7,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -74,8 +72,8 @@ class Inventory {
   void Update(uint32_t asset);
   // Adds to an asset what it has lost of before, and what is still watched as its own; how many.
   size_t KeepLeft(const ResolvedAsset& before, ResolvedAsset& fresh, const std::function<bool(uint32_t dev)>& keeps) const;
-  // The same for all, of file systems that are mounted anywhere; mounted: none where that is not known.
-  void KeepReadable(std::vector<ResolvedAsset>& fresh, const std::optional<std::set<uint32_t>>& mounted) const;
+  // The same for all that are as they were in config_. wanted: the assets that fresh was found for.
+  void KeepReadable(const std::vector<config::Asset>& wanted, std::vector<ResolvedAsset>& fresh) const;
 
   mutable std::mutex mutex_;
   config::Config config_;

@@ -37,6 +37,8 @@ struct ResolvedAsset {
     uint32_t dev = 0;  // major << 20 | minor
     uint64_t inode = 0;
     bool directory = false;
+    // Not at its path any more, and still the asset's: moved away, or covered by a mount. What is at the path now is another.
+    bool left = false;
   };
   std::vector<File> files;
 };
@@ -75,8 +77,8 @@ class Probe {
   virtual Status ReloadAssets(const config::Config& config) = 0;
   // Of the assets in force.
   virtual std::vector<std::string> AssetPaths() const = 0;
-  // Looks for the files of the assets in force anew: what is mounted has changed. What is not at their paths any more stays theirs as long as
-  // its file system is mounted anywhere, for it can still be read. False: there is nothing to look for, or the assets were changed meanwhile.
+  // Looks for the files of the assets in force anew: what is mounted has changed. What is not at their paths any more stays theirs where it can
+  // still be read. False: the assets were changed meanwhile, or are not watched.
   virtual bool FindAssetsAgain() = 0;
   virtual std::vector<ResolvedAsset> Assets() const = 0;
   virtual std::vector<ResolvedDevice> Devices() const = 0;

@@ -29,6 +29,9 @@ std::string RealPaths::Of(const std::string& path) {
   if (last_parent_.first != parent) {
     last_parent_ = {parent, RealPath(parent)};
   }
+  if (last_parent_.second.empty()) {
+    return "";  // its directory is gone
+  }
   struct stat info{};
   std::string real = last_parent_.second + (last_parent_.second.ends_with('/') ? "" : "/") + NameOf(path);
   return lstat(real.c_str(), &info) == 0 && !S_ISLNK(info.st_mode) ? real : RealPath(path);

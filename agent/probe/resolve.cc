@@ -166,14 +166,11 @@ MountDevices::MountDevices() {
   EachMount("/proc/self/mountinfo", [this](uint64_t id, uint32_t dev) { devices_[id] = dev; });
 }
 
-std::optional<std::set<uint32_t>> MountedDevices() {
+std::set<uint32_t> MountedDevices() {
   const std::unique_ptr<DIR, CloseDir> proc(opendir("/proc"));
-  if (!proc) {
-    return std::nullopt;
-  }
   std::set<uint32_t> devices;
   std::set<std::string> seen;  // namespaces
-  while (const dirent* entry = readdir(proc.get())) {
+  while (const dirent* entry = proc ? readdir(proc.get()) : nullptr) {
     const std::string process = std::string("/proc/") + entry->d_name;
     std::array<char, 64> name{};
     if (entry->d_name[0] < '0' || entry->d_name[0] > '9') {
@@ -217,6 +214,9 @@ std::vector<NamedPlace> NamesOf(const ResolvedAsset& asset) {
   std::map<std::pair<std::string, std::string>, NamedPlace> places;
   const MountDevices mounts;
   for (const auto& file : asset.files) {
+    if (file.left) {
+      continue;
+    }
     const std::string real = paths.Of(file.path);
     for (const std::string& path : {real, file.path}) {
       if (path.empty() || directories.contains(ParentOf(path))) {
@@ -224,7 +224,8 @@ std::vector<NamedPlace> NamesOf(const ResolvedAsset& asset) {
       }
       const std::string directory = path == real ? ParentOf(real) : paths.Of(ParentOf(path));
       Found found;
-      if (!directories.contains(directory) && FindFile(mounts, AT_FDCWD, directory.c_str(), /*follow=*/false, found)) {
+      if (!directory.empty() && !directories.contains(directory) &&
+          FindFile(mounts, AT_FDCWD, directory.c_str(), /*follow=*/false, found)) {
         places[{directory, NameOf(path)}] = {.directory = directory, .directory_id = found.id, .name = NameOf(path)};
       }
     }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -29,8 +28,8 @@ class MountDevices {
   std::map<uint64_t, uint32_t> devices_;
 };
 
-// s_dev of what is mounted in any mount namespace that has a process; none: that cannot be found out. Costs a look at each process.
-std::optional<std::set<uint32_t>> MountedDevices();
+// s_dev of what is mounted in any mount namespace that has a process. Costs a look at each process.
+std::set<uint32_t> MountedDevices();
 
 // A file as found.
 struct Found {

@@ -118,7 +118,7 @@ void TamperWatch::Set(const std::vector<ResolvedAsset>& assets) {
   for (const ResolvedAsset& asset : assets) {
     std::set<std::string> directories;
     for (const auto& file : asset.files) {
-      const std::string path = real_.Of(file.path);
+      const std::string path = file.left ? "" : real_.Of(file.path);
       if (path.empty()) {
         continue;  // gone since it was resolved: its directory's events tell
       }

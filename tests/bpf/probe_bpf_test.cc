@@ -222,6 +222,37 @@ TEST_F(ReloadTest, AssetsComeAndGo) {
   EXPECT_EQ(Opens(root_ + "/b"), 0u);
 }
 
+// Else to rename its directory would be a way to take the label off weights.
+TEST_F(ReloadTest, WhatIsMovedAwayStaysTheAssets) {
+  std::filesystem::create_directory(root_ + "/model");
+  std::filesystem::rename(root_ + "/a", root_ + "/model/a");
+  config().gpu = config().net = false;
+  config().assets = {{.name = "one", .asset_class = "weights", .paths = {root_ + "/model"}}};
+  Start();
+  EXPECT_EQ(Opens(root_ + "/model/a"), 1u);
+  std::filesystem::rename(root_ + "/model", root_ + "/elsewhere");
+  for (int i = 0; i < 6; ++i) {  // each a second: whoever looks after the assets has looked
+    Sums();
+  }
+  EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 1u);
+  ASSERT_TRUE(probe().ReloadAssets(config()));
+  EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 1u) << "a reload of the same assets";
+  EXPECT_TRUE(probe().FindAssetsAgain());
+  EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 1u) << "a mount";
+  // Another asset of that name, below the old path, is another.
+  std::filesystem::create_directory(root_ + "/model");
+  std::ofstream(root_ + "/model/a") << "fresh";
+  config().assets.push_back({.name = "two", .asset_class = "weights", .paths = {root_ + "/b"}});
+  ASSERT_TRUE(probe().ReloadAssets(config()));
+  EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 1u) << "one more asset beside it";
+  EXPECT_EQ(Opens(root_ + "/model/a"), 1u);
+  EXPECT_EQ(Opens(root_ + "/b"), 1u);
+  config().assets[0].paths = {root_ + "/b"};
+  config().assets.pop_back();
+  ASSERT_TRUE(probe().ReloadAssets(config()));
+  EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 0u) << "other paths: another asset";
+}
+
 // ReloadAssets, Domains, KernelLedger and Rings from another thread while the ring thread works (also under TSan).
 TEST_F(ReloadTest, FromAnotherThread) {
   config().gpu = config().net = false;
