@@ -6,7 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly all_tiers=(lint unit abi policy replay bpf e2e fuzz bench)
 readonly extra=(vm vm-cost day asan tsan tidy)
-readonly sanitized='^(unit|abi|policy|replay|fuzz)$' # tiers that also run under asan and tsan
 
 usage() {
   cat <<USAGE
@@ -18,7 +17,8 @@ usage: tests/run.sh [--no-install] [TIER...]
   Extra: vm           the bpf tier in a guest of each kernel (5.10 6.1 6.12 6.18 newest), or of those named; fetches them
          vm-cost      what moat adds to a system call, in instructions of a guest (default: of the newest kernel)
          day          a theft on a GPU node, from containerd to a SIEM: the image as a pod in a guest (tests/e2e/day)
-         asan, tsan   unit, abi, policy, replay and fuzz built with sanitizers, in build/asan and build/tsan
+         asan         unit, abi, policy, replay and fuzz with address and undefined sanitizer, in build/asan
+         tsan         unit with thread sanitizer, in build/tsan: the others have one thread
          tidy         clang-tidy over agent/, in build/tidy
 
   --only NAME, --without NAME   of the vm tier: only tests with NAME in their name, or none of those
@@ -202,20 +202,20 @@ run_day() {
   esac
 }
 
+# sanitizer NAME LABEL-REGEX TARGET...
 sanitizer() {
   local name=$1
-  if ! build "$name" "${sanitizer_targets[@]}"; then
+  if ! build "$name" "${@:3}"; then
     fail_tier "$name" "does not build; see $logs/build-$name.log"
     return
   fi
-  run_ctest "$name" "build/$name" "$sanitized" "$(nproc)"
+  run_ctest "$name" "build/$name" "$2" "$(nproc)"
 }
 
 # Without these a finding of UBSan is printed and the test passes.
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
 export ASAN_OPTIONS="strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1"
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
-sanitizer_targets=(moat_unit_tests moat_abi_tests moat_policy_tests moat_replay_tests moat_decode_fuzz moat_fuzz_replay moat_policy_fuzz)
 
 wrap=()
 built=unknown # build/ as a whole
@@ -236,11 +236,14 @@ for tier in "${tiers[@]}"; do
         fail_tier tidy "see $logs/build-tidy.log"
       fi
       ;;
-    asan) sanitizer asan ;;
+    asan)
+      sanitizer asan '^(unit|abi|policy|replay|fuzz)$' moat_unit_tests moat_abi_tests moat_policy_tests moat_replay_tests \
+        moat_decode_fuzz moat_fuzz_replay moat_policy_fuzz
+      ;;
     tsan)
       # g++ 12's libtsan knows no address space randomised by more than 28 bits, and Debian's newer kernels use 32.
       if setarch -R true 2>/dev/null; then wrap=(setarch -R); fi
-      sanitizer tsan
+      sanitizer tsan '^unit$' moat_unit_tests
       wrap=()
       ;;
     *)
