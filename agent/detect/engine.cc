@@ -194,9 +194,9 @@ class EngineImpl final : public Engine, Scene, Raise {
     }
     subject.workload = cgroup.empty() ? nullptr : world_.Whose(cgroup);
     subject.place = PlaceOf(subject.workload.get(), cgroup);
-    const Held one{std::move(draft), std::move(subject), std::move(cgroup), std::move(who), now_ns_};
+    Held one{std::move(draft), std::move(subject), std::move(cgroup), std::move(who), now_ns_};
     if (!Settled(one, held_.size() < kMostHeld)) {
-      held_.push_back(one);
+      held_.push_back(std::move(one));
     }
   }
 
@@ -209,8 +209,9 @@ class EngineImpl final : public Engine, Scene, Raise {
     uint64_t since_ns = 0;
   };
 
-  // Tells or counts it. False: that may be another thing when its workload is known; not where it may not wait.
-  bool Settled(const Held& one, bool may_wait) {
+  // Tells it, which takes it away, or counts it. False: it is as it was, and may be another thing when its workload is known; not where it may
+  // not wait.
+  bool Settled(Held& one, bool may_wait) {
     switch (expectations_.Of(one.draft.kind, one.subject.workload.get())) {
       case Expectations::Says::kAskAgain:
         if (may_wait) {
@@ -220,8 +221,8 @@ class EngineImpl final : public Engine, Scene, Raise {
       case Expectations::Says::kExpected: expected_ += one.draft.times; return true;
       case Expectations::Says::kNothing: break;
     }
-    raised_ = {one.draft.process, one.who};
-    fold_.Raise(one.draft, one.subject, one.since_ns, clock_.ToUnixNs(one.since_ns));
+    raised_ = {one.draft.process, std::move(one.who)};
+    fold_.Raise(std::move(one.draft), std::move(one.subject), one.since_ns, clock_.ToUnixNs(one.since_ns));
     raised_ = {};
     return true;
   }

@@ -92,7 +92,7 @@ void Domain::FollowLibrary() {
     }
     if (!hook->attached) {
       hook->attached = true;
-      hook->why = "probes of functions of libraries run here";
+      hook->why = Offered(*hook->candidate).why;
     }
   }
 }

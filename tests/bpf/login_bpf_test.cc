@@ -176,6 +176,30 @@ TEST_F(LoginBpfTest, ALibraryThatAnUpgradeReplacesIsProbedToo) {
   std::filesystem::rename(before, path);  // and back
   look();
   EXPECT_EQ(told(path), 1u) << "and not twice";
+  // One without these functions: said, and what was probed goes on; one with them comes at last.
+  const auto attached = [this] {
+    for (const DomainStatus& domain : probe().Domains()) {
+      for (const HookStatus& hook : domain.hooks) {
+        if (hook.event == "auth.authenticate") {
+          return std::pair(hook.attached, hook.why);
+        }
+      }
+    }
+    return std::pair(false, std::string("there is no such row"));
+  };
+  EXPECT_TRUE(attached().first);
+  std::filesystem::create_hard_link(path, before);
+  std::filesystem::copy_file("/bin/true", fresh);
+  std::filesystem::rename(fresh, path);
+  look();
+  EXPECT_FALSE(attached().first);
+  EXPECT_NE(attached().second.find("since " + path + " was replaced: "), std::string::npos) << attached().second;
+  EXPECT_EQ(told(before), 1u);
+  std::filesystem::copy_file(found.dli_fname, fresh);
+  std::filesystem::rename(fresh, path);
+  look();
+  EXPECT_TRUE(attached().first) << attached().second;
+  EXPECT_EQ(told(path), 1u);
 }
 
 TEST_F(LoginBpfTest, OutsideTheScopeNothingIsTold) {

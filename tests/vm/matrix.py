@@ -333,7 +333,7 @@ def main() -> int:
     parts: collections.Counter[str] = collections.Counter()
     logs_of: dict[str, str] = collections.defaultdict(str)
     for name in kernels:  # of an earlier run, which may have been shared out otherwise
-        for stale in (*options.logs.glob(f"vm-{name}.log"), *options.logs.glob(f"vm-{name}.console"), *options.logs.glob(f"vm-{name}.part*")):
+        for stale in options.logs.glob(f"vm-{name}.*"):
             stale.unlink()
     of: dict[str, dict[str, Result]] = collections.defaultdict(dict)
     written: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
