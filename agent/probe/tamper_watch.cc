@@ -302,7 +302,9 @@ void TamperWatch::Later(const FileHandle& handle) {
 }
 
 void TamperWatch::Handle(const FanEvent& event, uint64_t now_ns, std::vector<ResolvedAsset>& assets) {
-  const auto target = nodes_.find(event.target);
+  // Of itself a directory tells as of a name in it, ".", and has no target.
+  const bool itself = event.target.empty() && (event.mask & FAN_MOVE_SELF) != 0;
+  const auto target = nodes_.find(itself ? event.place.directory : event.target);
   const bool ours = target != nodes_.end() && target->second.asset != MOAT_NO_ASSET;
   if (event.mask & FAN_RENAME) {
     Renamed(event, now_ns, assets);

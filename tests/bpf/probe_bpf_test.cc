@@ -230,10 +230,14 @@ TEST_F(ReloadTest, WhatIsMovedAwayStaysTheAssets) {
   config().assets = {{.name = "one", .asset_class = "weights", .paths = {root_ + "/model"}}};
   Start();
   EXPECT_EQ(Opens(root_ + "/model/a"), 1u);
-  std::filesystem::rename(root_ + "/model", root_ + "/elsewhere");
+  const pid_t mover =
+      RunInside([this] { MOAT_CHILD_CHECK(rename((root_ + "/model").c_str(), (root_ + "/elsewhere").c_str()) == 0); });
   for (int i = 0; i < 6; ++i) {  // each a second: whoever looks after the assets has looked
     Sums();
   }
+  const auto told = Of<moat_file_tamper>(MOAT_KIND_FILE_TAMPER, mover);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].op, uint32_t{MOAT_TAMPER_RENAME});
   EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 1u);
   ASSERT_TRUE(probe().ReloadAssets(config()));
   EXPECT_EQ(Opens(root_ + "/elsewhere/a"), 1u) << "a reload of the same assets";

@@ -318,8 +318,8 @@ TEST_F(TamperTest, TheNextDirectoryOfANameIsTheAssetAgain) {
       MOAT_CHILD_CHECK(open(At(name).c_str(), O_RDONLY) >= 0);
     }
   });
-  // What had the name is the asset's as long as it lives; a rescan, which a notice asks for, forgets it.
-  EXPECT_EQ(Opened(pid), std::vector<uint32_t>(Notices() ? 1 : 2, 0)) << Summary();
+  // What had the name is the asset's as long as it lives.
+  EXPECT_EQ(Opened(pid), std::vector<uint32_t>(2, 0)) << Summary();
 }
 
 // An inode that has neither a name nor an open file any more leaves the table; until then it is the asset's.
