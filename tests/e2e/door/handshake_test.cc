@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <functional>
+#include <iostream>
 #include <map>
 
 #include "tests/e2e/door/kit.h"
@@ -35,6 +36,7 @@ class DoorHandshakeTest : public DoorTest {
       EXPECT_THAT(lines[0]["peer"].get<std::string>(), ::testing::StartsWith("127.0.0.1:"));
       EXPECT_FALSE(lines[0].contains("identity")) << "nobody is who could not show it";
     }
+    std::cout << clients.size() << " wrong clients, each refused and audited once" << std::endl;
   }
   WrongClient Refused(std::string name, std::string reason, TlsWish wish) {
     return {std::move(name), std::move(reason), [this, wish] { EXPECT_TRUE(Tls(wish).refused); }};
