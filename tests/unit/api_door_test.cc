@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <sstream>
 #include <thread>
 
@@ -18,6 +19,7 @@
 #include "tests/unit/api_events.h"
 #include "tests/unit/certificates.h"
 #include "tests/unit/sanitizer.h"
+#include "tests/unit/sink_tools.h"
 
 namespace moat::api {
 namespace {
@@ -184,7 +186,16 @@ TEST_F(ApiDoor, WhatItCountsIsWhatHappened) {
   EXPECT_FALSE(v1::Status::NewStub(grpc::CreateChannel(config_.tcp.address, grpc::InsecureChannelCredentials()))
                    ->Get(&plain, {}, &status)
                    .ok());
-  const ApiCounters counters = server_->Counters();
+  // A call is counted when it has ended at this side, which is after its caller has the answer.
+  ApiCounters counters;
+  EXPECT_TRUE(test::Until([&] {
+    counters = server_->Counters();
+    uint64_t ended = 0;
+    for (const ApiCounters::Calls& calls : counters.calls) {
+      ended = std::accumulate(calls.by_code.begin(), calls.by_code.end(), ended);
+    }
+    return ended == 4 && counters.refused[static_cast<size_t>(Refusal::kNotTls)] > 0;
+  }));
   EXPECT_EQ(counters.handshakes, 1u);
   EXPECT_EQ(counters.denied, 1u);
   EXPECT_EQ(counters.rate_limited, 0u);
